@@ -1,0 +1,85 @@
+"""An asyncio-native FastCGI job dispatcher: PHP jobs on PHP-FPM, awaited."""
+
+from fcgi_async.dispatch.dispatcher import Dispatcher
+from fcgi_async.dispatch.group import JobGroup
+from fcgi_async.dispatch.handle import JobHandle, Outcome
+from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.response import Headers, Response, Timing
+from fcgi_async.dispatch.retry import Retry
+from fcgi_async.dispatch.settings import UNSET, Limits, Timeouts
+from fcgi_async.dispatch.statistics import Statistics
+from fcgi_async.dispatch.stream import ResponseStream
+from fcgi_async.errors import (
+    CannotMultiplex,
+    ConfigurationError,
+    ConnectError,
+    ConnectionLost,
+    DispatcherClosed,
+    DispatchError,
+    FastCGIError,
+    InvalidJob,
+    JobCancelled,
+    JobError,
+    JobFailed,
+    JobNotDone,
+    JobTimeout,
+    LocalProtocolError,
+    Overloaded,
+    ProtocolError,
+    QueueFull,
+    QueueTimeout,
+    RemoteProtocolError,
+    RequestRejected,
+    ResponseTooLarge,
+    StatusUnavailable,
+    TransportError,
+    UnknownRole,
+)
+from fcgi_async.fpm.local import LocalFPM
+from fcgi_async.pool.endpoint import Endpoint, KeepAlive
+from fcgi_async.wire.spec import Role
+
+__all__ = (
+    "UNSET",
+    "CannotMultiplex",
+    "ConfigurationError",
+    "ConnectError",
+    "ConnectionLost",
+    "DispatchError",
+    "Dispatcher",
+    "DispatcherClosed",
+    "Endpoint",
+    "FastCGIError",
+    "Headers",
+    "InvalidJob",
+    "Job",
+    "JobCancelled",
+    "JobError",
+    "JobFailed",
+    "JobGroup",
+    "JobHandle",
+    "JobNotDone",
+    "JobTimeout",
+    "KeepAlive",
+    "Limits",
+    "LocalFPM",
+    "LocalProtocolError",
+    "Outcome",
+    "Overloaded",
+    "ProtocolError",
+    "QueueFull",
+    "QueueTimeout",
+    "RemoteProtocolError",
+    "RequestRejected",
+    "Response",
+    "ResponseStream",
+    "ResponseTooLarge",
+    "Retry",
+    "Role",
+    "Statistics",
+    "StatusUnavailable",
+    "Timeouts",
+    "Timing",
+    "TransportError",
+    "UnknownRole",
+)

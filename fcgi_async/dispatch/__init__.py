@@ -1,0 +1,1 @@
+"""Jobs: what they are, where they wait, how they are run, and what comes back."""

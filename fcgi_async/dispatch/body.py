@@ -1,0 +1,172 @@
+"""Request bodies: bytes, or a stream of known length."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+import stat
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlencode
+
+import anyio
+import attrs
+
+from fcgi_async.errors import InvalidJob
+
+__all__ = ("BodyStream", "FileContent", "Pairs", "encode_form", "encode_json", "encode_multipart", "encode_pairs")
+
+# what `query` and `form` may be
+Pairs = Mapping[str, object] | Sequence[tuple[str, object]] | str
+FileContent = bytes | str | os.PathLike[str] | AsyncIterable[bytes]
+
+_READ_SIZE = 256 * 1024
+
+
+@attrs.frozen(eq=False)
+class BodyStream:
+    """A body that comes in parts.
+
+    Attributes:
+        length: bytes in all; PHP-FPM takes no body of unknown length.
+        open: returns the parts.
+        replayable: whether `open` can be called again.
+    """
+
+    length: int
+    open: Callable[[], AsyncIterator[bytes]]
+    replayable: bool
+
+
+def encode_json(value: object) -> bytes:
+    """Return `value` as JSON.
+
+    Raises:
+        InvalidJob: it cannot be expressed in JSON.
+    """
+    try:
+        return json_module.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidJob(f"json= cannot be expressed in JSON: {error}") from error
+
+
+def encode_pairs(name: str, pairs: Pairs) -> str:
+    """Return pairs percent-encoded; a list as a value gives the name several times, as `name[]` in PHP wants it.
+
+    Raises:
+        InvalidJob: it is no mapping, sequence of pairs or string.
+    """
+    if isinstance(pairs, str):
+        return pairs
+    try:
+        return urlencode(list(pairs.items()) if isinstance(pairs, Mapping) else list(pairs), doseq=True)
+    except (TypeError, ValueError) as error:
+        raise InvalidJob(f"{name}= is a mapping, a sequence of pairs or an encoded string: {error}") from error
+
+
+def encode_form(form: Pairs) -> bytes:
+    """Return a form as `application/x-www-form-urlencoded`."""
+    return encode_pairs("form", form).encode()
+
+
+def encode_multipart(files: Mapping[str, Sequence[object]], form: Pairs | None) -> tuple[str, bytes | BodyStream]:
+    """Return the content type and the body of a `multipart/form-data` request.
+
+    Files given by path or iterable are streamed.
+
+    Raises:
+        InvalidJob: a file is not (filename, content, content_type) with content of bytes, str or a path, nor
+            (filename, async iterable, content_type, length); or a path that cannot be read.
+    """
+    boundary = f"fcgi-async-{os.urandom(16).hex()}"
+    parts: list[bytes | BodyStream] = []
+    for name, value in _form_fields(form):
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"\r\n\r\n'
+        parts.append(f"{head}{value}\r\n".encode())
+    for name, file in files.items():
+        filename, content, content_type = _file_part(name, file)
+        head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"; '
+            f'filename="{_quoted(filename)}"\r\nContent-Type: {content_type}\r\n\r\n'
+        )
+        parts += [head.encode(), content, b"\r\n"]
+    parts.append(f"--{boundary}--\r\n".encode())
+    return f"multipart/form-data; boundary={boundary}", _joined(parts)
+
+
+def _form_fields(form: Pairs | None) -> Iterable[tuple[str, str]]:
+    if form is None:
+        return []
+    if isinstance(form, str):
+        raise InvalidJob("form= beside files= is a mapping or a sequence of pairs, not an encoded string")
+    fields: list[tuple[str, str]] = []
+    for name, value in form.items() if isinstance(form, Mapping) else form:
+        values = value if isinstance(value, list | tuple) else [value]
+        fields.extend((name, str(item)) for item in values)
+    return fields
+
+
+def _file_part(name: str, file: Sequence[object]) -> tuple[str, bytes | BodyStream, str]:
+    if isinstance(file, str | bytes) or len(file) not in (3, 4):
+        raise InvalidJob(
+            f"files[{name!r}] is (filename, content, content_type), or with the length of an async iterable behind"
+        )
+    filename, content, content_type = file[:3]
+    if not (isinstance(filename, str) and isinstance(content_type, str)):
+        raise InvalidJob(f"files[{name!r}]: filename and content_type are strings")
+    if "\r" in content_type or "\n" in content_type:
+        raise InvalidJob(f"files[{name!r}]: the content type has a line break")
+    if isinstance(content, bytes | bytearray | memoryview):
+        return filename, bytes(content), content_type
+    if isinstance(content, str):
+        return filename, content.encode(), content_type
+    if isinstance(content, os.PathLike):
+        return filename, _file_stream(name, Path(content)), content_type
+    length = file[3] if len(file) == 4 else None
+    if isinstance(content, AsyncIterable) and isinstance(length, int) and length >= 0:
+        return filename, BodyStream(length, content.__aiter__, replayable=False), content_type
+    raise InvalidJob(
+        f"files[{name!r}]: the content is bytes, str, a path, or an async iterable of bytes with its length behind"
+    )
+
+
+def _file_stream(name: str, path: Path) -> BodyStream:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise InvalidJob(f"files[{name!r}]: {error}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise InvalidJob(f"files[{name!r}]: {path} is not a regular file")
+
+    async def read() -> AsyncIterator[bytes]:
+        async with await anyio.open_file(path, "rb") as file:
+            while data := await file.read(_READ_SIZE):
+                yield data
+
+    return BodyStream(found.st_size, read, replayable=True)
+
+
+def _joined(parts: Sequence[bytes | BodyStream]) -> bytes | BodyStream:
+    if all(isinstance(part, bytes) for part in parts):
+        return b"".join(part for part in parts if isinstance(part, bytes))
+    length = sum(len(part) if isinstance(part, bytes) else part.length for part in parts)
+    replayable = all(isinstance(part, bytes) or part.replayable for part in parts)
+
+    async def read() -> AsyncIterator[bytes]:
+        for part in parts:
+            if isinstance(part, bytes):
+                yield part
+                continue
+            sent = 0
+            async for data in part.open():
+                sent += len(data)
+                yield data
+            if sent != part.length:
+                raise ValueError(f"a file of {part.length} bytes turned out to have {sent}")
+
+    return BodyStream(length, read, replayable)
+
+
+def _quoted(value: str) -> str:
+    # as browsers do (WHATWG HTML, multipart/form-data)
+    return value.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")

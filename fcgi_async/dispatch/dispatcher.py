@@ -1,0 +1,465 @@
+"""Dispatcher: PHP jobs, awaited."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from types import TracebackType
+from typing import Literal, overload
+
+import anyio
+import attrs
+
+from fcgi_async.dispatch.execution import Execution
+from fcgi_async.dispatch.fan_out import Jobs, OutcomeStream, RunAll
+from fcgi_async.dispatch.group import JobGroup
+from fcgi_async.dispatch.handle import JobHandle
+from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.response import Response
+from fcgi_async.dispatch.retry import Retry
+from fcgi_async.dispatch.scheduler import Scheduler
+from fcgi_async.dispatch.settings import UNSET, Limits, Timeout, Timeouts, check_timeout
+from fcgi_async.dispatch.sink import CollectingSink, Sink, StreamingSink
+from fcgi_async.dispatch.statistics import Statistics, gather
+from fcgi_async.dispatch.stream import StreamManager
+from fcgi_async.errors import (
+    ConfigurationError,
+    DispatcherClosed,
+    FastCGIError,
+    InvalidJob,
+    QueueFull,
+    QueueTimeout,
+)
+from fcgi_async.net.backend import Backend, current_backend
+from fcgi_async.pool.endpoint import Endpoint
+
+__all__ = ("Dispatcher", "Endpoints")
+
+logger = logging.getLogger("fcgi_async.dispatch")
+
+Endpoints = str | Endpoint | Sequence[str | Endpoint]
+
+
+class _State(StrEnum):
+    NEW = "not entered yet; use `async with Dispatcher(...) as php:`"
+    OPEN = "open"
+    CLOSING = "closing and takes no more jobs"
+    CLOSED = "closed"
+
+
+class Dispatcher:
+    """Runs PHP jobs on PHP-FPM, never more at once than its share of the workers; the others wait in its queue.
+
+    Enter it with `async with`. On asyncio it may be entered and left in different tasks of one loop, as fixtures do;
+    on trio both happen in one task. It cannot be entered a second time.
+
+    Args:
+        endpoints: the FPM pool's address, an `Endpoint`, or a sequence of those: a job goes to the least loaded.
+        max_children: `pm.max_children` of the pool; a shortcut where there is one endpoint.
+        reserve: workers left to everybody else; a shortcut where there is one endpoint.
+        max_queued: how many jobs may wait for a worker.
+        overflow: what happens to one more: "wait" for room, or "reject" it with QueueFull.
+        timeouts: deadlines for jobs that bring none.
+        limits: how much a peer may send.
+        retry: what is tried again.
+        shutdown_timeout: seconds that leaving waits for the jobs it has; None for as long as they take.
+        on_job_error: called with the error of a submitted job that nobody retrieved.
+
+    Raises:
+        ConfigurationError: what is asked for cannot work.
+    """
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        *,
+        max_children: int | None = None,
+        reserve: int = 0,
+        max_queued: int = 10_000,
+        overflow: Literal["wait", "reject"] = "wait",
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        retry: Retry = Retry(),  # noqa: B008 - frozen
+        shutdown_timeout: float | None = None,
+        on_job_error: Callable[[FastCGIError], None] | None = None,
+    ) -> None:
+        self._endpoints = _normalise(endpoints, max_children, reserve)
+        if max_queued < 1:
+            raise ConfigurationError(f"max_queued={max_queued}: at least one job must be able to wait")
+        if overflow not in ("wait", "reject"):
+            raise ConfigurationError(f'overflow={overflow!r} is neither "wait" nor "reject"')
+        _check_seconds("shutdown_timeout", shutdown_timeout)
+        self._max_queued = max_queued
+        self._overflow = overflow
+        self._timeouts = timeouts
+        self._limits = limits
+        self._retry = retry
+        self._shutdown_timeout = shutdown_timeout
+        self._on_job_error = on_job_error
+        self._state = _State.NEW
+        self._backend: Backend | None = None
+        self._scheduler: Scheduler | None = None
+
+    # life
+
+    async def __aenter__(self) -> Dispatcher:
+        """Get ready; nothing is connected before there is a job.
+
+        Raises:
+            ConfigurationError: the number of workers is not known, or it was entered before.
+        """
+        if self._state is not _State.NEW:
+            raise ConfigurationError("a dispatcher is entered once; make a new one")
+        backend = current_backend()
+        self._scheduler = Scheduler(self._endpoints, backend, self._limits, self._retry, self._max_queued)
+        await backend.open()
+        self._backend = backend
+        self._state = _State.OPEN
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Finish the jobs it has, within `shutdown_timeout`; on an exception or a cancellation end them now."""
+        await self.aclose(timeout=self._shutdown_timeout if kind is None else 0)
+
+    async def aclose(self, *, timeout: Timeout = UNSET) -> None:
+        """Refuse new jobs, finish those there are, and close.
+
+        Args:
+            timeout: seconds to wait for jobs; 0 ends them now, None waits as long as they take, else as
+                `shutdown_timeout`.
+
+        Cancelling ends the jobs now. What is not done then gets DispatcherClosed where it was queued, and its
+        connection closed where it ran.
+        """
+        seconds = _check_seconds("timeout", self._shutdown_timeout if timeout is UNSET else timeout)
+        scheduler, backend = self._scheduler, self._backend
+        if scheduler is None or backend is None or self._state is not _State.OPEN:
+            return
+        self._state = _State.CLOSING
+        try:
+            if seconds != 0:
+                await self._finish(scheduler, seconds)
+        finally:
+            if not scheduler.idle:
+                logger.warning("closing with %d job(s) running and %d queued", len(scheduler.running), scheduler.queued)
+            scheduler.close()
+            self._state = _State.CLOSED
+            await backend.aclose()
+
+    async def _finish(self, scheduler: Scheduler, seconds: float | None) -> None:
+        scheduler.resume()
+        if not scheduler.idle:
+            logger.info(
+                "closing: waiting for %d job(s) running and %d queued", len(scheduler.running), scheduler.queued
+            )
+        with anyio.move_on_after(seconds):
+            await scheduler.join()
+
+    # jobs
+
+    async def run(self, job: Job, *, timeout: Timeout = UNSET) -> Response:
+        """Run one job and return what PHP answered, whatever the status.
+
+        Args:
+            job: what to run.
+            timeout: seconds from now to the response; overrides the job's and the dispatcher's.
+
+        Raises:
+            InvalidJob: it can never be sent.
+            QueueFull: the queue is full, and the dispatcher rejects.
+            QueueTimeout: the deadline passed before a worker took it.
+            JobTimeout: the deadline passed after that.
+            ConnectError: no endpoint can be reached.
+            ConnectionLost: the connection ended before the response did.
+            RemoteProtocolError: the answer was no FastCGI, or no CGI response.
+            ResponseTooLarge: it is longer than `Limits` allow.
+            DispatcherClosed: the dispatcher is, or was meanwhile, closed.
+
+        Cancelling takes a queued job out of the queue; it never runs. A job that runs is left to its end, its output
+        thrown away, within the endpoint's `drain_timeout` and `drain_bytes`, and its worker counted as taken;
+        `on_cancel="close"` closes its connection instead.
+        """
+        scheduler = self._require_open(job)
+        waiter = scheduler.backend.waiter()
+
+        def wake(execution: Execution) -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        execution = self._start(job, wake, timeout=timeout)
+        try:
+            await waiter
+        except BaseException:
+            execution.cancel()
+            raise
+        return _result(execution)
+
+    def stream(self, job: Job, *, timeout: Timeout = UNSET) -> StreamManager:
+        """Run one job and read its response while PHP writes it: `async with php.stream(job) as response:`.
+
+        Entering waits for the response's head, and raises what `run()` does. Leaving before the end closes the
+        connection at once.
+        """
+
+        def start() -> tuple[Execution, StreamingSink]:
+            sink = StreamingSink(self._limits.head, self._require_open(job).backend.waiter)
+            return self._start(job, _nothing, sink=sink, timeout=timeout), sink
+
+        return StreamManager(start)
+
+    @overload
+    async def run_all(self, jobs: Jobs, *, return_exceptions: Literal[False] = False) -> list[Response]: ...
+
+    @overload
+    async def run_all(self, jobs: Jobs, *, return_exceptions: bool) -> list[Response | FastCGIError]: ...
+
+    async def run_all(
+        self, jobs: Jobs, *, return_exceptions: bool = False
+    ) -> list[Response] | list[Response | FastCGIError]:
+        """Run jobs, any number of them, and return the responses in the order of the jobs.
+
+        Args:
+            jobs: an iterable or async iterable; it is read as workers become free, and not in one go.
+            return_exceptions: whether an error stands in its job's place.
+
+        Raises:
+            FastCGIError: without `return_exceptions` the error that happened first, once the other jobs are cancelled.
+            Exception: whatever `jobs` raised.
+
+        Cancelling cancels the jobs that run; those not begun never run.
+        """
+        scheduler = self._require_open()
+        fan = RunAll(self._starter, scheduler.backend, self._window(), return_exceptions)
+        return await fan.run(jobs)
+
+    def map(self, jobs: Jobs, *, ordered: bool = True, limit: int | None = None) -> OutcomeStream:
+        """Run jobs and iterate over their outcomes as they come.
+
+            async with php.map(jobs) as outcomes:
+                async for outcome in outcomes: ...
+
+        Args:
+            jobs: an iterable or async iterable, endless if you like; it is read as outcomes are.
+            ordered: whether outcomes come in the order of the jobs, or as they are there.
+            limit: how many jobs are handed in and not yet read; twice the share unless given.
+
+        Leaving the block cancels what was not read. A failed job is an outcome, never an exception.
+        """
+        scheduler = self._require_open()
+        return OutcomeStream(
+            self._starter, scheduler.backend, jobs, ordered, self._window() if limit is None else limit
+        )
+
+    def group(self, *, limit: int | None = None, on_error: Literal["cancel", "collect"] = "cancel") -> JobGroup:
+        """Return a group of jobs: `async with php.group() as group: handle = await group.submit(job)`.
+
+        Args:
+            limit: how many of its jobs are outstanding at most; None for no limit but the queue's.
+            on_error: "cancel" behaves as a task group does; "collect" never raises for a job.
+        """
+        if on_error not in ("cancel", "collect"):
+            raise ConfigurationError(f'on_error={on_error!r} is neither "cancel" nor "collect"')
+        if limit is not None and limit < 1:
+            raise ConfigurationError(f"limit={limit}: at least one job must be let in")
+        scheduler = self._require_open()
+
+        async def submit(job: Job) -> JobHandle:
+            return await self._submit(job, None)
+
+        return JobGroup(submit, scheduler.backend, limit, on_error)
+
+    async def submit(self, job: Job) -> JobHandle:
+        """Hand a job in and return its handle, to be awaited later or not at all: the job belongs to the dispatcher.
+
+        Waits while the queue is full. An error that nobody retrieves is logged, and given to `on_job_error`.
+
+        Raises:
+            InvalidJob: the job can never be sent.
+            QueueFull: the queue is full, and the dispatcher rejects.
+            DispatcherClosed: the dispatcher is closed.
+
+        Cancelling while the queue is full hands nothing in.
+        """
+        return await self._submit(job, self._report)
+
+    def pause(self) -> None:
+        """Begin no more jobs; those that run go on, new ones are queued."""
+        self._require_open().pause()
+
+    def resume(self) -> None:
+        """Begin jobs again."""
+        self._require_open().resume()
+
+    async def join(self, timeout: float | None = None) -> None:
+        """Wait until no job is queued or running.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Raises:
+            TimeoutError: there are still jobs.
+        """
+        with anyio.fail_after(_check_seconds("timeout", timeout)):
+            await self._require_open().join()
+
+    def statistics(self) -> Statistics:
+        """Return what is going on and what has gone on; free to call."""
+        if self._scheduler is None:
+            raise DispatcherClosed(f"the dispatcher is {self._state.value}")
+        return gather(self._scheduler)
+
+    async def ping(self, timeout: float = 5.0) -> float:
+        """Return the seconds until a worker answered GET_VALUES.
+
+        It goes ahead of all jobs, and takes no more than the share.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Raises:
+            QueueTimeout: no worker answered in time.
+            ConnectError: no endpoint can be reached.
+        """
+        scheduler = self._require_open()
+        started = scheduler.backend.now()
+        with anyio.move_on_after(_check_seconds("timeout", timeout)) as scope:
+            await scheduler.probe()
+        if scope.cancelled_caught:
+            raise QueueTimeout(
+                f"no worker answered a ping within {timeout} s", endpoint=str(self._endpoints[0].address)
+            )
+        return scheduler.backend.now() - started
+
+    def __repr__(self) -> str:
+        addresses = ", ".join(str(endpoint.address) for endpoint in self._endpoints)
+        return f"<Dispatcher {addresses}: {self._state.name.lower()}>"
+
+    # what these share
+
+    def _require_open(self, job: Job | None = None) -> Scheduler:
+        if self._scheduler is None or self._state is not _State.OPEN:
+            raise DispatcherClosed(f"the dispatcher is {self._state.value}", job=job)
+        return self._scheduler
+
+    def _starter(self, job: Job, on_done: Callable[[Execution], None]) -> Execution:
+        return self._start(job, on_done, may_reject=False)
+
+    def _start(
+        self,
+        job: Job,
+        on_done: Callable[[Execution], None],
+        *,
+        sink: Sink | None = None,
+        timeout: Timeout = UNSET,
+        may_reject: bool = True,
+        on_admitted: Callable[[], None] | None = None,
+    ) -> Execution:
+        scheduler = self._require_open(job)
+        _require_job(job)
+        try:
+            scheduler.check(job)
+        except InvalidJob as error:
+            error.job = job
+            raise
+        if may_reject and self._overflow == "reject" and scheduler.queue.full:
+            raise QueueFull(f"{scheduler.queue.size} jobs wait for a worker already; try again later", job=job)
+        limits = self._limits
+        execution = Execution(
+            job, scheduler, sink or CollectingSink(limits.head, limits.response), self._deadlines(job, timeout), on_done
+        )
+        if not scheduler.submit(execution):
+            execution.on_admitted = on_admitted
+        elif on_admitted is not None:
+            on_admitted()
+        return execution
+
+    async def _submit(self, job: Job, on_unretrieved: Callable[[FastCGIError], None] | None) -> JobHandle:
+        backend = self._require_open(job).backend
+        handle = JobHandle(job, backend, on_unretrieved)
+        admitted = backend.waiter()
+
+        def wake() -> None:
+            if not admitted.done():
+                admitted.set_result(None)
+
+        def done(execution: Execution) -> None:
+            handle._settle(execution)
+            wake()
+
+        execution = self._start(job, done, on_admitted=wake)
+        handle._begun(execution)
+        try:
+            await admitted
+        except BaseException:
+            handle.cancel()
+            raise
+        return handle
+
+    def _report(self, error: FastCGIError) -> None:
+        logger.error("a submitted job failed, and nobody asked: %s", error)
+        if self._on_job_error is not None:
+            self._on_job_error(error)
+
+    def _deadlines(self, job: Job, timeout: Timeout) -> Timeouts:
+        if timeout is UNSET and job.timeout is UNSET and job.queue_timeout is UNSET and job.run_timeout is UNSET:
+            return self._timeouts
+        if timeout is not UNSET:
+            _check_seconds("timeout", timeout)
+        defaults = self._timeouts
+        return Timeouts(
+            _first(timeout, job.timeout, defaults.total),
+            _first(job.queue_timeout, UNSET, defaults.queue),
+            _first(job.run_timeout, UNSET, defaults.run),
+        )
+
+    def _window(self) -> int:
+        # enough to keep every worker busy, and the next job at hand for each
+        return 2 * sum(endpoint.share for endpoint in self._endpoints) + 2
+
+
+def _nothing(execution: Execution) -> None:
+    """The reader of a stream learns of its end from the sink."""
+
+
+def _result(execution: Execution) -> Response:
+    if execution.error is not None:
+        raise execution.error
+    assert execution.response is not None
+    return execution.response
+
+
+def _require_job(job: object) -> None:
+    if not isinstance(job, Job):
+        raise InvalidJob(f"a job is a Job, not {type(job).__name__}")
+
+
+def _first(first: Timeout, second: Timeout, default: float | None) -> float | None:
+    for value in (first, second):
+        if value is not UNSET:
+            return value
+    return default
+
+
+def _check_seconds(name: str, value: Timeout) -> float | None:
+    try:
+        check_timeout(name, value)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    return None if value is UNSET else value
+
+
+def _normalise(endpoints: Endpoints, max_children: int | None, reserve: int) -> tuple[Endpoint, ...]:
+    given = [endpoints] if isinstance(endpoints, str | Endpoint) else list(endpoints)
+    if not given:
+        raise ConfigurationError("no endpoint was given; name the address of an FPM pool")
+    if len(given) > 1 and (max_children is not None or reserve):
+        raise ConfigurationError("max_children and reserve are shortcuts for one endpoint; give each Endpoint its own")
+    found = [endpoint if isinstance(endpoint, Endpoint) else Endpoint(endpoint) for endpoint in given]
+    if max_children is not None:
+        found[0] = attrs.evolve(found[0], max_children=max_children)
+    if reserve:
+        found[0] = attrs.evolve(found[0], reserve=reserve)
+    return tuple(found)

@@ -1,0 +1,331 @@
+"""One job on its way: queued, begun, tried again, settled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Protocol
+
+import attrs
+
+from fcgi_async.dispatch.body import BodyStream
+from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.response import Headers, Response, Timing
+from fcgi_async.dispatch.settings import Limits, Timeouts
+from fcgi_async.dispatch.sink import CollectingSink, Sink, StderrBuffer
+from fcgi_async.dispatch.upload import Upload
+from fcgi_async.errors import (
+    CannotMultiplex,
+    FastCGIError,
+    JobCancelled,
+    JobTimeout,
+    Overloaded,
+    QueueTimeout,
+    RemoteProtocolError,
+    RequestRejected,
+    ResponseTooLarge,
+    UnknownRole,
+)
+from fcgi_async.net.backend import Backend, Timer
+from fcgi_async.net.connection import Connection, EncodedRequest
+from fcgi_async.pool.pool import Pool
+
+__all__ = ("Execution", "ExecutionOwner", "ExecutionState")
+
+_REJECTIONS: dict[int, type[RequestRejected]] = {1: CannotMultiplex, 2: Overloaded, 3: UnknownRole}
+
+
+class ExecutionState(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+
+
+class ExecutionOwner(Protocol):
+    """Who queues executions; synchronous."""
+
+    backend: Backend
+    limits: Limits
+
+    def encode(self, pool: Pool, job: Job) -> EncodedRequest:
+        """Return a job as the bytes that this pool gets."""
+
+    def try_again(self, execution: Execution, error: FastCGIError, *, may_have_run: bool) -> bool:
+        """Queue an execution once more where that is allowed; False where not."""
+
+    def settled(self, execution: Execution, state: ExecutionState) -> None:
+        """Take note that an execution is over, and in which state it was."""
+
+
+@attrs.define(eq=False)
+class Execution:
+    """One job on its way; the `Exchange` of the connection that serves it. All synchronous.
+
+    Args:
+        job: what to run.
+        owner: who queues it.
+        sink: where the response goes.
+        deadlines: what the job's own deadlines, and the call's, came to.
+        on_done: called once, when there is a response or an error.
+    """
+
+    job: Job
+    owner: ExecutionOwner
+    sink: Sink
+    deadlines: Timeouts
+    on_done: Callable[[Execution], None]
+    state: ExecutionState = attrs.field(default=ExecutionState.QUEUED, init=False)
+    response: Response | None = attrs.field(default=None, init=False)
+    error: FastCGIError | None = attrs.field(default=None, init=False)
+    attempts: int = attrs.field(default=0, init=False)
+    # called when it comes in from outside a full queue
+    on_admitted: Callable[[], None] | None = attrs.field(default=None, init=False)
+    # the worker that has it
+    pool: Pool | None = attrs.field(default=None, init=False)
+    connection: Connection | None = attrs.field(default=None, init=False)
+    request_id: int | None = attrs.field(default=None, init=False)
+    stderr: StderrBuffer | None = attrs.field(default=None, init=False)
+    _submitted: float = attrs.field(init=False)
+    _accepted: float = attrs.field(default=0.0, init=False)
+    _first_byte: float = attrs.field(default=0.0, init=False)
+    _connect: float = attrs.field(default=0.0, init=False)
+    _timer: Timer | None = attrs.field(default=None, init=False)
+    _upload: Upload | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        now = self._submitted = self.owner.backend.now()
+        total, queue = self.deadlines.total, self.deadlines.queue
+        if total is not None or queue is not None:
+            nearest = min(limit for limit in (total, queue) if limit is not None)
+            self._timer = self.owner.backend.call_at(now + nearest, self._deadline_passed)
+        if isinstance(self.job.body, BodyStream):
+            self._upload = Upload(self.job.body)
+
+    @property
+    def done(self) -> bool:
+        """Whether there is a response or an error."""
+        return self.state is ExecutionState.DONE
+
+    @property
+    def was_cancelled(self) -> bool:
+        """Whether its own side ended it, and no failure."""
+        return isinstance(self.error, JobCancelled)
+
+    # Queued
+
+    @property
+    def priority(self) -> int:
+        return self.job.priority
+
+    @property
+    def waiting(self) -> bool:
+        return self.state is ExecutionState.QUEUED
+
+    def admitted(self) -> None:
+        if self.on_admitted is not None:
+            self.on_admitted()
+
+    # the way
+
+    def begin(self, pool: Pool, connection: Connection) -> bool:
+        """Take a worker; False where its connection turned out to be closed, or the job came to its end instead."""
+        self.pool, self.connection = pool, connection
+        self.state = ExecutionState.RUNNING
+        if self._upload is not None:
+            pool.hold(connection)
+            self._accept(connection)
+            self._upload.start(self.owner.backend, self)
+            return True
+        request_id = pool.begin(connection, self, self.owner.encode(pool, self.job))
+        if request_id is None:
+            self.pool = self.connection = None
+            self.state = ExecutionState.QUEUED
+            return False
+        self.attempts += 1
+        self.request_id = request_id
+        self._accept(connection)
+        return True
+
+    def begin_upload(self) -> int | None:
+        """Write the head of a job whose body comes in parts; None where that came to nothing."""
+        assert self.pool is not None
+        assert self.connection is not None
+        if self.connection.closed:
+            request_id = None
+        else:
+            request_id = self.pool.begin(self.connection, self, self.owner.encode(self.pool, self.job))
+        if request_id is None:
+            self.pool = self.connection = None
+            self.owner.try_again(self, RemoteProtocolError("the peer had closed"), may_have_run=False)
+            return None
+        self.attempts += 1
+        self.request_id = request_id
+        return request_id
+
+    def cancel(self) -> bool:
+        """End it now as cancelled; False where it is over."""
+        return self.end(JobCancelled("the job was cancelled"))
+
+    def end(self, error: FastCGIError, *, close: bool = False) -> bool:
+        """End it now with `error`, and take it back from whoever has it; False where it is over.
+
+        Args:
+            error: what it failed with.
+            close: close the connection at once, whatever the endpoint's `on_cancel` says.
+        """
+        if self.state is ExecutionState.DONE:
+            return False
+        pool, connection, request_id = self.pool, self.connection, self.request_id
+        truncated = connection is not None and request_id is not None and connection.needs_caller(request_id)
+        self._settle(None, error, may_have_run=request_id is not None, body_truncated=truncated)
+        if pool is not None and connection is not None:
+            if request_id is None:
+                pool.give_back(connection)
+            else:
+                pool.abandon(connection, request_id, close=close)
+        return True
+
+    # Exchange
+
+    def receive_stdout(self, data: bytes) -> None:
+        if not self._first_byte:
+            self._first_byte = self.owner.backend.now()
+        try:
+            self.sink.feed(data)
+        except (RemoteProtocolError, ResponseTooLarge) as error:
+            self.end(error, close=True)
+
+    def receive_stderr(self, data: bytes) -> None:
+        if self.stderr is None:
+            self.stderr = StderrBuffer(self.owner.limits.stderr)
+        self.stderr.feed(data)
+
+    def receive_end(self, app_status: int, protocol_status: int) -> None:
+        connection, request_id = self.connection, self.request_id
+        assert connection is not None
+        assert self.pool is not None
+        if protocol_status:
+            self._rejected(protocol_status)
+            return
+        if request_id is not None and connection.needs_caller(request_id):
+            # the caller has its answer; without the rest of the body, which is the caller's too, the request cannot
+            # be completed
+            connection.close()
+        if self.job.finishes_early or connection.closed:
+            self._complete(app_status)
+        else:
+            self.pool.when_free(connection, lambda: self._complete(app_status))
+
+    def receive_failure(self, error: FastCGIError, *, may_have_run: bool) -> None:
+        truncated = self._upload is not None and self._upload.running
+        name = self.pool.name if self.pool is not None else None
+        self.pool = self.connection = self.request_id = None
+        repeatable = self.sink.head is None and (self._upload is None or self._upload.repeatable)
+        if repeatable and self.owner.try_again(self, error, may_have_run=may_have_run):
+            return
+        self._settle(None, error, may_have_run=may_have_run, body_truncated=truncated, endpoint=name)
+
+    def again(self) -> None:
+        """Forget the last attempt; what remains is the job and its deadlines."""
+        self.state = ExecutionState.QUEUED
+        self.pool = self.connection = self.request_id = None
+        self.stderr = None
+        self._first_byte = 0.0
+        if self._upload is not None:
+            self._upload.stop(settled=False)
+
+    # ends
+
+    def _accept(self, connection: Connection) -> None:
+        now = self._accepted = self.owner.backend.now()
+        self.sink.attach(connection)
+        if not connection.requests or (connection.requests == 1 and self.request_id is not None):
+            self._connect = connection.connect_time
+        if self._timer is None and self.deadlines.run is None:
+            return
+        limits = []
+        if self.deadlines.total is not None:
+            limits.append(self._submitted + self.deadlines.total)
+        if self.deadlines.run is not None:
+            limits.append(now + self.deadlines.run)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.owner.backend.call_at(min(limits), self._deadline_passed) if limits else None
+
+    def _deadline_passed(self) -> None:
+        self._timer = None
+        waited = self.owner.backend.now() - self._submitted
+        if self.state is ExecutionState.QUEUED:
+            self.end(QueueTimeout(f"no worker took the job within its deadline, {waited:.3f} s after the call"))
+        else:
+            self.end(
+                JobTimeout(f"the job was not done within its deadline, {waited:.3f} s after the call"),
+                close=not isinstance(self.sink, CollectingSink),
+            )
+
+    def _rejected(self, protocol_status: int) -> None:
+        error = _REJECTIONS[protocol_status]("the peer refused the job with " + _REJECTIONS[protocol_status].__name__)
+        name = self.pool.name if self.pool is not None else None
+        if not self.owner.try_again(self, error, may_have_run=False):
+            self._settle(None, error, may_have_run=False, endpoint=name)
+
+    def _complete(self, app_status: int) -> None:
+        if self.state is ExecutionState.DONE:
+            return
+        try:
+            self.sink.finish()
+        except RemoteProtocolError as error:
+            self._settle(None, error, may_have_run=True)
+            return
+        sink, head, now = self.sink, self.sink.head, self.owner.backend.now()
+        assert head is not None
+        assert self.pool is not None
+        self._settle(
+            Response(
+                self.job,
+                head.status,
+                Headers(head.headers),
+                sink.content() if isinstance(sink, CollectingSink) else b"",
+                b"" if self.stderr is None else self.stderr.value(),
+                self.stderr is not None and self.stderr.truncated,
+                app_status,
+                self._timing(now),
+                self.pool.name,
+                self.attempts,
+            ),
+            None,
+        )
+
+    def timing_so_far(self) -> Timing:
+        """Return where the time went until now."""
+        return self._timing(self.owner.backend.now())
+
+    def _timing(self, now: float) -> Timing:
+        first_byte = (self._first_byte or now) - self._accepted
+        return Timing(self._accepted - self._submitted, self._connect, first_byte, now - self._submitted)
+
+    def _settle(
+        self,
+        response: Response | None,
+        error: FastCGIError | None,
+        *,
+        may_have_run: bool = False,
+        body_truncated: bool = False,
+        endpoint: str | None = None,
+    ) -> None:
+        state, self.state = self.state, ExecutionState.DONE
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._upload is not None:
+            self._upload.stop()
+        self.response, self.error = response, error
+        if error is not None:
+            if endpoint is None and self.pool is not None:
+                endpoint = self.pool.name
+            error.about(self.job, endpoint or error.endpoint, may_have_run=may_have_run, body_truncated=body_truncated)
+            self.sink.fail(error)
+        self.owner.settled(self, state)
+        self.on_done(self)

@@ -1,0 +1,176 @@
+"""A group of jobs that lives no longer than its block."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Literal
+
+import anyio
+import attrs
+
+from fcgi_async.dispatch.handle import JobHandle
+from fcgi_async.dispatch.job import Job
+from fcgi_async.errors import DispatcherClosed, FastCGIError, JobCancelled
+from fcgi_async.net.backend import Backend, Waiter
+
+__all__ = ("HandleIterator", "JobGroup")
+
+# hands a job in, waiting while there is no room
+Submitter = Callable[[Job], Awaitable[JobHandle]]
+
+
+@attrs.define(eq=False)
+class JobGroup:
+    """Jobs that are done, or cancelled, when the block is left.
+
+    With `on_error="cancel"` it behaves as a task group does: the first job that fails cancels the others and the
+    block, and leaving raises an ExceptionGroup. With `"collect"` it never raises for a job; ask the handles. A
+    cancelled handle is no error of its group.
+
+    Args:
+        submit: hands a job in.
+        backend: the event loop.
+        limit: how many jobs of the group are outstanding at most; None for no limit but the queue's.
+        on_error: "cancel" or "collect".
+    """
+
+    _submit: Submitter
+    _backend: Backend
+    limit: int | None
+    on_error: Literal["cancel", "collect"]
+    _outstanding: set[JobHandle] = attrs.field(factory=set, init=False)
+    _errors: list[FastCGIError] = attrs.field(factory=list, init=False)
+    # done, and not yet given out by as_completed()
+    _unread: deque[JobHandle] = attrs.field(factory=deque, init=False)
+    # submits that have not handed their job in yet
+    _submitting: int = attrs.field(default=0, init=False)
+    _changed: list[Waiter] = attrs.field(factory=list, init=False)
+    _scope: anyio.CancelScope = attrs.field(init=False)
+    _open: bool = attrs.field(default=False, init=False)
+
+    async def __aenter__(self) -> JobGroup:
+        self._scope = anyio.CancelScope()
+        self._scope.__enter__()
+        self._open = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        """Wait for the jobs, or cancel them where the block was left by an exception.
+
+        Raises:
+            ExceptionGroup: with `on_error="cancel"`, of the jobs' errors and the block's own.
+        """
+        cancelled: BaseException | None = None
+        try:
+            if kind is None:
+                await self._wait_all()
+        except BaseException as interruption:
+            cancelled = interruption
+        finally:
+            self._open = False
+            for handle in tuple(self._outstanding):
+                handle.cancel()
+        leaving = cancelled or error
+        if cancelled is None:
+            swallowed = self._scope.__exit__(kind, error, traceback)
+        else:
+            swallowed = self._scope.__exit__(type(cancelled), cancelled, cancelled.__traceback__)
+        if swallowed:
+            leaving = None
+        if self._errors and self.on_error == "cancel" and (leaving is None or isinstance(leaving, Exception)):
+            errors: list[Exception] = [*self._errors]
+            if leaving is not None and leaving not in errors:
+                errors.append(leaving)
+            raise ExceptionGroup(f"{len(self._errors)} job(s) of the group failed", errors) from None
+        if cancelled is not None and leaving is cancelled:
+            raise cancelled
+        return bool(swallowed)
+
+    async def submit(self, job: Job) -> JobHandle:
+        """Hand a job in, waiting while the queue, or the group, is full: that is the backpressure.
+
+        Cancelling hands nothing in.
+
+        Raises:
+            InvalidJob: the job can never be sent.
+            QueueFull: the queue is full, and the dispatcher rejects.
+            DispatcherClosed: the dispatcher, or the group, is closed.
+        """
+        if not self._open:
+            raise DispatcherClosed("the group is closed; submit inside its block", job=job)
+        self._submitting += 1
+        try:
+            while self.limit is not None and len(self._outstanding) >= self.limit:
+                await self._change()
+            handle = await self._submit(job)
+        finally:
+            self._submitting -= 1
+            self._wake()
+        if handle.done():
+            self._done(handle)
+        else:
+            self._outstanding.add(handle)
+            handle._when_done(self._done)
+            if self._was_left():
+                handle.cancel()
+        return handle
+
+    def _was_left(self) -> bool:
+        return not self._open
+
+    def as_completed(self) -> HandleIterator:
+        """Iterate over handles as their jobs end, each given out once; ends when nothing submitted is outstanding."""
+        return HandleIterator(self)
+
+    def _done(self, handle: JobHandle) -> None:
+        self._outstanding.discard(handle)
+        error = handle.exception()
+        self._unread.append(handle)
+        if error is not None and not isinstance(error, JobCancelled) and self.on_error == "cancel":
+            self._errors.append(error)
+            if self._open and len(self._errors) == 1:
+                self._scope.cancel()
+        self._wake()
+
+    async def _wait_all(self) -> None:
+        while self._outstanding or self._submitting:
+            await self._change()
+
+    async def _change(self) -> None:
+        waiter = self._backend.waiter()
+        self._changed.append(waiter)
+        await waiter
+
+    def _wake(self) -> None:
+        waiters, self._changed = self._changed, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _next_done(self) -> JobHandle | None:
+        while not self._unread:
+            if not self._outstanding and not self._submitting:
+                return None
+            await self._change()
+        return self._unread.popleft()
+
+
+@attrs.define(eq=False)
+class HandleIterator:
+    """Handles of a group as their jobs end."""
+
+    _group: JobGroup
+
+    def __aiter__(self) -> HandleIterator:
+        return self
+
+    async def __anext__(self) -> JobHandle:
+        """Return the next handle that is done; cancelling loses none."""
+        handle = await self._group._next_done()
+        if handle is None:
+            raise StopAsyncIteration
+        return handle

@@ -1,0 +1,223 @@
+"""Job: one run of a PHP script."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterable, Mapping, Sequence
+from urllib.parse import unquote, urlsplit
+
+import attrs
+
+from fcgi_async.dispatch.body import BodyStream, Pairs, encode_form, encode_json, encode_multipart, encode_pairs
+from fcgi_async.dispatch.settings import UNSET, Timeout, check_timeout
+from fcgi_async.errors import InvalidJob
+from fcgi_async.wire.spec import MAX_CONTENT, Role
+
+__all__ = ("Job",)
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+
+
+# decided by the job's own fields; a second value would be a doubled parameter
+_OWN_PARAMS = {
+    "SCRIPT_FILENAME": "script=",
+    "REQUEST_METHOD": "method=",
+    "CONTENT_TYPE": "a Content-Type header",
+}
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Job:
+    """One run of a PHP script; a value that may be run several times, unless its body is an iterable.
+
+    Args:
+        script: the file to run, on FPM's side: absolute, or relative to `Endpoint.root`.
+        uri: the request target, such as "/orders/7?x=1", for a front controller that routes by it; excludes `query`.
+        method: the request method; POST with a body, GET without, unless given.
+        query: the query string: a mapping, a sequence of pairs, or encoded already.
+        content: the body: bytes, str, or an async iterable of bytes together with `content_length`.
+        content_length: bytes in the body; needed where `content` is an iterable, and only there.
+        json: the body, as JSON.
+        form: the body, as a form; beside `files` its fields.
+        files: the body, as multipart: {name: (filename, content, content_type)}, where content is bytes, str, a path,
+            or an async iterable whose length stands behind the content type. Paths and iterables are streamed.
+        headers: request headers; PHP sees them as HTTP_*.
+        params: FastCGI parameters; they override those sent by default.
+        priority: jobs of a higher priority are run first.
+        timeout: seconds from the call to the response; None for no limit.
+        queue_timeout: seconds until a worker takes the job.
+        run_timeout: seconds from then to the response.
+        idempotent: whether running the script twice does no harm, so that it is tried again where it may have run.
+        finishes_early: False where the caller wants to wait until the worker has left the script, not only for the
+            response.
+        role: what PHP is asked to be; PHP-FPM treats every role as a responder.
+        tag: the caller's name for the job, in logs and errors.
+
+    Raises:
+        InvalidJob: it could never be sent; says why.
+    """
+
+    script: str = attrs.field(kw_only=False)
+    uri: str | None = None
+    method: str | None = None
+    query: Pairs | None = None
+    content: bytes | str | AsyncIterable[bytes] | None = attrs.field(default=None, repr=False)
+    content_length: int | None = None
+    json: object = attrs.field(default=None, repr=False)
+    form: Pairs | None = attrs.field(default=None, repr=False)
+    files: Mapping[str, Sequence[object]] | None = attrs.field(default=None, repr=False)
+    headers: Mapping[str, str] | None = None
+    params: Mapping[str, str] | None = None
+    priority: int = 0
+    timeout: Timeout = UNSET
+    queue_timeout: Timeout = UNSET
+    run_timeout: Timeout = UNSET
+    idempotent: bool = False
+    finishes_early: bool = True
+    role: Role = Role.RESPONDER
+    tag: object = None
+    # what is sent
+    body: bytes | BodyStream = attrs.field(init=False, repr=False, default=b"")
+    content_type: str | None = attrs.field(init=False, repr=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        _check_text("script", self.script)
+        if not self.script:
+            raise InvalidJob("script= is empty; name the PHP file to run")
+        if self.method is not None and not _TOKEN.match(_check_text("method", self.method)):
+            raise InvalidJob(f"method={self.method!r} is not a request method")
+        self._check_target()
+        if self.headers:
+            _check_headers(self.headers)
+        if self.params:
+            self._check_params(self.params)
+        if not isinstance(self.priority, int):
+            raise InvalidJob(f"priority={self.priority!r} is not a whole number")
+        for name in ("timeout", "queue_timeout", "run_timeout"):
+            try:
+                check_timeout(name, getattr(self, name))
+            except ValueError as error:
+                raise InvalidJob(str(error)) from None
+        body, content_type = self._encode_body()
+        object.__setattr__(self, "body", body)
+        object.__setattr__(self, "content_type", content_type)
+
+    @property
+    def query_string(self) -> str:
+        """QUERY_STRING, from `uri` or `query`."""
+        if self.uri is not None:
+            return urlsplit(self.uri).query
+        return "" if self.query is None else encode_pairs("query", self.query)
+
+    @property
+    def path_info(self) -> str | None:
+        """PATH_INFO: the decoded path of `uri`."""
+        return None if self.uri is None else unquote(urlsplit(self.uri).path)
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body was given, be it empty."""
+        return any(given is not None for given in (self.content, self.json, self.form, self.files))
+
+    def _check_target(self) -> None:
+        if self.uri is not None:
+            _check_text("uri", self.uri)
+            if self.query is not None:
+                raise InvalidJob("uri= and query= are both given; write the query into the uri")
+            if not self.uri.startswith("/") or any(character.isspace() for character in self.uri):
+                raise InvalidJob(
+                    f"uri={self.uri!r} does not start with / or has blanks; it is a request target like /orders/7?x=1"
+                )
+            _check_text("uri's path", self.path_info or "")
+        _check_text("query", self.query_string)
+
+    def _check_params(self, params: Mapping[str, str]) -> None:
+        for name, value in params.items():
+            if not _check_text(f"the name {name!r} in params", name):
+                raise InvalidJob("params has an empty name; PHP drops such a parameter")
+            _check_text(f"params[{name!r}]", value)
+            check_pair(name, value)
+            if name in _OWN_PARAMS:
+                raise InvalidJob(f"params[{name!r}] would be sent twice; say it with {_OWN_PARAMS[name]}")
+        if self.uri is not None and not {"REQUEST_URI", "QUERY_STRING", "PATH_INFO"}.isdisjoint(params):
+            raise InvalidJob("uri= sets REQUEST_URI, QUERY_STRING and PATH_INFO; params must not set them again")
+        if self.query is not None and "QUERY_STRING" in params:
+            raise InvalidJob("query= sets QUERY_STRING; params must not set it again")
+        for name in self.headers or ():
+            if header_param(name) in params:
+                raise InvalidJob(
+                    f"the header {name!r} and params[{header_param(name)!r}] are the same parameter; give one of them"
+                )
+
+    def _encode_body(self) -> tuple[bytes | BodyStream, str | None]:
+        given = [name for name in ("content", "json", "form", "files") if getattr(self, name) is not None]
+        if len(given) > 1 and given != ["form", "files"]:
+            raise InvalidJob(f"{' and '.join(f'{name}=' for name in given)} are both bodies; give one")
+        if self.content_length is not None and not isinstance(self.content, AsyncIterable):
+            raise InvalidJob("content_length= is for a content= that is an async iterable; otherwise it is counted")
+        if self.files is not None:
+            content_type, body = encode_multipart(self.files, self.form)
+            return body, content_type
+        if self.json is not None:
+            return encode_json(self.json), "application/json"
+        if self.form is not None:
+            return encode_form(self.form), "application/x-www-form-urlencoded"
+        return self._encode_content(), None
+
+    def _encode_content(self) -> bytes | BodyStream:
+        content = self.content
+        if content is None:
+            return b""
+        if isinstance(content, bytes):
+            return content
+        if isinstance(content, str):
+            return content.encode()
+        if isinstance(content, bytearray | memoryview):
+            return bytes(content)
+        if not isinstance(content, AsyncIterable):
+            raise InvalidJob(
+                f"content= is bytes, str or an async iterable of bytes, not {type(content).__name__}; "
+                "for data use json= or form="
+            )
+        length = self.content_length
+        if not isinstance(length, int) or isinstance(length, bool) or length < 0:
+            raise InvalidJob(
+                "content= is an iterable and needs content_length=: PHP-FPM takes no body of unknown length"
+            )
+        return BodyStream(length, content.__aiter__, replayable=False)
+
+
+def header_param(name: str) -> str:
+    """Return the parameter that carries a request header (RFC 3875, 4.1.18)."""
+    param = name.upper().replace("-", "_")
+    return param if param in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{param}"
+
+
+def check_pair(name: str, value: str) -> None:
+    """Raise InvalidJob where a parameter does not fit into one PARAMS record, which PHP-FPM insists on."""
+    if len(name) + len(value) > 16000 and len(name.encode()) + len(value.encode()) + 8 > MAX_CONTENT:
+        raise InvalidJob(f"the parameter {name!r} is longer than the 64 KiB that PHP-FPM takes; send it in the body")
+
+
+def _check_text(what: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidJob(f"{what} is a string, not {type(value).__name__}")
+    if "\0" in value:
+        raise InvalidJob(f"{what} has a NUL; PHP would cut it there")
+    return value
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    seen: dict[str, str] = {}
+    for name, value in headers.items():
+        if not _TOKEN.match(_check_text(f"the header name {name!r}", name)):
+            raise InvalidJob(f"{name!r} is not the name of a header")
+        if "\r" in _check_text(f"headers[{name!r}]", value) or "\n" in value:
+            raise InvalidJob(f"headers[{name!r}] has a line break")
+        param = header_param(name)
+        if param == "CONTENT_LENGTH":
+            raise InvalidJob("a Content-Length header is not yours to give; it is counted")
+        if param in seen:
+            raise InvalidJob(f"the headers {seen[param]!r} and {name!r} become the same parameter {param}")
+        check_pair(param, value)
+        seen[param] = name

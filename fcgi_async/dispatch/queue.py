@@ -1,0 +1,131 @@
+"""The bounded queue: higher priority first, then first in first out; who does not fit stands outside."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
+
+import attrs
+
+__all__ = ("JobQueue", "Queued")
+
+
+class Queued(Protocol):
+    """What can be queued."""
+
+    @property
+    def priority(self) -> int:
+        """Higher comes first."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it still wants to be taken; one that does not is passed over."""
+
+    def admitted(self) -> None:
+        """Take note of having come in from outside."""
+
+
+T = TypeVar("T", bound=Queued)
+
+
+@attrs.define(eq=False)
+class JobQueue(Generic[T]):
+    """Pure: nothing here waits.
+
+    Leaving is lazy: an entry that waits no longer is dropped when its turn comes, or when most have left.
+
+    Args:
+        bound: how many entries it holds; what comes back after a failed attempt is not refused.
+    """
+
+    bound: int
+    # entries inside that still wait
+    size: int = attrs.field(default=0, init=False)
+    # by negative priority, so that sorting puts the highest first
+    _lanes: dict[int, deque[T]] = attrs.field(factory=dict, init=False)
+    _order: list[int] = attrs.field(factory=list, init=False)
+    _outside: deque[T] = attrs.field(factory=deque, init=False)
+    _left: int = attrs.field(default=0, init=False)
+
+    @property
+    def full(self) -> bool:
+        """Whether one more would have to stand outside."""
+        return self.size >= self.bound or bool(self._outside)
+
+    @property
+    def total(self) -> int:
+        """How many entries wait, inside and outside."""
+        return self.size + len(self._outside)
+
+    def push(self, entry: T) -> bool:
+        """Add an entry; False where it stands outside until there is room."""
+        if self.full:
+            self._outside.append(entry)
+            return False
+        self._enter(entry)
+        return True
+
+    def push_back(self, entry: T) -> None:
+        """Add an entry that had been taken, ahead of its equals."""
+        self._lane(entry.priority).appendleft(entry)
+        self.size += 1
+
+    def pop(self) -> T | None:
+        """Take the next entry, or None where there is none."""
+        while self._order:
+            lane = self._lanes[self._order[0]]
+            while lane:
+                entry = lane.popleft()
+                if entry.waiting:
+                    self.size -= 1
+                    self._admit()
+                    return entry
+                self._left -= 1
+            del self._lanes[self._order.pop(0)]
+        return None
+
+    def left(self, entry: T) -> None:
+        """Take note that an entry, inside or outside, waits no longer."""
+        if entry in self._outside:
+            self._outside.remove(entry)
+            return
+        self.size -= 1
+        self._left += 1
+        if self._left > 64 and self._left > self.size:
+            self._compact()
+        self._admit()
+
+    def __iter__(self) -> Iterator[T]:
+        """Yield every entry that waits, those outside last."""
+        for order in tuple(self._order):
+            yield from (entry for entry in tuple(self._lanes[order]) if entry.waiting)
+        yield from tuple(self._outside)
+
+    def _enter(self, entry: T) -> None:
+        self._lane(entry.priority).append(entry)
+        self.size += 1
+
+    def _lane(self, priority: int) -> deque[T]:
+        lane = self._lanes.get(-priority)
+        if lane is None:
+            lane = self._lanes[-priority] = deque()
+            insort(self._order, -priority)
+        return lane
+
+    def _admit(self) -> None:
+        while self._outside and self.size < self.bound:
+            entry = self._outside.popleft()
+            self._enter(entry)
+            entry.admitted()
+
+    def _compact(self) -> None:
+        for order in tuple(self._order):
+            lane = deque(entry for entry in self._lanes[order] if entry.waiting)
+            if lane:
+                self._lanes[order] = lane
+            else:
+                del self._lanes[order]
+                self._order.remove(order)
+        self._left = 0

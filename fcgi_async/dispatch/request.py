@@ -1,0 +1,173 @@
+"""From a job to the bytes that one endpoint gets: default parameters, and the rules for the caller's own."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+
+from fcgi_async.dispatch.body import BodyStream
+from fcgi_async.dispatch.job import Job, check_pair, header_param
+from fcgi_async.errors import ConfigurationError, InvalidJob
+from fcgi_async.net.connection import EncodedRequest
+from fcgi_async.pool.endpoint import Endpoint
+from fcgi_async.wire.records import encode_pair, pack_pairs
+from fcgi_async.wire.spec import MAX_CONTENT
+
+__all__ = ("DEFAULT_PARAMS", "FORBIDDEN_PARAMS", "RequestEncoder")
+
+# sent with every job unless Endpoint or Job say otherwise; docs/reference/parameters.md explains each
+DEFAULT_PARAMS: Final[Mapping[str, str]] = {
+    "GATEWAY_INTERFACE": "CGI/1.1",
+    "HTTP_HOST": "localhost",
+    "REDIRECT_STATUS": "200",
+    "REMOTE_ADDR": "127.0.0.1",
+    "REMOTE_PORT": "0",
+    "REQUEST_SCHEME": "http",
+    "SERVER_ADDR": "127.0.0.1",
+    "SERVER_NAME": "localhost",
+    "SERVER_PORT": "80",
+    "SERVER_PROTOCOL": "HTTP/1.1",
+    "SERVER_SOFTWARE": "fcgi_async",
+}
+
+FORBIDDEN_PARAMS: Final[Mapping[str, str]] = {
+    "PHP_VALUE": "it changes php.ini settings, and they stick to that worker for every later request of anybody",
+    "PHP_ADMIN_VALUE": "it changes php.ini settings, and they stick to that worker for every later request of anybody",
+    "REQUEST_BODY_FILE": "it makes FPM read a file of its own host as the body",
+    "HTTP_PROXY": "PHP programs may take it for their proxy (httpoxy)",
+    "CONTENT_LENGTH": "it is counted; a wrong one hangs the worker or smuggles a request",
+}
+
+_SCRIPTS_KEPT = 1024
+
+
+@attrs.define(eq=False)
+class RequestEncoder:
+    """Encodes jobs for one endpoint; what does not change from job to job is encoded once.
+
+    Args:
+        endpoint: whose root, params and headers are sent.
+
+    Raises:
+        ConfigurationError: the endpoint's own params or headers are not allowed.
+    """
+
+    endpoint: Endpoint
+    _base: dict[str, str] = attrs.field(init=False)
+    _base_pairs: dict[str, bytes] = attrs.field(init=False)
+    _base_content: bytes = attrs.field(init=False)
+    # script -> SCRIPT_FILENAME, SCRIPT_NAME, DOCUMENT_ROOT
+    _scripts: dict[str, dict[str, str]] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        endpoint = self.endpoint
+        try:
+            # a job refuses the same that an endpoint should
+            Job("/", params=endpoint.params or None, headers=endpoint.headers or None)
+            self._check_allowed(endpoint.params, endpoint.headers)
+        except InvalidJob as error:
+            raise ConfigurationError(
+                f"endpoint {endpoint.address}: {error.message}", endpoint=str(endpoint.address)
+            ) from error
+        headers = {header_param(name): value for name, value in endpoint.headers.items()}
+        self._base = {**DEFAULT_PARAMS, **headers, **endpoint.params}
+        self._base_pairs = {name: _pair(name, value) for name, value in self._base.items()}
+        self._base_content = b"".join(self._base_pairs.values())
+
+    def check(self, job: Job) -> None:
+        """Refuse what this endpoint does not allow.
+
+        Raises:
+            InvalidJob: a forbidden parameter, or a script that is not under the endpoint's root.
+        """
+        if job.params or job.headers:
+            self._check_allowed(job.params or {}, job.headers or {})
+        if job.script not in self._scripts:
+            self._script_params(job.script)
+
+    def encode(self, job: Job) -> EncodedRequest:
+        """Return a job as bytes; a body that is a stream is left to the caller.
+
+        Raises:
+            InvalidJob: as `check()`.
+        """
+        own = self._own_params(job)
+        if self._base.keys().isdisjoint(own):
+            content = self._base_content + b"".join([_pair(name, value) for name, value in own.items()])
+        else:
+            kept = [pair for name, pair in self._base_pairs.items() if name not in own]
+            content = b"".join(kept + [_pair(name, value) for name, value in own.items()])
+        if len(content) <= MAX_CONTENT:
+            contents = [content]
+        else:
+            contents = pack_pairs(_pair(name, value) for name, value in (self._base | own).items())
+        return EncodedRequest(job.role, contents, None if isinstance(job.body, BodyStream) else job.body)
+
+    def _own_params(self, job: Job) -> dict[str, str]:
+        own = dict(self._scripts.get(job.script) or self._script_params(job.script))
+        query = job.query_string
+        own["QUERY_STRING"] = query
+        if job.uri is not None:
+            own["REQUEST_URI"] = job.uri
+            own["PATH_INFO"] = job.path_info or ""
+        else:
+            own["REQUEST_URI"] = f"{own['SCRIPT_NAME']}?{query}" if query else own["SCRIPT_NAME"]
+        if job.has_body:
+            body = job.body
+            own["CONTENT_LENGTH"] = str(body.length if isinstance(body, BodyStream) else len(body))
+            own["REQUEST_METHOD"] = job.method or "POST"
+        else:
+            own["REQUEST_METHOD"] = job.method or "GET"
+        if job.content_type is not None:
+            own["CONTENT_TYPE"] = job.content_type
+        if job.headers:
+            own.update((header_param(name), value) for name, value in job.headers.items())
+        if job.params:
+            own.update(job.params)
+        return own
+
+    def _script_params(self, script: str) -> dict[str, str]:
+        root = self.endpoint.root
+        inside = ""
+        if root is not None:
+            root = posixpath.normpath(root)
+            filename = posixpath.normpath(posixpath.join(root, script))
+            inside = root if root.endswith("/") else root + "/"
+            if not script.startswith("/") and not filename.startswith(inside):
+                raise InvalidJob(f"script={script!r} leads out of the endpoint's root {root!r}")
+        elif script.startswith("/"):
+            filename = script
+        else:
+            raise InvalidJob(
+                f"script={script!r} is relative, and the endpoint has no root; "
+                "give an absolute path or Endpoint(root=...)"
+            )
+        if root is None or not filename.startswith(inside):
+            root = posixpath.dirname(filename)
+            inside = root if root.endswith("/") else root + "/"
+        params = {
+            "SCRIPT_FILENAME": filename,
+            "SCRIPT_NAME": "/" + filename.removeprefix(inside),
+            "DOCUMENT_ROOT": root,
+        }
+        check_pair("SCRIPT_FILENAME", filename)
+        if len(self._scripts) >= _SCRIPTS_KEPT:
+            self._scripts.clear()
+        self._scripts[script] = params
+        return params
+
+    def _check_allowed(self, params: Mapping[str, str], headers: Mapping[str, str]) -> None:
+        for name in (*params, *(header_param(name) for name in headers)):
+            if name in FORBIDDEN_PARAMS and (name not in self.endpoint.allow_params or name == "CONTENT_LENGTH"):
+                raise InvalidJob(
+                    f"the parameter {name} is refused: {FORBIDDEN_PARAMS[name]}"
+                    + ("" if name == "CONTENT_LENGTH" else f"; Endpoint(allow_params={{{name!r}}}) permits it")
+                )
+
+
+def _pair(name: str, value: str) -> bytes:
+    # surrogateescape: paths and headers may be bytes that are no UTF-8
+    return encode_pair(name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))

@@ -1,0 +1,142 @@
+"""What comes back: status, headers, body, stderr, and where the time went."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+
+import attrs
+
+from fcgi_async.dispatch.job import Job
+from fcgi_async.errors import JobFailed
+
+__all__ = ("Headers", "Response", "Timing")
+
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+_STDERR_SHOWN = 300
+
+
+class Headers(Mapping[str, str]):
+    """Response headers: a case-insensitive mapping in which the first of several equal names wins.
+
+    Attributes:
+        raw: the pairs as they came, in their order.
+    """
+
+    __slots__ = ("_first", "raw")
+
+    def __init__(self, raw: tuple[tuple[str, str], ...] = ()) -> None:
+        self.raw = raw
+        self._first: dict[str, str] | None = None
+
+    def get_list(self, name: str) -> list[str]:
+        """Return every value of a header, in their order, such as each Set-Cookie."""
+        name = name.lower()
+        return [value for key, value in self.raw if key.lower() == name]
+
+    def __getitem__(self, name: str) -> str:
+        return self._lowered()[name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._lowered()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lowered())
+
+    def __len__(self) -> int:
+        return len(self._lowered())
+
+    def __repr__(self) -> str:
+        return f"Headers({list(self.raw)!r})"
+
+    def _lowered(self) -> dict[str, str]:
+        if self._first is None:
+            self._first = {}
+            for name, value in self.raw:
+                self._first.setdefault(name.lower(), value)
+        return self._first
+
+
+@attrs.frozen
+class Timing:
+    """Where the time of a job went, in seconds.
+
+    Attributes:
+        queued: from the call until a worker took the job; waiting for a worker is queue time, whatever it waited for.
+        connect: the connect() call of a connection that was new for this job, a part of `queued`; 0 on a kept
+            connection.
+        first_byte: from the worker's taking the job to the first byte of the response.
+        total: from the call to the end of the response.
+    """
+
+    queued: float
+    connect: float
+    first_byte: float
+    total: float
+
+
+@attrs.frozen(eq=False)
+class Response:
+    """What PHP answered, whatever it answered.
+
+    Attributes:
+        job: what was asked.
+        status: 200 where PHP gave no status.
+        headers: without `Status`.
+        content: the body.
+        stderr: what PHP logged while it ran the job, up to `Limits.stderr`; FPM cuts each message at its `log_limit`.
+        stderr_truncated: whether there was more.
+        app_status: 0 from PHP-FPM, always: there even exit(1) looks like success.
+        timing: where the time went.
+        endpoint: the address that answered.
+        attempts: how often the job was sent, 1 for most.
+    """
+
+    job: Job
+    status: int
+    headers: Headers
+    content: bytes = attrs.field(repr=False)
+    stderr: bytes
+    stderr_truncated: bool
+    app_status: int
+    timing: Timing
+    endpoint: str
+    attempts: int
+
+    @property
+    def text(self) -> str:
+        """The body, decoded as Content-Type says, else as UTF-8; what cannot be decoded is replaced."""
+        found = _CHARSET.search(self.headers.get("content-type", ""))
+        try:
+            return self.content.decode(found[1] if found else "utf-8", "replace")
+        except LookupError:
+            return self.content.decode("utf-8", "replace")
+
+    def json(self) -> object:
+        """Return the body parsed as JSON.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return json.loads(self.content)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is below 400 and the app_status 0."""
+        return self.status < 400 and self.app_status == 0
+
+    def raise_for_status(self) -> Response:
+        """Return this response where it is `ok`.
+
+        Raises:
+            JobFailed: it is not.
+        """
+        if self.ok:
+            return self
+        what = f"PHP answered with status {self.status}"
+        if self.app_status:
+            what += f" and app_status {self.app_status}"
+        if self.stderr:
+            what += f": {self.stderr[:_STDERR_SHOWN].decode('utf-8', 'replace')}"
+        raise JobFailed(what, response=self)

@@ -1,0 +1,59 @@
+"""What may be tried again, and when."""
+
+from __future__ import annotations
+
+from random import uniform
+
+import attrs
+
+from fcgi_async.errors import (
+    CannotMultiplex,
+    ConfigurationError,
+    ConnectError,
+    ConnectionLost,
+    FastCGIError,
+    Overloaded,
+    RemoteProtocolError,
+)
+
+__all__ = ("Retry",)
+
+
+@attrs.frozen
+class Retry:
+    """How jobs are tried again.
+
+    What PHP certainly did not start is, until the job's deadline; what it may have started only where idempotent.
+
+    Args:
+        attempts: how often a job is sent at most, where it certainly did not run; None: until its deadline.
+        idempotent_attempts: how often an idempotent job is sent at most, where it may have run.
+        backoff: seconds before the third attempt; the second comes at once, since a new connection is what was wanting.
+        backoff_max: seconds to which the wait grows, doubling; a random half of it is taken off.
+    """
+
+    attempts: int | None = None
+    idempotent_attempts: int = 3
+    backoff: float = 0.02
+    backoff_max: float = 1.0
+
+    def __attrs_post_init__(self) -> None:
+        if (self.attempts is not None and self.attempts < 1) or self.idempotent_attempts < 1:
+            raise ConfigurationError("Retry: a job is sent at least once")
+        if self.backoff < 0 or self.backoff_max < self.backoff:
+            raise ConfigurationError("Retry: 0 <= backoff <= backoff_max")
+
+    def allows(self, error: FastCGIError, *, may_have_run: bool, idempotent: bool, attempts: int) -> bool:
+        """Return whether a job that was sent `attempts` times and met `error` is sent again."""
+        if not isinstance(error, ConnectionLost | ConnectError | Overloaded | CannotMultiplex | RemoteProtocolError):
+            return False
+        if may_have_run:
+            return idempotent and attempts < self.idempotent_attempts
+        return self.attempts is None or attempts < self.attempts
+
+    def delay(self, attempts: int) -> float:
+        """Return the seconds to wait before a job that was sent `attempts` times is sent again."""
+        if attempts <= 1:
+            return 0.0
+        delay = min(self.backoff * 2.0 ** min(attempts - 2, 30), self.backoff_max)
+        return uniform(delay / 2, delay)

@@ -1,0 +1,261 @@
+"""One queue in front of all pools: which job goes where, and when."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import attrs
+
+from fcgi_async.dispatch.execution import Execution, ExecutionState
+from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.queue import JobQueue
+from fcgi_async.dispatch.request import RequestEncoder
+from fcgi_async.dispatch.retry import Retry
+from fcgi_async.dispatch.settings import Limits
+from fcgi_async.errors import ConnectError, DispatcherClosed, FastCGIError
+from fcgi_async.net.backend import Backend, Timer, Waiter
+from fcgi_async.net.connection import Connection, EncodedRequest
+from fcgi_async.pool.endpoint import Endpoint
+from fcgi_async.pool.pool import Pool
+
+__all__ = ("Scheduler",)
+
+logger = logging.getLogger("fcgi_async.dispatch")
+
+
+@attrs.define(eq=False)
+class Probe:
+    """Somebody who wants to know whether a worker answers."""
+
+    answered: Waiter
+    error: FastCGIError | None = attrs.field(default=None, init=False)
+
+    def begin(self, pool: Pool, connection: Connection) -> None:
+        """Ask the worker behind `connection`."""
+        pool.when_free(connection, self._wake)
+        pool.begin_probe(connection)
+
+    def failed(self, error: FastCGIError) -> None:
+        """Take it that there is none."""
+        self.error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self.answered.done():
+            self.answered.set_result(None)
+
+
+@attrs.define(eq=False)
+class Scheduler:
+    """Gives queued jobs to free workers; all but `join()` is synchronous.
+
+    Args:
+        endpoints: the pools.
+        backend: the event loop.
+        limits: of each response.
+        retry: what is tried again.
+        max_queued: how many jobs may be queued.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    backend: Backend
+    limits: Limits
+    retry: Retry
+    max_queued: int
+    pools: tuple[Pool, ...] = attrs.field(init=False)
+    queue: JobQueue[Execution] = attrs.field(init=False)
+    running: set[Execution] = attrs.field(factory=set, init=False)
+    paused: bool = attrs.field(default=False, init=False)
+    completed: int = attrs.field(default=0, init=False)
+    failed: int = attrs.field(default=0, init=False)
+    cancelled: int = attrs.field(default=0, init=False)
+    retried: int = attrs.field(default=0, init=False)
+    _encoders: dict[Pool, RequestEncoder] = attrs.field(factory=dict, init=False)
+    # executions between two attempts
+    _backing_off: dict[Execution, Timer] = attrs.field(factory=dict, init=False)
+    _idle_waiters: list[Waiter] = attrs.field(factory=list, init=False)
+    # pings that wait for a worker, ahead of all jobs
+    _probes: list[Probe] = attrs.field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.pools = tuple(Pool(endpoint, self.backend, self) for endpoint in self.endpoints)
+        self.queue = JobQueue(self.max_queued)
+        self._encoders = {pool: RequestEncoder(pool.endpoint) for pool in self.pools}
+
+    # jobs
+
+    def check(self, job: Job) -> None:
+        """Refuse a job that an endpoint would not take; raises InvalidJob."""
+        for encoder in self._encoders.values():
+            encoder.check(job)
+
+    def submit(self, execution: Execution) -> bool:
+        """Queue a job, and begin it where a worker is free; False where it stands outside a full queue."""
+        inside = self.queue.push(execution)
+        self._offer()
+        return inside
+
+    async def probe(self) -> None:
+        """Wait until a worker answers GET_VALUES; goes ahead of all jobs.
+
+        Raises:
+            ConnectError: no endpoint can be reached.
+        """
+        probe = Probe(self.backend.waiter())
+        self._probes.append(probe)
+        try:
+            self._offer()
+            await probe.answered
+        finally:
+            if probe in self._probes:
+                self._probes.remove(probe)
+        if probe.error is not None:
+            raise probe.error
+
+    def pause(self) -> None:
+        """Begin no more jobs."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Begin jobs again."""
+        self.paused = False
+        self._offer()
+
+    @property
+    def outstanding(self) -> int:
+        """How many jobs are queued, running or between two attempts."""
+        return len(self.running) + self.queued
+
+    @property
+    def queued(self) -> int:
+        """How many jobs have no worker."""
+        return self.queue.total + len(self._backing_off)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no job is queued, running or between two attempts."""
+        return not self.outstanding
+
+    async def join(self) -> None:
+        """Wait until `idle`."""
+        while not self.idle:
+            waiter = self.backend.waiter()
+            self._idle_waiters.append(waiter)
+            await waiter
+
+    def fail_queued(self, error: Callable[[], FastCGIError]) -> int:
+        """Fail every job that has no worker, and tell how many they were."""
+        executions = [*self.queue, *self._backing_off]
+        for execution in executions:
+            execution.end(error())
+        return len(executions)
+
+    def close(self) -> None:
+        """Fail every job and close every connection."""
+        self.fail_queued(lambda: DispatcherClosed("the dispatcher was closed before a worker took the job"))
+        for execution in tuple(self.running):
+            execution.end(DispatcherClosed("the dispatcher was closed while the job ran"), close=True)
+        for pool in self.pools:
+            pool.close()
+
+    # ExecutionOwner
+
+    def encode(self, pool: Pool, job: Job) -> EncodedRequest:
+        return self._encoders[pool].encode(job)
+
+    def try_again(self, execution: Execution, error: FastCGIError, *, may_have_run: bool) -> bool:
+        job, attempts = execution.job, execution.attempts
+        if not self.retry.allows(error, may_have_run=may_have_run, idempotent=job.idempotent, attempts=attempts):
+            return False
+        self.retried += 1
+        self.running.discard(execution)
+        execution.again()
+        delay = self.retry.delay(attempts)
+        if delay:
+            when = self.backend.now() + delay
+            self._backing_off[execution] = self.backend.call_at(when, lambda: self._back(execution))
+        else:
+            self.queue.push_back(execution)
+            self._offer()
+        return True
+
+    def settled(self, execution: Execution, state: ExecutionState) -> None:
+        if execution.response is not None:
+            self.completed += 1
+        elif execution.was_cancelled:
+            self.cancelled += 1
+        else:
+            self.failed += 1
+        if state is ExecutionState.RUNNING:
+            self.running.discard(execution)
+        elif execution in self._backing_off:
+            self._backing_off.pop(execution).cancel()
+        else:
+            self.queue.left(execution)
+        if self._idle_waiters and self.idle:
+            waiters, self._idle_waiters = self._idle_waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def _back(self, execution: Execution) -> None:
+        del self._backing_off[execution]
+        self.queue.push_back(execution)
+        self._offer()
+
+    # JobSource
+
+    def waiting(self) -> int:
+        return len(self._probes) + (0 if self.paused else self.queue.size)
+
+    def assign(self, pool: Pool, connection: Connection) -> bool:
+        if self._probes:
+            self._probes.pop(0).begin(pool, connection)
+            return True
+        if self.paused:
+            return False
+        while (execution := self.queue.pop()) is not None:
+            self.running.add(execution)
+            if execution.begin(pool, connection):
+                return True
+            self.running.discard(execution)
+            if execution.waiting:
+                self.queue.push_back(execution)
+            if connection.closed:
+                return False
+        return False
+
+    def capacity_freed(self) -> None:
+        self._offer()
+
+    def unreachable(self, pool: Pool, error: ConnectError) -> None:
+        now = self.backend.now()
+        if not all(other.reachability.given_up(now) for other in self.pools):
+            logger.warning("%s; its jobs go elsewhere", error)
+            return
+
+        def failure() -> ConnectError:
+            copy = ConnectError(error.message, endpoint=error.endpoint)
+            copy.__cause__ = error.__cause__
+            return copy
+
+        probes, self._probes = self._probes, []
+        for probe in probes:
+            probe.failed(failure())
+        self.fail_queued(failure)
+
+    def _offer(self) -> None:
+        if len(self.pools) == 1:
+            if self.waiting():
+                while self.pools[0].offer() and self.waiting():
+                    pass
+            return
+        while self.waiting():
+            # the least loaded first; one that cannot begin a job now may still open a connection for it
+            if not any(pool.offer() for pool in sorted(self.pools, key=_load)):
+                return
+
+
+def _load(pool: Pool) -> tuple[bool, float]:
+    return pool.reachability.away, pool.ledger.load

@@ -1,0 +1,80 @@
+"""Deadlines and limits."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, Literal
+
+import attrs
+
+from fcgi_async.errors import ConfigurationError
+
+__all__ = ("UNSET", "Limits", "Timeout", "Timeouts", "Unset", "check_timeout")
+
+_KIB = 1024
+_MIB = 1024 * _KIB
+
+
+class Unset(Enum):
+    """The type of `UNSET`."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+# not given: the next level decides; None means no limit
+UNSET: Final = Unset.UNSET
+
+Timeout = float | None | Literal[Unset.UNSET]
+
+
+def check_timeout(name: str, value: Timeout) -> None:
+    """Raise ValueError for a deadline that is no number of seconds."""
+    if value is UNSET or value is None:
+        return
+    number: object = value
+    if isinstance(number, bool) or not isinstance(number, int | float) or not number >= 0:
+        raise ValueError(f"{name} is a number of seconds of at least 0, or None for no limit; not {value!r}")
+
+
+@attrs.frozen
+class Timeouts:
+    """Deadlines for jobs that bring none of their own, in seconds; None: no limit.
+
+    Args:
+        total: from the call to the response.
+        queue: from the call until a worker takes the job.
+        run: from then to the response.
+    """
+
+    total: float | None = None
+    queue: float | None = None
+    run: float | None = None
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("total", "queue", "run"):
+            try:
+                check_timeout(name, getattr(self, name))
+            except ValueError as error:
+                raise ConfigurationError(f"Timeouts: {error}") from None
+
+
+@attrs.frozen
+class Limits:
+    """How much a peer may send, in bytes.
+
+    Args:
+        response: the body of a response that is collected; `stream()` has no such bound.
+        head: the head of a response.
+        stderr: of each job; what is over is dropped, and the response says so.
+    """
+
+    response: int = 64 * _MIB
+    head: int = 64 * _KIB
+    stderr: int = _MIB
+
+    def __attrs_post_init__(self) -> None:
+        if min(self.response, self.head, self.stderr) < 0:
+            raise ConfigurationError("Limits are numbers of bytes; they cannot be negative")

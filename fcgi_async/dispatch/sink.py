@@ -1,0 +1,218 @@
+"""Where the parts of one response go: collected for `run()`, or handed on as they come for `stream()`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+
+from fcgi_async.errors import FastCGIError, RemoteProtocolError, ResponseTooLarge
+from fcgi_async.net.backend import Waiter
+from fcgi_async.net.connection import Connection
+from fcgi_async.wire.cgi import CGIHead, HeadParser, HeadTooLarge
+
+__all__ = ("CollectingSink", "Sink", "StderrBuffer", "StreamingSink")
+
+# bytes of a streamed response that may wait for their reader before the connection is paused; it resumes at a quarter
+_HIGH = 256 * 1024
+
+
+class Sink(Protocol):
+    """Takes a response in parts; synchronous."""
+
+    head: CGIHead | None
+
+    def attach(self, connection: Connection) -> None:
+        """Take note of the connection that will deliver."""
+
+    def feed(self, data: bytes) -> None:
+        """Take a part of STDOUT.
+
+        Raises:
+            RemoteProtocolError: it is no CGI response.
+            ResponseTooLarge: a limit is passed.
+        """
+
+    def finish(self) -> None:
+        """Take the end.
+
+        Raises:
+            RemoteProtocolError: the head was not complete.
+        """
+
+    def fail(self, error: FastCGIError) -> None:
+        """Take it that no more will come."""
+
+
+@attrs.define(eq=False)
+class StderrBuffer:
+    """STDERR up to a limit."""
+
+    limit: int
+    truncated: bool = attrs.field(default=False, init=False)
+    _parts: list[bytes] = attrs.field(factory=list, init=False)
+    _size: int = attrs.field(default=0, init=False)
+
+    def feed(self, data: bytes) -> None:
+        room = self.limit - self._size
+        if len(data) > room:
+            self.truncated = True
+            data = data[:room]
+        self._parts.append(data)
+        self._size += len(data)
+
+    def value(self) -> bytes:
+        return b"".join(self._parts)
+
+
+class _HeadFirst:
+    """Parses the head and knows what follows it."""
+
+    def __init__(self, head_limit: int) -> None:
+        self.head: CGIHead | None = None
+        self._parser: HeadParser | None = HeadParser(head_limit)
+
+    def _take_head(self, data: bytes) -> bytes | None:
+        """Return the body's first part once the head is complete."""
+        assert self._parser is not None
+        try:
+            found = self._parser.feed(data)
+        except HeadTooLarge:
+            raise ResponseTooLarge(
+                f"the response's head is longer than Limits.head, {self._parser.limit} bytes"
+            ) from None
+        if found is None:
+            return None
+        self.head, body = found
+        self._parser = None
+        return body
+
+    def _require_head(self) -> None:
+        if self.head is None:
+            assert self._parser is not None
+            raise RemoteProtocolError(
+                f"the response ended before its head was complete: {self._parser.pending[:200]!r}"
+            )
+
+
+class CollectingSink(_HeadFirst):
+    """Keeps the whole body."""
+
+    def __init__(self, head_limit: int, limit: int) -> None:
+        super().__init__(head_limit)
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def attach(self, connection: Connection) -> None:
+        pass
+
+    def feed(self, data: bytes) -> None:
+        if self.head is None:
+            body = self._take_head(data)
+            if not body:
+                return
+            data = body
+        self._size += len(data)
+        if self._size > self._limit:
+            raise ResponseTooLarge(
+                f"the response is longer than Limits.response, {self._limit} bytes; stream() has no such bound"
+            )
+        self._parts.append(data)
+
+    def finish(self) -> None:
+        self._require_head()
+
+    def fail(self, error: FastCGIError) -> None:
+        self._parts.clear()
+
+    def content(self) -> bytes:
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+
+class StreamingSink(_HeadFirst):
+    """Hands the body on; pauses the connection while its reader is behind."""
+
+    def __init__(self, head_limit: int, waiter: Callable[[], Waiter]) -> None:
+        super().__init__(head_limit)
+        self._connection: Connection | None = None
+        self.ended = False
+        self.error: FastCGIError | None = None
+        self._new_waiter = waiter
+        self._waiter: Waiter | None = None
+        self._parts: deque[bytes] = deque()
+        self._size = 0
+        self._paused = False
+
+    def attach(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def feed(self, data: bytes) -> None:
+        if self.head is None:
+            body = self._take_head(data)
+            if body is None:
+                return
+            data = body
+        if data:
+            self._parts.append(data)
+            self._size += len(data)
+            if self._size > _HIGH and not self._paused and self._connection is not None:
+                self._paused = True
+                self._connection.pause_reading()
+        self._wake()
+
+    def finish(self) -> None:
+        self._require_head()
+        self.ended = True
+        self._wake()
+
+    def fail(self, error: FastCGIError) -> None:
+        self.error = error
+        self._wake()
+
+    def release(self) -> None:
+        """Forget what was not read, and hold up the connection no longer."""
+        self._parts.clear()
+        self._size = 0
+        self._resume()
+
+    async def wait_head(self) -> CGIHead:
+        """Wait for the head; raises what failed the job."""
+        while self.head is None:
+            if self.error is not None:
+                raise self.error
+            await self._wait()
+        return self.head
+
+    async def next(self) -> bytes | None:
+        """Return the next part, or None at the end; raises what failed the job, after what had come before.
+
+        Cancelling loses nothing.
+        """
+        while not self._parts:
+            if self.error is not None:
+                raise self.error
+            if self.ended:
+                return None
+            await self._wait()
+        data = self._parts.popleft()
+        self._size -= len(data)
+        if self._size <= _HIGH // 4:
+            self._resume()
+        return data
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            if self._connection is not None:
+                self._connection.resume_reading()
+
+    async def _wait(self) -> None:
+        self._waiter = self._new_waiter()
+        await self._waiter
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -1,0 +1,138 @@
+"""A response that is read while PHP writes it."""
+
+from __future__ import annotations
+
+from codecs import getincrementaldecoder
+from collections.abc import Callable
+from types import TracebackType
+
+import attrs
+
+from fcgi_async.dispatch.execution import Execution
+from fcgi_async.dispatch.response import Headers, Timing
+from fcgi_async.dispatch.sink import StreamingSink
+from fcgi_async.errors import JobCancelled
+
+__all__ = ("LineIterator", "ResponseStream", "StreamManager")
+
+
+@attrs.define(eq=False)
+class ResponseStream:
+    """A response whose head is there; iterate it for the parts of its body, as PHP flushed them.
+
+    Reading pauses the peer while the reader is behind, so a script that writes faster than it is read waits in its
+    worker. The deadline of the job fails the next read and closes the connection at once.
+
+    Attributes:
+        status: 200 where PHP gave no status.
+        headers: without `Status`.
+    """
+
+    status: int
+    headers: Headers
+    _sink: StreamingSink
+    _execution: Execution
+
+    def __aiter__(self) -> ResponseStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next part of the body; cancelling loses nothing.
+
+        Raises:
+            FastCGIError: what failed the job, after all that had come before.
+        """
+        data = await self._sink.next()
+        if data is None:
+            raise StopAsyncIteration
+        return data
+
+    async def aread(self) -> bytes:
+        """Return what is left of the body; raises what `__anext__` does."""
+        parts = []
+        while (data := await self._sink.next()) is not None:
+            parts.append(data)
+        return b"".join(parts)
+
+    def aiter_lines(self) -> LineIterator:
+        """Iterate over the body's lines, decoded as UTF-8, without their ends; such as NDJSON of a job's progress."""
+        return LineIterator(self)
+
+    @property
+    def stderr(self) -> bytes:
+        """What PHP has logged so far, up to `Limits.stderr`."""
+        stderr = self._execution.stderr
+        return b"" if stderr is None else stderr.value()
+
+    @property
+    def timing(self) -> Timing:
+        """Where the time went, until now."""
+        response = self._execution.response
+        return response.timing if response is not None else self._execution.timing_so_far()
+
+
+@attrs.define(eq=False)
+class LineIterator:
+    """Lines of a stream; a plain iterator, so that it may be left at any time without a cleanup."""
+
+    _stream: ResponseStream
+    _text: str = attrs.field(default="", init=False)
+    _lines: list[str] = attrs.field(factory=list, init=False)
+    _ended: bool = attrs.field(default=False, init=False)
+    _decode: Callable[[bytes, bool], str] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._decode = getincrementaldecoder("utf-8")("replace").decode
+
+    def __aiter__(self) -> LineIterator:
+        return self
+
+    async def __anext__(self) -> str:
+        while not self._lines:
+            if self._ended:
+                raise StopAsyncIteration
+            await self._read()
+        return self._lines.pop()
+
+    async def _read(self) -> None:
+        try:
+            text = self._decode(await self._stream.__anext__(), False)
+        except StopAsyncIteration:
+            self._ended = True
+            text = self._decode(b"", True)
+        *lines, self._text = (self._text + text).split("\n")
+        if self._ended and self._text:
+            lines.append(self._text)
+        # reversed, since the next one is taken from the end
+        self._lines = [line.removesuffix("\r") for line in reversed(lines)]
+
+
+@attrs.define(eq=False)
+class StreamManager:
+    """What `Dispatcher.stream()` returns: enter it for the `ResponseStream`.
+
+    Leaving it before the end closes the connection at once: a script that writes dies of it.
+    """
+
+    _start: Callable[[], tuple[Execution, StreamingSink]]
+    _execution: Execution | None = attrs.field(default=None, init=False)
+    _sink: StreamingSink | None = attrs.field(default=None, init=False)
+
+    async def __aenter__(self) -> ResponseStream:
+        execution, sink = self._execution, self._sink = self._start()
+        try:
+            head = await sink.wait_head()
+        except BaseException:
+            self._leave()
+            raise
+        return ResponseStream(head.status, Headers(head.headers), sink, execution)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._execution is not None and self._sink is not None:
+            self._execution.end(JobCancelled("the stream was left before its end"), close=True)
+            self._sink.release()

@@ -1,0 +1,117 @@
+"""A body that comes in parts, on its way to a worker; the one thing about a job that needs a task."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import attrs
+
+from fcgi_async.dispatch.body import BodyStream
+from fcgi_async.dispatch.closing import close_iterator
+from fcgi_async.errors import FastCGIError, JobError
+from fcgi_async.net.backend import Backend, TaskHandle
+from fcgi_async.net.connection import Connection
+
+__all__ = ("Upload", "Uploader")
+
+
+class Uploader(Protocol):
+    """Whose body it is."""
+
+    connection: Connection | None
+
+    def begin_upload(self) -> int | None:
+        """Write the head of the job, now that the body's first part is at hand; None where that came to nothing."""
+
+    def end(self, error: FastCGIError, *, close: bool = False) -> bool:
+        """End the job with `error`."""
+
+
+@attrs.define(eq=False)
+class Upload:
+    """Nothing is written before the first part is there: a job whose body never begins has certainly not run."""
+
+    body: BodyStream
+    # whether a part of the body has been written, and not all
+    running: bool = attrs.field(default=False, init=False)
+    _backend: Backend | None = attrs.field(default=None, init=False)
+    _task: TaskHandle | None = attrs.field(default=None, init=False)
+    _parts: AsyncIterator[bytes] | None = attrs.field(default=None, init=False)
+    # taken from the iterator and not written: what an attempt that came to nothing leaves to the next
+    _at_hand: bytes | None = attrs.field(default=None, init=False)
+    _sent: int = attrs.field(default=0, init=False)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the body can be sent once more from its beginning."""
+        return self.body.replayable or not self._sent
+
+    def start(self, backend: Backend, uploader: Uploader) -> None:
+        """Send the body from its beginning."""
+        if self._sent:
+            self._parts, self._at_hand, self._sent = None, None, 0
+        self._backend = backend
+        self._task = backend.spawn(lambda: self._run(uploader))
+
+    def stop(self, *, settled: bool = True) -> None:
+        """Stop sending; what was taken and not written stays at hand unless the job is `settled`."""
+        task, self._task = self._task, None
+        if settled:
+            self._at_hand = None
+        if task is not None:
+            task.cancel()
+        elif settled and self._parts is not None and self._backend is not None:
+            self._backend.spawn(self._close_parts)
+
+    async def _run(self, uploader: Uploader) -> None:
+        try:
+            await self._send(uploader)
+        except Exception as error:
+            failure = JobError(f"the job's body failed after {self._sent} of {self.body.length} bytes: {error!r}")
+            failure.__cause__ = error
+            self._task = None
+            uploader.end(failure, close=True)
+        finally:
+            self._task = None
+            if self._at_hand is None:
+                await self._close_parts()
+
+    async def _close_parts(self) -> None:
+        parts, self._parts = self._parts, None
+        await close_iterator(parts)
+
+    async def _send(self, uploader: Uploader) -> None:
+        part = self._at_hand if self._at_hand is not None else await self._next()
+        self._at_hand = part
+        self._check(len(part or b""), last=part is None)
+        request_id = uploader.begin_upload()
+        connection = uploader.connection
+        if request_id is None or connection is None:
+            return
+        self.running = True
+        self._at_hand = None
+        while part is not None:
+            self._sent += len(part)
+            if not await connection.send_body(request_id, part):
+                # over already, or the peer gone: the connection tells
+                return
+            part = await self._next()
+            self._check(self._sent + len(part or b""), last=part is None)
+        self.running = False
+        connection.end_body(request_id)
+
+    async def _next(self) -> bytes | None:
+        if self._parts is None:
+            self._parts = self.body.open()
+        async for part in self._parts:
+            if part:
+                return bytes(part)
+        return None
+
+    def _check(self, size: int, *, last: bool) -> None:
+        if size > self.body.length or (last and size < self.body.length):
+            raise ValueError(
+                f"content_length is {self.body.length}, "
+                f"and the iterable gave {'only' if last else 'at least'} {size} bytes"
+            )

@@ -1,0 +1,212 @@
+"""Everything this library raises.
+
+    FastCGIError
+     +- ConfigurationError                what was asked for cannot work here; says where to look
+     |   +- StatusUnavailable             FPM's status page is not configured or does not answer
+     +- InvalidJob (ValueError)           the job itself is at fault; nothing was sent
+     +- ProtocolError
+     |   +- LocalProtocolError            we misused the protocol; nothing was sent
+     |   +- RemoteProtocolError           the peer broke the protocol; the connection is closed
+     +- TransportError
+     |   +- ConnectError                  no worker could be reached
+     |   +- ConnectionLost                the connection ended under a job
+     +- RequestRejected                   END_REQUEST with a protocol status other than REQUEST_COMPLETE
+     |   +- CannotMultiplex
+     |   +- Overloaded
+     |   +- UnknownRole
+     +- DispatchError                     the dispatcher did not start the job
+     |   +- DispatcherClosed
+     |   +- QueueFull
+     |   +- QueueTimeout (TimeoutError)
+     +- JobError                          the job was accepted, and did not end well
+         +- JobFailed                     raise_for_status(): status >= 400 or app_status != 0
+         +- JobTimeout (TimeoutError)
+         +- JobCancelled
+         +- JobNotDone                    asked for a result that is not there yet
+         +- ResponseTooLarge
+
+Every error about a job carries `job`, `endpoint`, `may_have_run` and `body_truncated`; the low-level reason is
+`__cause__`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from fcgi_async.dispatch.job import Job
+    from fcgi_async.dispatch.response import Response
+
+__all__ = (
+    "CannotMultiplex",
+    "ConfigurationError",
+    "ConnectError",
+    "ConnectionLost",
+    "DispatchError",
+    "DispatcherClosed",
+    "FastCGIError",
+    "InvalidJob",
+    "JobCancelled",
+    "JobError",
+    "JobFailed",
+    "JobNotDone",
+    "JobTimeout",
+    "LocalProtocolError",
+    "Overloaded",
+    "ProtocolError",
+    "QueueFull",
+    "QueueTimeout",
+    "RemoteProtocolError",
+    "RequestRejected",
+    "ResponseTooLarge",
+    "StatusUnavailable",
+    "TransportError",
+    "UnknownRole",
+)
+
+
+class FastCGIError(Exception):
+    """The base of every error this library raises.
+
+    Attributes:
+        message: what happened and what to do about it.
+        job: the job it happened to, or None where no job is concerned.
+        endpoint: the address of the FPM pool, or None where none had been chosen.
+        may_have_run: False is a promise that PHP did not start the job.
+        body_truncated: True where PHP may have seen only the beginning of the request's body.
+    """
+
+    may_have_run: bool = False
+    body_truncated: bool = False
+
+    def __init__(self, message: str, *, job: Job | None = None, endpoint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.job = job
+        self.endpoint = endpoint
+
+    def about(self, job: Job, endpoint: str | None, *, may_have_run: bool, body_truncated: bool = False) -> None:
+        """Add the facts known only where the job is known: which job, which endpoint, whether PHP may have run."""
+        self.job = job
+        self.endpoint = endpoint
+        self.may_have_run = may_have_run
+        self.body_truncated = body_truncated
+
+    def __str__(self) -> str:
+        if self.job is None:
+            return self.message
+        facts = [
+            f"job {self.job.script!r}" if self.job.tag is None else f"job {self.job.script!r} (tag {self.job.tag!r})"
+        ]
+        if self.endpoint is not None:
+            facts.append(f"at {self.endpoint}")
+        facts.append("PHP may have run it" if self.may_have_run else "PHP did not start it")
+        if self.body_truncated:
+            facts.append("with a truncated body")
+        return f"{self.message} [{', '.join(facts)}]"
+
+
+class ConfigurationError(FastCGIError):
+    """What was asked for cannot work as configured."""
+
+
+class StatusUnavailable(ConfigurationError):
+    """FPM's status page is not configured, or did not answer in time."""
+
+
+class InvalidJob(FastCGIError, ValueError):
+    """The job can never be sent as it is; nothing was sent."""
+
+
+class ProtocolError(FastCGIError):
+    """The rules of FastCGI were broken; see its two subclasses for by whom."""
+
+
+class LocalProtocolError(ProtocolError):
+    """A verb was called that the state of the request or connection does not allow; no state changed."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent what FastCGI does not allow; its connection is closed."""
+
+
+class TransportError(FastCGIError):
+    """The network, not the protocol, failed."""
+
+
+class ConnectError(TransportError):
+    """No worker could be reached; nothing was sent."""
+
+
+class ConnectionLost(TransportError):
+    """The connection ended before the response was complete."""
+
+
+class RequestRejected(FastCGIError):
+    """The peer answered END_REQUEST with a protocol status other than REQUEST_COMPLETE (specification 5.5)."""
+
+    protocol_status: ClassVar[int]
+
+
+class CannotMultiplex(RequestRejected):
+    """FCGI_CANT_MPX_CONN: the peer serves one request at a time on a connection; it did not run this one."""
+
+    protocol_status = 1
+
+
+class Overloaded(RequestRejected):
+    """FCGI_OVERLOADED: the peer has run out of some resource; it did not run the job."""
+
+    protocol_status = 2
+
+
+class UnknownRole(RequestRejected):
+    """FCGI_UNKNOWN_ROLE: the peer does not serve the job's role; it did not run the job."""
+
+    protocol_status = 3
+
+
+class DispatchError(FastCGIError):
+    """The dispatcher did not start the job; PHP never saw it."""
+
+
+class DispatcherClosed(DispatchError):
+    """The dispatcher is closed, or closing, or was never entered."""
+
+
+class QueueFull(DispatchError):
+    """The queue holds `max_queued` jobs and the dispatcher was told to reject more."""
+
+
+class QueueTimeout(DispatchError, TimeoutError):
+    """The deadline passed before a worker took the job."""
+
+
+class JobError(FastCGIError):
+    """The job was accepted and did not end as asked."""
+
+
+class JobFailed(JobError):
+    """PHP answered with a status of 400 or more, or a responder with an app_status other than 0."""
+
+    may_have_run = True
+
+    def __init__(self, message: str, *, response: Response) -> None:
+        super().__init__(message, job=response.job, endpoint=response.endpoint)
+        self.response = response
+
+
+class JobTimeout(JobError, TimeoutError):
+    """The deadline passed after a worker had taken the job."""
+
+
+class JobCancelled(JobError):
+    """The job was cancelled through its handle or its group."""
+
+
+class JobNotDone(JobError):
+    """The result of a job was asked for before there was one."""
+
+
+class ResponseTooLarge(JobError):
+    """The response, its head or its stderr outgrew `Limits`; the connection was closed."""

@@ -1,0 +1,5 @@
+"""What is PHP-FPM's own: its status page, its configuration, and a private instance of it."""
+
+from fcgi_async.fpm.local import LocalFPM
+
+__all__ = ("LocalFPM",)

@@ -1,0 +1,81 @@
+"""Where this machine keeps its php-fpm."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import anyio
+
+from fcgi_async.errors import ConfigurationError
+
+__all__ = ("find_opcache", "find_php_fpm")
+
+# Distributions keep daemons where an ordinary user's PATH does not look.
+DAEMON_DIRECTORIES = ("/usr/sbin", "/usr/local/sbin")
+# Debian's php-fpm8.2 and Alpine's php-fpm82.
+VERSIONED_NAME = re.compile(r"php-fpm(\d)\.?(\d+)")
+
+
+def find_php_fpm(asked_for: str | None = None) -> str:
+    """Find the php-fpm to run.
+
+    The first of: what was asked for, the environment variable PHP_FPM, `php-fpm`, `php-fpm8.x` (newest first).
+
+    Args:
+        asked_for: a path, or a name to look for in PATH and the system's directories for daemons.
+
+    Returns:
+        The absolute path of an executable file.
+
+    Raises:
+        ConfigurationError: there is none, or not the one asked for.
+    """
+    directories = [*os.get_exec_path(), *DAEMON_DIRECTORIES]
+    search_path = os.pathsep.join(directories)
+    named = asked_for or os.environ.get("PHP_FPM")
+    if named:
+        if found := shutil.which(named, path=search_path):
+            return os.path.abspath(found)
+        origin = "" if asked_for else ", which the environment variable PHP_FPM names,"
+        raise ConfigurationError(f"{named}{origin} is not an executable php-fpm")
+    if found := shutil.which("php-fpm", path=search_path) or newest_versioned(directories):
+        return os.path.abspath(found)
+    raise ConfigurationError(
+        f"no php-fpm found in {search_path}; install it (Debian, Ubuntu: apt-get install php-fpm), "
+        "or set the environment variable PHP_FPM to its path"
+    )
+
+
+def newest_versioned(directories: list[str]) -> str | None:
+    """The php-fpm8.x with the highest version in these directories, or None."""
+    versions: dict[tuple[int, int], str] = {}
+    for directory in directories:
+        for path in Path(directory).glob("php-fpm[0-9]*"):
+            if (match := VERSIONED_NAME.fullmatch(path.name)) and os.access(path, os.X_OK):
+                versions.setdefault((int(match[1]), int(match[2])), str(path))
+    return versions[max(versions)] if versions else None
+
+
+async def find_opcache(binary: str) -> str | None:
+    """Find the opcache extension that has to be loaded by hand where no php.ini loads it.
+
+    Returns:
+        The extension's absolute path, or None where this PHP has none, or has it built in.
+
+    Raises:
+        ConfigurationError: the binary cannot be executed.
+    """
+    try:
+        report = await anyio.run_process([binary, "-n", "-i"], check=False, stderr=subprocess.DEVNULL)
+    except OSError as error:
+        raise ConfigurationError(f"{binary} cannot be executed: {error}") from error
+    text = report.stdout.decode(errors="replace")
+    directory = re.search(r"^extension_dir => (.+?) =>", text, re.MULTILINE)
+    if directory is None or "Zend OPcache" in text:
+        return None
+    path = anyio.Path(directory[1]) / "opcache.so"
+    return str(path) if await path.exists() else None

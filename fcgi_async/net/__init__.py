@@ -1,0 +1,1 @@
+"""Sockets: addresses, dialling, transports for asyncio and trio, and one live connection."""

@@ -1,0 +1,77 @@
+"""asyncio: loop timers, futures, and tasks held in a set, so that enter and leave may happen in different tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from socket import AF_UNIX, socket
+from time import monotonic
+
+import anyio
+import attrs
+
+from fcgi_async.net.asyncio_transport import AsyncioTransport
+from fcgi_async.net.backend import TaskHandle, Timer, Waiter
+from fcgi_async.net.transport import Transport, TransportHandler
+
+__all__ = ("AsyncioBackend",)
+
+
+@attrs.define(eq=False)
+class AsyncioBackend:
+    """The running asyncio loop, uvloop included."""
+
+    _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop, init=False)
+    # asyncio itself keeps only weak references to tasks
+    _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
+    # the loop's own methods, so that a call costs no more than theirs
+    now: Callable[[], float] = attrs.field(init=False)
+    waiter: Callable[[], Waiter] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        # uvloop's own clock stands still within a turn and counts milliseconds
+        self.now = monotonic
+        self.waiter = self._loop.create_future
+
+    async def open(self) -> None:
+        """Do nothing: a set is enough to own tasks."""
+
+    async def aclose(self) -> None:
+        """Cancel every task that is left and wait for their ends."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        with anyio.CancelScope(shield=True):
+            if tasks:
+                await asyncio.wait(tasks)
+            # an aborted transport closes its descriptor in the loop's next turn, uvloop's in the one after
+            for _ in range(2):
+                await asyncio.sleep(0)
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Call `callback` when the clock has passed `when`."""
+        return self._loop.call_later(max(when - monotonic(), 0.0), callback)
+
+    def spawn(self, function: Callable[[], Awaitable[None]]) -> TaskHandle:
+        """Start a task."""
+
+        async def run() -> None:
+            await function()
+
+        task = self._loop.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def attach(self, sock: socket, handler: TransportHandler) -> Transport:
+        """Start reading a connected socket into `handler`."""
+        protocol = AsyncioTransport(sock, handler)
+        try:
+            if sock.family == AF_UNIX:
+                await self._loop.create_unix_connection(lambda: protocol, sock=sock)
+            else:
+                await self._loop.create_connection(lambda: protocol, sock=sock)
+        except BaseException:
+            protocol.abort()
+            raise
+        return protocol

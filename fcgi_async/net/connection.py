@@ -1,0 +1,393 @@
+"""One live connection: the state machine, the transport, and the exchanges on it."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import Protocol
+
+import attrs
+
+from fcgi_async.errors import ConnectionLost, FastCGIError, RemoteProtocolError
+from fcgi_async.net.address import Address
+from fcgi_async.net.backend import Backend, Waiter
+from fcgi_async.net.transport import Transport
+from fcgi_async.wire.client import ClientConnection
+from fcgi_async.wire.events import (
+    ClientEvent,
+    RequestEnded,
+    Stderr,
+    Stdout,
+    Stray,
+    Terminated,
+    ValuesReceived,
+)
+from fcgi_async.wire.spec import FCGI_MAX_CONNS, FCGI_MAX_REQS, FCGI_MPXS_CONNS, MAX_CONTENT, Role
+
+__all__ = ("Connection", "ConnectionOwner", "EncodedRequest", "Exchange")
+
+logger = logging.getLogger("fcgi_async.net")
+
+_HEAD_PROBE = (FCGI_MPXS_CONNS, FCGI_MAX_REQS, FCGI_MAX_CONNS)
+# a body up to this size goes out in the same write as the request's head and the tail probe
+_ONE_WRITE = MAX_CONTENT
+
+
+@attrs.frozen
+class EncodedRequest:
+    """A request as bytes.
+
+    Attributes:
+        role: what the peer is asked to be.
+        params: contents of PARAMS records.
+        body: all of the body, or None where it comes in parts through `Connection.send_body`.
+    """
+
+    role: Role
+    params: list[bytes]
+    body: bytes | None
+
+
+class Exchange(Protocol):
+    """Who waits for a response; all synchronous."""
+
+    def receive_stdout(self, data: bytes) -> None:
+        """Take a part of the response."""
+
+    def receive_stderr(self, data: bytes) -> None:
+        """Take a part of an error message."""
+
+    def receive_end(self, app_status: int, protocol_status: int) -> None:
+        """Take the end of the response; nothing follows."""
+
+    def receive_failure(self, error: FastCGIError, *, may_have_run: bool) -> None:
+        """Take it that there will be no (more) response; nothing follows."""
+
+
+class ConnectionOwner(Protocol):
+    """Who gives work to connections and counts the workers behind them; all synchronous."""
+
+    def connection_answered(self, connection: Connection) -> None:
+        """Take note that the head probe was answered: a worker is ours."""
+
+    def request_ended(self, connection: Connection, request_id: int) -> None:
+        """Take note that a response is complete; whether the worker is free is another question."""
+
+    def worker_free(self, connection: Connection) -> None:
+        """Take note that the tail probe was answered, and that no byte came after the answer."""
+
+    def output_dropped(self, connection: Connection, size: int) -> None:
+        """Take note that output came that nobody wants."""
+
+    def stray_received(self, connection: Connection) -> None:
+        """Take note that a record of a finished request was dropped."""
+
+    def connection_closed(self, connection: Connection) -> None:
+        """Take note, once, that the connection is over."""
+
+
+@attrs.define(eq=False)
+class _Upload:
+    """A body of bytes on its way out."""
+
+    request_id: int
+    rest: memoryview
+    tail: bool
+
+
+@attrs.define(eq=False)
+class Connection:
+    """Requests on one socket; requests are begun and abandoned by its owner.
+
+    Args:
+        address: of the peer.
+        backend: the event loop.
+        owner: who is told what happens.
+    """
+
+    address: Address
+    backend: Backend
+    owner: ConnectionOwner
+    client: ClientConnection = attrs.field(factory=ClientConnection, init=False)
+    # None until attach() is done
+    transport: Transport | None = attrs.field(default=None, init=False)
+    # whether the peer has answered a GET_VALUES, and with what
+    answered: bool = attrs.field(default=False, init=False)
+    values: dict[bytes, bytes] = attrs.field(factory=dict, init=False)
+    # requests begun, and responses completed, on this connection so far
+    requests: int = attrs.field(default=0, init=False)
+    responses: int = attrs.field(default=0, init=False)
+    # seconds that connecting took
+    connect_time: float = attrs.field(default=0.0, init=False)
+    closed: bool = attrs.field(default=False, init=False)
+    # True where the peer ended the connection, so that its worker is known to have left it
+    closed_by_peer: bool = attrs.field(default=False, init=False)
+    # what ended the connection, where something did but an EOF or we ourselves
+    close_cause: Exception | None = attrs.field(default=None, init=False)
+    eof: bool = attrs.field(default=False, init=False)
+    _exchanges: dict[int, Exchange | None] = attrs.field(factory=dict, init=False)
+    # ids of which at least one byte of response has come
+    _responding: set[int] = attrs.field(factory=set, init=False)
+    _uploads: deque[_Upload] = attrs.field(factory=deque, init=False)
+    # ids whose body comes through send_body() and is not complete
+    _unfinished_bodies: set[int] = attrs.field(factory=set, init=False)
+    _writing_paused: bool = attrs.field(default=False, init=False)
+    _writable_waiters: list[Waiter] = attrs.field(factory=list, init=False)
+
+    # verbs of the owner
+
+    def send_head_probe(self) -> None:
+        """Ask for the peer's values; `connection_answered` follows once a worker has taken the connection."""
+        self.client.get_values(_HEAD_PROBE)
+        self._flush()
+
+    def send_tail_probe(self) -> None:
+        """Ask whether the worker is free; `worker_free` follows."""
+        self.client.get_values()
+        self._flush()
+
+    def begin(
+        self, exchange: Exchange, request: EncodedRequest, *, keep_conn: bool = True, tail: bool = True
+    ) -> int | None:
+        """Write a request and return its id, or None where the peer had closed and took not one byte.
+
+        Args:
+            exchange: who gets the response.
+            request: what to send; a body of None is written with `send_body()`.
+            keep_conn: whether the peer shall keep the connection open afterwards.
+            tail: whether a GET_VALUES follows the request.
+
+        Raises:
+            LocalProtocolError: the connection cannot take a request now.
+        """
+        if self.closed or self.transport is None:
+            return None
+        client, body = self.client, request.body
+        request_id = client.begin_request(request.role, keep_conn=keep_conn)
+        client.send_params(request_id, request.params)
+        if body is None:
+            self._unfinished_bodies.add(request_id)
+        elif request.role is Role.AUTHORIZER:
+            if tail:
+                client.get_values()
+        elif len(body) <= _ONE_WRITE:
+            client.send_stdin(request_id, body, end=True)
+            if tail:
+                client.get_values()
+        else:
+            self._uploads.append(_Upload(request_id, memoryview(body), tail))
+            self._write_record(self._uploads[-1])
+        if not self.transport.write(client.data_to_send()):
+            self._uploads.clear()
+            return None
+        self._exchanges[request_id] = exchange
+        self.requests += 1
+        if self._uploads:
+            self._pump_uploads()
+        return request_id
+
+    async def send_body(self, request_id: int, data: bytes) -> bool:
+        """Write a part of a body, once the socket takes more; False where the request is over or the peer gone.
+
+        Cancelling between two parts leaves the body incomplete; the owner must close the connection then.
+        """
+        while self._writing_paused and not self.closed:
+            waiter = self.backend.waiter()
+            self._writable_waiters.append(waiter)
+            await waiter
+        if request_id not in self._unfinished_bodies:
+            return False
+        self.client.send_stdin(request_id, data)
+        return self._flush()
+
+    def end_body(self, request_id: int, *, tail: bool = True) -> None:
+        """Complete a body written with `send_body()`."""
+        if request_id not in self._unfinished_bodies:
+            return
+        self._unfinished_bodies.discard(request_id)
+        self.client.send_stdin(request_id, end=True)
+        if tail:
+            self.client.get_values()
+        self._flush()
+
+    def abandon(self, request_id: int) -> None:
+        """Forget who waits for a response; its output is dropped from now on, its body still written."""
+        if request_id in self._exchanges:
+            self._exchanges[request_id] = None
+
+    def pause_reading(self) -> None:
+        """Read nothing more: FastCGI has no windows, so this holds up every request on the connection."""
+        if self.transport is not None and not self.closed:
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if self.transport is not None and not self.closed:
+            self.transport.resume_reading()
+
+    def close(self) -> None:
+        """Close at once; exchanges still open are failed."""
+        self._terminate(None)
+
+    def needs_caller(self, request_id: int) -> bool:
+        """Return whether a request's body still comes through `send_body()`."""
+        return request_id in self._unfinished_bodies
+
+    def body_incomplete(self, request_id: int) -> bool:
+        """Return whether a part of a request's body has not been written."""
+        return request_id in self._unfinished_bodies or any(upload.request_id == request_id for upload in self._uploads)
+
+    # TransportHandler
+
+    def data_received(self, data: bytes) -> None:
+        free = False
+        event: ClientEvent
+        for event in self.client.receive_data(data):
+            if self.closed:
+                return
+            kind = type(event)
+            free = False
+            if kind is Stdout:
+                self._receive_stdout(event)  # type: ignore[arg-type]
+            elif kind is RequestEnded:
+                self._receive_end(event)  # type: ignore[arg-type]
+            elif kind is ValuesReceived:
+                free = self._receive_values(event)  # type: ignore[arg-type]
+            elif kind is Stderr:
+                self._receive_stderr(event)  # type: ignore[arg-type]
+            elif kind is Stray:
+                self.owner.stray_received(self)
+            elif kind is Terminated:
+                self._terminate(event.error)  # type: ignore[union-attr]
+                return
+        if free and not self.closed:
+            self.owner.worker_free(self)
+
+    def eof_received(self) -> None:
+        self.eof = True
+        for event in self.client.receive_eof():
+            if isinstance(event, Terminated):
+                self.closed_by_peer = True
+                self._terminate(event.error)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.closed:
+            self.closed_by_peer = error is not None
+            self._terminate(None, error)
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        self._wake_writers()
+        self._pump_uploads()
+
+    # what the peer did
+
+    def _receive_stdout(self, event: Stdout) -> None:
+        request_id = event.request_id
+        self._responding.add(request_id)
+        exchange = self._exchanges[request_id]
+        if exchange is None:
+            self.owner.output_dropped(self, len(event.data))
+        else:
+            exchange.receive_stdout(event.data)
+
+    def _receive_stderr(self, event: Stderr) -> None:
+        request_id = event.request_id
+        self._responding.add(request_id)
+        exchange = self._exchanges[request_id]
+        if exchange is None:
+            self.owner.output_dropped(self, len(event.data))
+        else:
+            exchange.receive_stderr(event.data)
+
+    def _receive_end(self, event: RequestEnded) -> None:
+        request_id = event.request_id
+        exchange = self._exchanges.pop(request_id)
+        self._responding.discard(request_id)
+        self.responses += 1
+        self.owner.request_ended(self, request_id)
+        if exchange is not None:
+            exchange.receive_end(event.app_status, event.protocol_status)
+
+    def _receive_values(self, event: ValuesReceived) -> bool:
+        if not self.answered:
+            self.answered = True
+            self.values = event.values
+            if not self.requests:
+                self.owner.connection_answered(self)
+                return True
+        return not self.client.probes_outstanding and not self._exchanges and not self.client.unfinished
+
+    # writing
+
+    def _flush(self) -> bool:
+        if self.transport is None or self.closed:
+            return False
+        # a peer that has gone is left to the reader, which first gets what it sent before
+        return self.transport.write(self.client.data_to_send())
+
+    def _pump_uploads(self) -> None:
+        while self._uploads and not self._writing_paused and not self.closed:
+            # one record of each in turn, so that a large body does not hold up its neighbours
+            upload = self._uploads.popleft()
+            self._write_record(upload)
+            if upload.rest:
+                self._uploads.append(upload)
+            if not self._flush():
+                self._uploads.clear()
+
+    def _write_record(self, upload: _Upload) -> None:
+        content, upload.rest = upload.rest[:MAX_CONTENT], upload.rest[MAX_CONTENT:]
+        self.client.send_stdin(upload.request_id, content, end=not upload.rest)
+        if not upload.rest and upload.tail:
+            self.client.get_values()
+
+    def _wake_writers(self) -> None:
+        waiters, self._writable_waiters = self._writable_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # the end
+
+    def _terminate(self, fault: RemoteProtocolError | None, cause: Exception | None = None) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self.client.open = False
+        self.close_cause = fault or cause
+        # a clean EOF behind a completely written request proves that it was never begun (the unread empty STDIN
+        # record of a request that runs turns the EOF into a reset), but only where nothing between us and the peer
+        # rewrites resets
+        never_begun = self.eof and fault is None and self.address.is_unix and not self._unsent
+        if self.transport is not None:
+            self.transport.abort()
+        exchanges, self._exchanges = self._exchanges, {}
+        self.owner.connection_closed(self)
+        for request_id, exchange in exchanges.items():
+            if exchange is None:
+                continue
+            proven = never_begun and request_id not in self._responding and not self.body_incomplete(request_id)
+            exchange.receive_failure(self._failure(fault, cause), may_have_run=not proven)
+        self._uploads.clear()
+        self._unfinished_bodies.clear()
+        self._wake_writers()
+
+    def _failure(self, fault: RemoteProtocolError | None, cause: Exception | None) -> FastCGIError:
+        # one error for each exchange: it will carry that job's facts
+        if fault is not None:
+            error: FastCGIError = RemoteProtocolError(fault.message)
+            error.__cause__ = fault.__cause__
+            return error
+        if self.eof:
+            return ConnectionLost("the peer closed the connection before the response was complete")
+        error = ConnectionLost(f"the connection was lost before the response was complete: {cause or 'closed by us'}")
+        error.__cause__ = cause
+        return error
+
+    @property
+    def _unsent(self) -> bool:
+        return self.transport is not None and self.transport.unsent > 0

@@ -1,0 +1,55 @@
+"""The narrow push interface between a connection and a socket; each event loop implements it natively."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+__all__ = ("READ_SIZE", "WRITE_HIGH", "Transport", "TransportHandler")
+
+# bytes asked of one recv()
+READ_SIZE = 256 * 1024
+# bytes that may wait in user space to be written before the handler is told to pause; it resumes at a quarter
+WRITE_HIGH = 256 * 1024
+
+
+class TransportHandler(Protocol):
+    """What a transport calls; all synchronous."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the peer."""
+
+    def eof_received(self) -> None:
+        """Take note that the peer has closed in good order; `connection_lost` follows."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Take note, once, that the socket is closed; `error` where not by us and not by an EOF."""
+
+    def pause_writing(self) -> None:
+        """Write no more until `resume_writing`."""
+
+    def resume_writing(self) -> None:
+        """Write on."""
+
+
+class Transport(Protocol):
+    """What a connection does with its socket; nothing here waits."""
+
+    def write(self, data: bytes) -> bool:
+        """Send, or buffer what the socket does not take now.
+
+        The first attempt is a send() of our own, so that a peer that has gone is known at once: False says that not
+        one byte of `data` was taken. What came from the peer before is still read.
+        """
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes the socket has not taken yet."""
+
+    def pause_reading(self) -> None:
+        """Deliver nothing until `resume_reading`."""
+
+    def resume_reading(self) -> None:
+        """Deliver again."""
+
+    def abort(self) -> None:
+        """Close now, unsent bytes are lost; the peer sees it before this returns."""

@@ -1,0 +1,102 @@
+"""trio: a nursery that owns the tasks, and one task that runs all timers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import AbstractAsyncContextManager
+from heapq import heappop, heappush
+from itertools import count
+from socket import socket
+
+import attrs
+import trio
+
+from fcgi_async.net.backend import TaskHandle, Timer, Waiter
+from fcgi_async.net.transport import Transport, TransportHandler
+from fcgi_async.net.trio_transport import TrioTransport
+
+__all__ = ("TrioBackend",)
+
+
+@attrs.define(eq=False)
+class _TrioWaiter:
+    _event: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    def done(self) -> bool:
+        return self._event.is_set()
+
+    def set_result(self, result: None, /) -> None:
+        self._event.set()
+
+    def __await__(self) -> Generator[object, None, None]:
+        return self._event.wait().__await__()
+
+
+@attrs.define(eq=False)
+class _TrioTimer:
+    callback: Callable[[], None] | None
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+@attrs.define(eq=False)
+class TrioBackend:
+    """The running trio loop. It is opened and closed in one task, as a nursery demands."""
+
+    _manager: AbstractAsyncContextManager[trio.Nursery] = attrs.field(factory=trio.open_nursery, init=False)
+    _nursery: trio.Nursery = attrs.field(init=False)
+    _timers: list[tuple[float, int, _TrioTimer]] = attrs.field(factory=list, init=False)
+    _order: count[int] = attrs.field(factory=count, init=False)
+    # how long the timer task sleeps; moved nearer when an earlier timer comes
+    _sleep: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    now: Callable[[], float] = attrs.field(default=trio.current_time, init=False)
+
+    async def open(self) -> None:
+        """Open the nursery and start the timer task."""
+        self._nursery = await self._manager.__aenter__()
+        self._nursery.start_soon(self._run_timers)
+
+    async def aclose(self) -> None:
+        """Cancel every task that is left and wait for their ends."""
+        self._nursery.cancel_scope.cancel()
+        await self._manager.__aexit__(None, None, None)
+
+    def waiter(self) -> Waiter:
+        """Return a new waiter."""
+        return _TrioWaiter()
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Call `callback` when the clock has passed `when`."""
+        timer = _TrioTimer(callback)
+        heappush(self._timers, (when, next(self._order), timer))
+        if when < self._sleep.deadline:
+            self._sleep.deadline = when
+        return timer
+
+    def spawn(self, function: Callable[[], Awaitable[None]]) -> TaskHandle:
+        """Start a task."""
+        scope = trio.CancelScope()
+
+        async def run() -> None:
+            with scope:
+                await function()
+
+        self._nursery.start_soon(run)
+        return scope
+
+    async def attach(self, sock: socket, handler: TransportHandler) -> Transport:
+        """Start reading a connected socket into `handler`."""
+        return TrioTransport(sock, handler, self._nursery)
+
+    async def _run_timers(self) -> None:
+        while True:
+            now = trio.current_time()
+            while self._timers and (self._timers[0][2].callback is None or self._timers[0][0] <= now):
+                callback = heappop(self._timers)[2].callback
+                if callback is not None:
+                    callback()
+            self._sleep = trio.CancelScope(deadline=self._timers[0][0] if self._timers else math.inf)
+            with self._sleep:
+                await trio.sleep_forever()

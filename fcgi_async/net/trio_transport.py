@@ -1,0 +1,117 @@
+"""The transport on trio: one task reads, another writes what the socket did not take at once."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from socket import SHUT_RDWR, socket
+
+import trio
+
+from fcgi_async.net.transport import READ_SIZE, WRITE_HIGH, TransportHandler
+
+__all__ = ("TrioTransport",)
+
+
+class TrioTransport:
+    """Pushes what a reader task reads into the handler."""
+
+    def __init__(self, sock: socket, handler: TransportHandler, nursery: trio.Nursery) -> None:
+        self._sock = sock
+        self._handler = handler
+        self._nursery = nursery
+        self._unsent = bytearray()
+        self._writing = False
+        self._writing_paused = False
+        # set while reading is allowed
+        self._reading = trio.Event()
+        self._reading.set()
+        self._closed = False
+        nursery.start_soon(self._read)
+
+    def write(self, data: bytes) -> bool:
+        if self._closed:
+            return False
+        sent = 0
+        if not self._unsent:
+            try:
+                sent = self._sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError:
+                return False
+        if sent < len(data):
+            self._unsent += memoryview(data)[sent:]
+            self._pause_or_resume()
+            if not self._writing:
+                self._writing = True
+                self._nursery.start_soon(self._write)
+        return True
+
+    @property
+    def unsent(self) -> int:
+        return len(self._unsent)
+
+    def pause_reading(self) -> None:
+        if self._reading.is_set():
+            self._reading = trio.Event()
+
+    def resume_reading(self) -> None:
+        self._reading.set()
+
+    def abort(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._unsent.clear()
+        self._reading.set()
+        with suppress(OSError):
+            self._sock.shutdown(SHUT_RDWR)
+        trio.lowlevel.notify_closing(self._sock)
+        self._sock.close()
+
+    async def _read(self) -> None:
+        failure: Exception | None = None
+        try:
+            while not self._closed:
+                await trio.lowlevel.wait_readable(self._sock)
+                if not self._reading.is_set():
+                    await self._reading.wait()
+                    continue
+                try:
+                    data = self._sock.recv(READ_SIZE)
+                except (BlockingIOError, InterruptedError):
+                    continue
+                if not data:
+                    self._handler.eof_received()
+                    break
+                self._handler.data_received(data)
+        except trio.ClosedResourceError:
+            pass
+        except OSError as error:
+            failure = None if self._closed else error
+        finally:
+            self.abort()
+            self._handler.connection_lost(failure)
+
+    async def _write(self) -> None:
+        try:
+            while self._unsent:
+                await trio.lowlevel.wait_writable(self._sock)
+                with suppress(BlockingIOError, InterruptedError):
+                    # a slice first: send() on the whole buffer would forbid its resizing
+                    del self._unsent[: self._sock.send(bytes(self._unsent[:READ_SIZE]))]
+                    self._pause_or_resume()
+        except (OSError, trio.ClosedResourceError):
+            # the reader meets the same end, after what the peer sent before it
+            self._unsent.clear()
+        finally:
+            self._writing = False
+
+    def _pause_or_resume(self) -> None:
+        size = len(self._unsent)
+        if not self._writing_paused and size > WRITE_HIGH:
+            self._writing_paused = True
+            self._handler.pause_writing()
+        elif self._writing_paused and size <= WRITE_HIGH // 4:
+            self._writing_paused = False
+            self._handler.resume_writing()

@@ -1,0 +1,1 @@
+"""Slots and connections of one FPM pool."""

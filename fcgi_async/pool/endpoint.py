@@ -1,0 +1,125 @@
+"""What is known of one FPM pool: its address, its size, and how it is to be treated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal
+
+import attrs
+
+from fcgi_async.errors import ConfigurationError
+from fcgi_async.net.address import Address
+
+__all__ = ("Endpoint", "KeepAlive")
+
+_MIB = 1024 * 1024
+
+
+def _address(value: str | Address) -> Address:
+    return value if isinstance(value, Address) else Address.parse(value)
+
+
+def _frozen(value: Mapping[str, str]) -> Mapping[str, str]:
+    return MappingProxyType(dict(value))
+
+
+@attrs.frozen
+class KeepAlive:
+    """How long a connection outlives its job. A kept connection pins one of FPM's workers, idle or not.
+
+    Args:
+        idle: seconds that a connection is kept without a job; 0 keeps it only while a job is waiting for it.
+        max_requests: how many jobs a connection serves at most, None for no limit.
+    """
+
+    idle: float = 1.0
+    max_requests: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.idle < 0:
+            raise ConfigurationError(
+                f"KeepAlive(idle={self.idle}): seconds cannot be negative; 0 keeps no idle connection"
+            )
+        if self.max_requests is not None and self.max_requests < 1:
+            raise ConfigurationError(
+                f"KeepAlive(max_requests={self.max_requests}): give at least 1, or None for no limit"
+            )
+
+
+@attrs.frozen(kw_only=True)
+class Endpoint:
+    """One FPM pool.
+
+    Args:
+        address: `unix:///path.sock`, `unix://@abstract` or `tcp://host:port`.
+        max_children: FPM's `pm.max_children` of that pool.
+        reserve: how many of those workers are left to everybody else.
+        processes: how many processes like this one share the rest.
+        root: a directory on FPM's side; scripts given relative are under it.
+        params: FastCGI parameters sent with every job.
+        headers: request headers sent with every job.
+        keepalive: how long connections outlive their jobs.
+        handshake: False for peers that do not answer GET_VALUES: one connection for each job, freed by END_REQUEST.
+        on_cancel: "drain" reads on until the worker is free, "close" closes the connection at once.
+        drain_timeout: seconds that a worker may take after its response, or after its caller has gone, before the
+            connection is closed.
+        drain_bytes: bytes of unwanted output after which the connection is closed.
+        linger: seconds that a slot stays taken after its connection was closed under a script; None for 5.
+        connect_timeout: seconds for a TCP handshake.
+        reconnect_timeout: seconds that an endpoint which has answered before may be away before its waiting jobs fail.
+        allow_params: parameters that are refused as dangerous unless named here, such as `PHP_VALUE`.
+
+    Raises:
+        ConfigurationError: a value is out of its range, or nothing is left of the workers.
+    """
+
+    address: Address = attrs.field(converter=_address, kw_only=False)
+    max_children: int | None = None
+    reserve: int = 0
+    processes: int = 1
+    root: str | None = None
+    params: Mapping[str, str] = attrs.field(factory=dict, converter=_frozen)
+    headers: Mapping[str, str] = attrs.field(factory=dict, converter=_frozen)
+    keepalive: KeepAlive = KeepAlive()
+    handshake: bool = True
+    on_cancel: Literal["drain", "close"] = "drain"
+    drain_timeout: float = 30.0
+    drain_bytes: int = 16 * _MIB
+    linger: float | None = None
+    connect_timeout: float = 5.0
+    reconnect_timeout: float = 30.0
+    allow_params: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+
+    def __attrs_post_init__(self) -> None:
+        def require(holds: bool, what: str) -> None:
+            if not holds:
+                raise ConfigurationError(f"endpoint {self.address}: {what}", endpoint=str(self.address))
+
+        require(self.max_children is None or self.max_children >= 1, "max_children is at least 1")
+        require(self.reserve >= 0, "reserve cannot be negative")
+        require(self.processes >= 1, "processes is at least 1")
+        require(self.on_cancel in ("drain", "close"), 'on_cancel is "drain" or "close"')
+        require(self.drain_timeout >= 0 and self.drain_bytes >= 0, "drain_timeout and drain_bytes cannot be negative")
+        require(self.linger is None or self.linger >= 0, "linger cannot be negative")
+        require(self.connect_timeout > 0 and self.reconnect_timeout >= 0, "timeouts cannot be negative")
+        require(
+            self.max_children is None or self.share >= 1,
+            f"max_children={self.max_children} less reserve={self.reserve}, shared by {self.processes} process(es), "
+            "leaves no worker",
+        )
+
+    @property
+    def share(self) -> int:
+        """How many workers this process may occupy.
+
+        Raises:
+            ConfigurationError: max_children is not known.
+        """
+        if self.max_children is None:
+            raise ConfigurationError(
+                f"endpoint {self.address}: max_children is not known; give pm.max_children of that pool "
+                "(in FPM's configuration, often /etc/php/*/fpm/pool.d/www.conf)",
+                endpoint=str(self.address),
+            )
+        return (self.max_children - self.reserve) // self.processes

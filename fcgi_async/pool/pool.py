@@ -1,0 +1,330 @@
+"""The connections of one FPM pool: opened up to the share, given work only when their worker is known to be free."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from random import uniform
+from typing import Protocol
+
+import attrs
+
+from fcgi_async.errors import ConnectError
+from fcgi_async.net.backend import Backend, Timer
+from fcgi_async.net.connection import Connection, EncodedRequest, Exchange
+from fcgi_async.net.dial import dial
+from fcgi_async.pool.endpoint import Endpoint
+from fcgi_async.pool.reachability import Reachability
+from fcgi_async.pool.slots import Slot, SlotLedger, SlotState
+
+__all__ = ("JobSource", "Pool")
+
+logger = logging.getLogger("fcgi_async.pool")
+
+_DEFAULT_LINGER = 5.0
+# a connection without an answer is dialled again: a burst strands connections under pm = ondemand
+_ANSWER_WAIT_MIN = 1.0
+_ANSWER_WAIT_MAX = 30.0
+
+
+class JobSource(Protocol):
+    """Where a pool gets its work from; all synchronous."""
+
+    def waiting(self) -> int:
+        """Return how many jobs wait for a worker."""
+
+    def assign(self, pool: Pool, connection: Connection) -> bool:
+        """Begin the next job on `connection`; False where none is waiting."""
+
+    def capacity_freed(self) -> None:
+        """Take note that a slot was given back."""
+
+    def unreachable(self, pool: Pool, error: ConnectError) -> None:
+        """Take note that jobs should not wait for this pool any longer."""
+
+
+@attrs.define(eq=False)
+class Pool:
+    """One endpoint's slots and connections; everything but dialling is synchronous.
+
+    Args:
+        endpoint: what is known of the FPM pool.
+        backend: the event loop.
+        source: where the jobs come from.
+    """
+
+    endpoint: Endpoint
+    backend: Backend
+    source: JobSource
+    ledger: SlotLedger = attrs.field(init=False)
+    reachability: Reachability = attrs.field(init=False)
+    connections_opened: int = attrs.field(default=0, init=False)
+    stray_records: int = attrs.field(default=0, init=False)
+    closed: bool = attrs.field(default=False, init=False)
+    _slots: dict[Connection, Slot] = attrs.field(factory=dict, init=False)
+    # the most recently used last: the others get the chance to expire
+    _idle: dict[Connection, None] = attrs.field(factory=dict, init=False)
+    _when_free: dict[Connection, Callable[[], None]] = attrs.field(factory=dict, init=False)
+    _answer_wait: float = attrs.field(default=_ANSWER_WAIT_MIN, init=False)
+    _sweep: Timer | None = attrs.field(default=None, init=False)
+    _sweep_at: float = attrs.field(default=math.inf, init=False)
+    _retry: Timer | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.ledger = SlotLedger(self.endpoint.share)
+        self.reachability = Reachability(self.endpoint.reconnect_timeout)
+
+    @property
+    def name(self) -> str:
+        """The endpoint's address, for errors and logs."""
+        return str(self.endpoint.address)
+
+    # work
+
+    def offer(self) -> bool:
+        """Give a waiting job to an idle connection, or see to it that there will be one; True where a job was begun."""
+        if self.closed:
+            return False
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            if self.source.assign(self, connection):
+                return True
+            if not connection.closed:
+                self._idle[connection] = None
+                return False
+        self._grow()
+        return False
+
+    def begin(self, connection: Connection, exchange: Exchange, request: EncodedRequest) -> int | None:
+        """Write a job to a connection that `assign()` was called with; None where the peer had gone."""
+        keep = self.endpoint.handshake
+        request_id = connection.begin(exchange, request, keep_conn=keep, tail=keep)
+        if request_id is None:
+            connection.close()
+        else:
+            self.hold(connection)
+        return request_id
+
+    def hold(self, connection: Connection) -> None:
+        """Keep the worker of a connection that `assign()` was called with for a job that is not ready to be written."""
+        self._idle.pop(connection, None)
+        slot = self._slots[connection]
+        if slot.state is not SlotState.BUSY:
+            self.ledger.move(slot, SlotState.BUSY)
+
+    def give_back(self, connection: Connection) -> None:
+        """Give back a connection that was held and not written to."""
+        if not connection.closed:
+            self.worker_free(connection)
+
+    def begin_probe(self, connection: Connection) -> None:
+        """Ask the worker of a connection that `assign()` was called with whether it is there; `when_free` tells."""
+        self.hold(connection)
+        slot = self._slots[connection]
+        self.ledger.move(slot, SlotState.FINISHING, self._due(self.endpoint.drain_timeout))
+        connection.send_tail_probe()
+
+    def abandon(self, connection: Connection, request_id: int, *, close: bool = False) -> None:
+        """Take back a request whose caller is gone; its slot stays taken until the worker is known to be free.
+
+        Args:
+            connection: the request is on it.
+            request_id: of the request.
+            close: close at once: a script that writes dies of it. Else the endpoint's `on_cancel` decides.
+        """
+        connection.abandon(request_id)
+        slot = self._slots.get(connection)
+        if slot is None:
+            return
+        # without the rest of its body a request never ends, and without a tail nothing tells that the worker is free
+        incomplete = connection.needs_caller(request_id) or not self.endpoint.handshake
+        if close or incomplete or self.endpoint.on_cancel == "close":
+            connection.close()
+        elif slot.state is SlotState.BUSY:
+            self.ledger.move(slot, SlotState.DRAINING, self._due(self.endpoint.drain_timeout))
+
+    def when_free(self, connection: Connection, callback: Callable[[], None]) -> None:
+        """Call `callback` once the worker behind `connection` has left the job it is on, or the connection is over."""
+        self._when_free[connection] = callback
+
+    def close(self) -> None:
+        """Close every connection and stop dialling; jobs that run are failed."""
+        self.closed = True
+        for timer in (self._sweep, self._retry):
+            if timer is not None:
+                timer.cancel()
+        for connection in tuple(self._slots):
+            connection.close()
+        for slot in self.ledger.overdue(math.inf):
+            if slot.state is SlotState.LINGERING:
+                self.ledger.release(slot)
+
+    def close_unowned(self) -> None:
+        """Close the connections that serve no caller; their scripts run on by themselves."""
+        for connection, slot in tuple(self._slots.items()):
+            if slot.state is not SlotState.BUSY and connection not in self._when_free:
+                connection.close()
+
+    # opening
+
+    def _grow(self) -> None:
+        if self._retry is not None or not self.source.waiting():
+            return
+        # one at a time: a burst of new connections strands some of them under pm = ondemand
+        if self.ledger.counts[SlotState.CONNECTING]:
+            return
+        slot = self.ledger.take()
+        if slot is not None:
+            self.backend.spawn(lambda: self._open(slot))
+
+    async def _open(self, slot: Slot) -> None:
+        connection = Connection(self.endpoint.address, self.backend, self)
+        started = self.backend.now()
+        try:
+            sock = await dial(self.endpoint.address, connect_timeout=self.endpoint.connect_timeout)
+            self._slots[connection] = slot
+            connection.transport = await self.backend.attach(sock, connection)
+        except Exception as error:
+            self._forget(connection, slot)
+            self._unreachable(error)
+        except BaseException:
+            self._forget(connection, slot)
+            raise
+        else:
+            connection.connect_time = self.backend.now() - started
+            self._opened(connection, slot)
+
+    def _forget(self, connection: Connection, slot: Slot) -> None:
+        if self._slots.pop(connection, None) is None and slot not in self.ledger.slots:
+            return
+        self.ledger.release(slot)
+
+    def _opened(self, connection: Connection, slot: Slot) -> None:
+        self.connections_opened += 1
+        if connection.closed or self.closed:
+            if connection.transport is not None:
+                connection.transport.abort()
+            connection.close()
+        elif self.endpoint.handshake and not self.reachability.closes_after_values(self.backend.now()):
+            slot.deadline = self._due(self._answer_wait)
+            connection.send_head_probe()
+        elif self.source.assign(self, connection):
+            self._grow()
+        else:
+            connection.close()
+
+    def _unreachable(self, cause: Exception | None) -> None:
+        if self.closed:
+            return
+        now = self.backend.now()
+        delay = self.reachability.failed(now)
+        if self.reachability.given_up(now):
+            error = ConnectError(self.reachability.explain(self.name, cause), endpoint=self.name)
+            error.__cause__ = cause
+            self.source.unreachable(self, error)
+        if self._retry is None and self.source.waiting():
+            self._retry = self.backend.call_at(now + uniform(delay / 2, delay), self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._grow()
+
+    # ConnectionOwner
+
+    def connection_answered(self, connection: Connection) -> None:
+        self.reachability.answered()
+        self._answer_wait = _ANSWER_WAIT_MIN
+
+    def request_ended(self, connection: Connection, request_id: int) -> None:
+        if connection.answered:
+            self.reachability.served()
+        slot = self._slots[connection]
+        if not self.endpoint.handshake:
+            connection.closed_by_peer = True  # END_REQUEST is all that such a peer says of its worker
+            connection.close()
+        elif slot.state is SlotState.BUSY:
+            self.ledger.move(slot, SlotState.FINISHING, self._due(self.endpoint.drain_timeout))
+
+    def worker_free(self, connection: Connection) -> None:
+        slot = self._slots[connection]
+        self.ledger.move(slot, SlotState.IDLE)
+        slot.dropped = 0
+        self._idle[connection] = None
+        self._tell_free(connection)
+        keepalive = self.endpoint.keepalive
+        worn_out = keepalive.max_requests is not None and connection.requests >= keepalive.max_requests
+        headless = self.reachability.closes_after_values(self.backend.now())
+        if connection.closed or slot.state is not SlotState.IDLE:
+            return
+        if worn_out or headless or self.closed:
+            connection.close()
+        elif self.source.assign(self, connection):
+            self._grow()
+        elif not connection.closed:
+            if keepalive.idle:
+                slot.deadline = self._due(keepalive.idle)
+            else:
+                connection.close()
+
+    def output_dropped(self, connection: Connection, size: int) -> None:
+        slot = self._slots[connection]
+        slot.dropped += size
+        if slot.dropped > self.endpoint.drain_bytes:
+            connection.close()
+
+    def stray_received(self, connection: Connection) -> None:
+        self.stray_records += 1
+
+    def connection_closed(self, connection: Connection) -> None:
+        slot = self._slots.pop(connection, None)
+        self._idle.pop(connection, None)
+        if slot is None:
+            return
+        state = slot.state
+        if state in (SlotState.CONNECTING, SlotState.IDLE) or connection.closed_by_peer or self.closed:
+            self.ledger.release(slot)
+        else:
+            linger = self.endpoint.linger if self.endpoint.linger is not None else _DEFAULT_LINGER
+            self.ledger.move(slot, SlotState.LINGERING, self._due(linger))
+        self._tell_free(connection)
+        if connection.eof and connection.answered and not connection.responses:
+            self.reachability.closed_early(self.backend.now())
+        if state is SlotState.CONNECTING and connection.closed_by_peer:
+            self._unreachable(connection.close_cause)
+        elif not self.closed:
+            self.source.capacity_freed()
+
+    def _tell_free(self, connection: Connection) -> None:
+        callback = self._when_free.pop(connection, None)
+        if callback is not None:
+            callback()
+
+    # deadlines
+
+    def _due(self, delay: float) -> float:
+        when = self.backend.now() + delay
+        if when < self._sweep_at and not self.closed:
+            if self._sweep is not None:
+                self._sweep.cancel()
+            self._sweep_at = when
+            self._sweep = self.backend.call_at(when, self._run_sweep)
+        return when
+
+    def _run_sweep(self) -> None:
+        self._sweep, self._sweep_at = None, math.inf
+        now = self.backend.now()
+        connections = {slot: connection for connection, slot in self._slots.items()}
+        for slot in self.ledger.overdue(now):
+            if slot.state is SlotState.LINGERING:
+                self.ledger.release(slot)
+                self.source.capacity_freed()
+                continue
+            connection = connections[slot]
+            if slot.state is SlotState.CONNECTING:
+                self._answer_wait = min(self._answer_wait * 2, _ANSWER_WAIT_MAX)
+                logger.debug("%s: no answer to a new connection, dialling again", self.name)
+            connection.close()
+        nearest = self.ledger.next_deadline()
+        if nearest < math.inf:
+            self._due(max(nearest - now, 0.0))

@@ -1,0 +1,93 @@
+"""Whether a peer can be reached, and what that means for the jobs that wait for it. Pure: it is told the time."""
+
+from __future__ import annotations
+
+import errno
+
+import attrs
+
+__all__ = ("Reachability",)
+
+_RETRY_MIN = 0.05
+_RETRY_MAX = 1.0
+# one early close can be a reload; two in a row are PHP before 8.2.13, which closes after GET_VALUES (php-src PR 12387)
+_EARLY_CLOSES = 2
+_HEADLESS_SECONDS = 60.0
+
+_ADVICE = {
+    errno.ENOENT: "there is no such socket; compare with `listen` in FPM's pool configuration, and see that FPM runs",
+    errno.ECONNREFUSED: "nothing listens there; see that FPM runs, and that the address is the one in `listen`",
+    errno.EACCES: "this user may not open the socket; see `listen.owner`, `listen.group` and `listen.mode`",
+    errno.EPERM: "this user may not open the socket; see `listen.owner`, `listen.group` and `listen.mode`",
+    errno.ECONNRESET: "it closed before it answered; see `listen.allowed_clients`, and that the port speaks FastCGI",
+    errno.ETIMEDOUT: "the handshake took too long; see the address, firewalls and `listen.backlog`",
+}
+
+
+@attrs.define(eq=False)
+class Reachability:
+    """The state of one endpoint between "never answered", "there" and "away".
+
+    Args:
+        reconnect_timeout: seconds that a peer which has answered before may be away before jobs should not wait for it.
+    """
+
+    reconnect_timeout: float
+    _ever_answered: bool = attrs.field(default=False, init=False)
+    _away_since: float | None = attrs.field(default=None, init=False)
+    _delay: float = attrs.field(default=_RETRY_MIN, init=False)
+    _early_closes: int = attrs.field(default=0, init=False)
+    _headless_until: float = attrs.field(default=0.0, init=False)
+
+    @property
+    def away(self) -> bool:
+        """Whether the last attempt to reach the peer failed."""
+        return self._away_since is not None
+
+    def answered(self) -> None:
+        """Take note that a worker answered."""
+        self._ever_answered = True
+        self._away_since = None
+        self._delay = _RETRY_MIN
+
+    def failed(self, now: float) -> float:
+        """Take note that the peer could not be reached; return the seconds until the next attempt."""
+        if self._away_since is None:
+            self._away_since = now
+        delay = self._delay
+        self._delay = min(delay * 2, _RETRY_MAX)
+        return delay
+
+    def given_up(self, now: float) -> bool:
+        """Return whether jobs should fail rather than wait for the peer."""
+        if self._away_since is None:
+            return False
+        return not self._ever_answered or now - self._away_since >= self.reconnect_timeout
+
+    def served(self) -> None:
+        """Take note that a connection served a request after a head probe: the peer does not close after it."""
+        self.answered()
+        self._early_closes = 0
+
+    def closed_early(self, now: float) -> None:
+        """Take note that the peer answered a head probe, and closed before it answered anything else."""
+        self._early_closes += 1
+        if self._early_closes >= _EARLY_CLOSES:
+            self._headless_until = now + _HEADLESS_SECONDS
+
+    def closes_after_values(self, now: float) -> bool:
+        """Return whether the peer is known to close after GET_VALUES, so that a job must come before it."""
+        return now < self._headless_until
+
+    @staticmethod
+    def explain(name: str, cause: Exception | None) -> str:
+        """Return what to do about a peer that cannot be reached."""
+        if isinstance(cause, TimeoutError):
+            advice = _ADVICE[errno.ETIMEDOUT]
+        elif isinstance(cause, OSError) and cause.errno in _ADVICE:
+            advice = _ADVICE[cause.errno]
+        elif cause is None:
+            advice = _ADVICE[errno.ECONNRESET]
+        else:
+            advice = str(cause)
+        return f"cannot reach PHP-FPM at {name}: {advice}"

@@ -1,0 +1,120 @@
+"""The head of a CGI response: Status and headers, incrementally (RFC 3875, section 6)."""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+from fcgi_async.errors import RemoteProtocolError
+
+__all__ = ("CGIHead", "HeadParser", "HeadTooLarge")
+
+
+# the name of a header is a token (RFC 3875, 6.3)
+_HEADER = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):(.*)", re.DOTALL)
+_FOLD = re.compile(r"(?:\n[ \t]+)+")
+
+
+class HeadTooLarge(Exception):
+    """The head is longer than its limit."""
+
+
+@attrs.frozen
+class CGIHead:
+    """Status and headers of a response.
+
+    Attributes:
+        status: from the `Status` header; without one 302 where a `Location` is given (RFC 3875, 6.2.3), else 200.
+        headers: names and values in their order, `Status` left out, repeated names kept apart.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+
+
+@attrs.define(eq=False)
+class HeadParser:
+    """Finds the end of the head in the parts of a response and parses it.
+
+    Lines may end in CRLF or LF, a folded line continues the one before it, and `Status` may stand anywhere.
+
+    Args:
+        limit: how many bytes the head may have.
+    """
+
+    limit: int = 65536
+    _buffer: bytes = attrs.field(default=b"", init=False)
+
+    def feed(self, data: bytes) -> tuple[CGIHead, bytes] | None:
+        """Take a part of the response; return the head and the beginning of the body once the head is complete.
+
+        Raises:
+            RemoteProtocolError: what came is not a CGI head.
+            HeadTooLarge: the head is longer than its limit.
+        """
+        held = len(self._buffer)
+        if held:
+            data = self._buffer + data
+        end, body_start = _find_end(data, max(0, held - 2))
+        if end > self.limit:
+            raise HeadTooLarge
+        if end >= 0:
+            self._buffer = b""
+            return _parse_head(data[:end]), data[body_start:]
+        # one more byte is the CR of the empty line
+        if len(data) > self.limit + 1:
+            raise HeadTooLarge
+        self._buffer = data
+        return None
+
+    @property
+    def pending(self) -> bytes:
+        """What came of a head that is not complete."""
+        return self._buffer
+
+
+def _find_end(data: bytes, start: int) -> tuple[int, int]:
+    # an empty line: LF, then LF or CRLF; also as the very first line, which is an empty head
+    if data.startswith(b"\r\n"):
+        return 0, 2
+    if data.startswith(b"\n"):
+        return 0, 1
+    crlf = data.find(b"\n\r\n", start)
+    lf = data.find(b"\n\n", start, crlf + 1 if crlf >= 0 else len(data))
+    if lf >= 0:
+        return lf + 1, lf + 2
+    if crlf >= 0:
+        return crlf + 1, crlf + 3
+    return -1, -1
+
+
+def _parse_head(head: bytes) -> CGIHead:
+    status: int | None = None
+    location = False
+    headers: list[tuple[str, str]] = []
+    # headers are bytes to PHP; latin-1 keeps every one of them
+    text = head.decode("latin-1").replace("\r\n", "\n").removesuffix("\n")
+    if "\n " in text or "\n\t" in text:
+        text = _FOLD.sub(" ", text)
+    for line in text.split("\n") if text else ():
+        header = _HEADER.fullmatch(line)
+        if header is None:
+            raise RemoteProtocolError(f"the response's head has a line that is no header: {line[:200]!r}")
+        name, value = header[1], header[2].strip(" \t")
+        lowered = name.lower()
+        if lowered == "status":
+            status = _parse_status(value)
+            continue
+        location = location or lowered == "location"
+        headers.append((name, value))
+    if status is None:
+        status = 302 if location else 200
+    return CGIHead(status, tuple(headers))
+
+
+def _parse_status(value: str) -> int:
+    code = value[:3]
+    if not (code.isascii() and code.isdigit()) or int(code) < 100 or value[3:4] not in ("", " "):
+        raise RemoteProtocolError(f"the response's Status is not a status code: {value[:200]!r}")
+    return int(code)

@@ -1,0 +1,363 @@
+"""The client's half of a FastCGI connection: many request ids, verbs in, events out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+import attrs
+
+from fcgi_async.errors import LocalProtocolError, RemoteProtocolError
+from fcgi_async.wire.events import (
+    ClientEvent,
+    RequestEnded,
+    Stderr,
+    Stdout,
+    Stray,
+    Terminated,
+    ValuesReceived,
+)
+from fcgi_async.wire.parser import RecordParser
+from fcgi_async.wire.records import (
+    BEGIN_BODY,
+    END_BODY,
+    HEADER,
+    MalformedPairs,
+    decode_pairs,
+    encode_pair,
+    encode_record,
+    encode_stream,
+)
+from fcgi_async.wire.spec import (
+    KEEP_CONN,
+    MAX_CONTENT,
+    MAX_REQUEST_ID,
+    NULL_REQUEST_ID,
+    VERSION,
+    ProtocolStatus,
+    RecordType,
+    Role,
+)
+from fcgi_async.wire.states import NEXT_STREAM, OPEN_STREAM, RESPONSE_COMPLETE, Input, RequestState, advance
+
+__all__ = ("ClientConnection",)
+
+_BEGIN_LENGTH = BEGIN_BODY.size
+_UNKNOWN_TYPE_LENGTH = 8
+_LAST_PROTOCOL_STATUS = max(ProtocolStatus)
+_ASK_NOTHING = encode_record(RecordType.GET_VALUES, NULL_REQUEST_ID)
+
+# plain names for the hot path: looking up a member of an enum costs more than what is done with it
+_BEGIN, _PARAMS, _STDIN = RecordType.BEGIN_REQUEST, RecordType.PARAMS, RecordType.STDIN
+_STDOUT, _END = RecordType.STDOUT, RecordType.END_REQUEST
+_FROM_RESPONDER = frozenset((_STDOUT, RecordType.STDERR, _END))
+_IDLE, _AT_PARAMS = RequestState.IDLE, RequestState.PARAMS
+_OUTPUT_INPUT, _END_INPUT = Input.OUTPUT, Input.END
+
+
+@attrs.define(eq=False)
+class _Request:
+    role: Role
+    state: RequestState
+
+
+@attrs.define(eq=False)
+class ClientConnection:
+    """Turns verbs into bytes and the peer's bytes into events; performs no I/O.
+
+    Verbs raise `LocalProtocolError` before anything changes; what they write is taken with `data_to_send()`.
+    `receive_data()` never raises for a fault of the peer: the fault is the last event of the list, `Terminated`, so
+    that nothing that came before it is lost.
+
+    Args:
+        multiplexing: whether the peer serves several requests on this connection at once. Without it a second request
+            is refused while one is unfinished, and ids advance by one per request, so that what a finished script still
+            prints is recognised as a stray. With it the smallest free id is taken, and an id is free once END_REQUEST
+            has come. May be switched at any time.
+    """
+
+    multiplexing: bool = False
+    # False once either side has ended the connection; every verb is refused then
+    open: bool = attrs.field(default=True, init=False)
+    # what each GET_VALUES asked for that is not answered yet, oldest first
+    _asked: deque[tuple[bytes, ...]] = attrs.field(factory=deque, init=False)
+    # the names in the last answer that was not empty
+    _known: frozenset[bytes] = attrs.field(default=frozenset(), init=False)
+    # a GET_VALUES was answered while no request was unfinished, and none has been begun since
+    _worker_free: bool = attrs.field(default=False, init=False)
+    # a request without KEEP_CONN was begun: the peer closes behind its response
+    _closing: bool = attrs.field(default=False, init=False)
+    _parser: RecordParser = attrs.field(factory=RecordParser, init=False)
+    _requests: dict[int, _Request] = attrs.field(factory=dict, init=False)
+    _last_id: int = attrs.field(default=0, init=False)
+    _highest_id: int = attrs.field(default=0, init=False)
+    # multiplexing only: all ids below it are taken
+    _lowest_free: int = attrs.field(default=1, init=False)
+    _outgoing: list[bytes | memoryview] = attrs.field(factory=list, init=False)
+
+    # verbs
+
+    def get_values(self, names: Iterable[bytes] = ()) -> None:
+        """Ask the peer for the values of `names` (specification 4.1).
+
+        PHP-FPM answers between requests, from the worker that owns the connection.
+
+        Go's net/http/fcgi sends a second, empty answer. It is told from the answer to the next GET_VALUES only where
+        that asks for a name which Go knows: ask such a peer for FCGI_MPXS_CONNS every time.
+
+        Raises:
+            LocalProtocolError: the connection is closed, or the names do not fit into one record.
+        """
+        self._require_open()
+        names = tuple(names)
+        if names:
+            content = b"".join([encode_pair(name, b"") for name in names])
+            self._outgoing.append(encode_record(RecordType.GET_VALUES, NULL_REQUEST_ID, content))
+        else:
+            self._outgoing.append(_ASK_NOTHING)
+        self._asked.append(names)
+
+    def begin_request(self, role: Role = Role.RESPONDER, *, keep_conn: bool = True) -> int:
+        """Begin a request and return its id.
+
+        Raises:
+            LocalProtocolError: the connection is closed, or closes behind a request that was begun without `keep_conn`;
+                another request is unfinished on a connection that does not multiplex; or all ids are taken.
+        """
+        self._require_open()
+        if self._closing:
+            raise LocalProtocolError("the peer closes the connection behind the last request, begun without KEEP_CONN")
+        if self._requests and not self.multiplexing:
+            raise LocalProtocolError("the peer serves one request at a time on a connection, and one is unfinished")
+        request_id = self._next_id()
+        self._requests[request_id] = _Request(role, _AT_PARAMS)
+        self._worker_free = False
+        self._closing = not keep_conn
+        self._outgoing.append(
+            HEADER.pack(VERSION, _BEGIN, request_id, _BEGIN_LENGTH, 0)
+            + BEGIN_BODY.pack(role, KEEP_CONN if keep_conn else 0)
+        )
+        return request_id
+
+    def send_params(self, request_id: int, contents: Iterable[bytes], *, end: bool = True) -> None:
+        """Send parameters, as `records.pack_pairs()` made them, one record per item; `end` completes them.
+
+        Raises:
+            LocalProtocolError: the request is not at its parameters, or an item is empty or over 65535 bytes.
+        """
+        request = self._require_stream(request_id, _PARAMS)
+        buffers: list[bytes] = []
+        for content in contents:
+            if not 0 < len(content) <= MAX_CONTENT:
+                raise LocalProtocolError(
+                    f"a PARAMS record holds 1 to {MAX_CONTENT} bytes of content, not {len(content)}"
+                )
+            buffers.append(HEADER.pack(VERSION, _PARAMS, request_id, len(content), 0))
+            buffers.append(content)
+        self._outgoing += buffers
+        if end:
+            self._end_stream(request_id, request, _PARAMS)
+
+    def send_stdin(self, request_id: int, data: bytes | memoryview = b"", *, end: bool = False) -> None:
+        """Send a part of the body, of any length; `end` completes it.
+
+        `data` must not change until `data_to_send()` was called.
+
+        Raises:
+            LocalProtocolError: the connection is closed, or the request is not at its body.
+        """
+        self._send_stream(request_id, _STDIN, data, end)
+
+    def send_data(self, request_id: int, data: bytes | memoryview = b"", *, end: bool = False) -> None:
+        """Send a part of a Filter's file, of any length; `end` completes it.
+
+        `data` must not change until `data_to_send()` was called.
+
+        Raises:
+            LocalProtocolError: the connection is closed, or the request is not at its file.
+        """
+        self._send_stream(request_id, RecordType.DATA, data, end)
+
+    def abort_request(self, request_id: int) -> None:
+        """Ask the peer to end a request early; its id stays taken until END_REQUEST.
+
+        For peers that multiplex: PHP-FPM ignores it while a script runs, and its record then spoils the connection.
+
+        Raises:
+            LocalProtocolError: the connection is closed, or the request is over or aborted already.
+        """
+        request = self._require_request(request_id)
+        following = advance(request.state, Input.ABORT, request.role)
+        if following is None:
+            raise LocalProtocolError(f"ABORT_REQUEST for request {request_id}: not while {request.state.value}")
+        self._outgoing.append(encode_record(RecordType.ABORT_REQUEST, request_id))
+        self._settle(request_id, request, following)
+
+    def data_to_send(self) -> bytes:
+        """Return the bytes that the verbs have written since the last call, and forget them."""
+        data = b"".join(self._outgoing)
+        self._outgoing.clear()
+        return data
+
+    # what the peer did
+
+    def receive_data(self, data: bytes) -> list[ClientEvent]:
+        """Take bytes from the peer and return what they mean, in order; nothing once the connection is over."""
+        events: list[ClientEvent] = []
+        if not self.open:
+            return events
+        try:
+            for record_type, request_id, content in self._parser.feed(data):
+                if record_type in _FROM_RESPONDER:
+                    self._receive_response(events, record_type, request_id, content)
+                else:
+                    self._receive_management(events, record_type, request_id, content)
+        except RemoteProtocolError as error:
+            self.open = False
+            events.append(Terminated(error))
+        return events
+
+    def receive_eof(self) -> list[ClientEvent]:
+        """Take note that the peer has closed; an EOF in the middle of a record is the peer's fault."""
+        if not self.open:
+            return []
+        self.open = False
+        if self._parser.mid_record:
+            return [Terminated(RemoteProtocolError("the peer closed the connection in the middle of a record"))]
+        return [Terminated(None)]
+
+    def state(self, request_id: int) -> RequestState:
+        """Return where a request stands; IDLE for an id that is free."""
+        request = self._requests.get(request_id)
+        return RequestState.IDLE if request is None else request.state
+
+    @property
+    def unfinished(self) -> int:
+        """How many requests are begun and not over."""
+        return len(self._requests)
+
+    @property
+    def probes_outstanding(self) -> int:
+        """How many GET_VALUES are sent and not answered."""
+        return len(self._asked)
+
+    def _receive_response(self, events: list[ClientEvent], record_type: int, request_id: int, content: bytes) -> None:
+        request = self._requests.get(request_id)
+        if request is None or request.state in RESPONSE_COMPLETE:
+            self._receive_stray(events, record_type, request_id, content)
+            return
+        what = _END_INPUT if record_type == _END else _OUTPUT_INPUT
+        following = advance(request.state, what, request.role)
+        if following is None:
+            raise RemoteProtocolError(f"output of request {request_id} came before its parameters were complete")
+        if what is _END_INPUT:
+            events.append(_decode_end(request_id, content))
+            self._settle(request_id, request, following)
+        elif content:
+            events.append((Stdout if record_type == _STDOUT else Stderr)(request_id, content))
+
+    def _receive_stray(self, events: list[ClientEvent], record_type: int, request_id: int, content: bytes) -> None:
+        if not 0 < request_id <= self._highest_id:
+            raise RemoteProtocolError(
+                f"a record of type {record_type} names request {request_id}, which was never begun"
+            )
+        if self._worker_free and not self.multiplexing:
+            raise RemoteProtocolError(
+                f"a record of request {request_id} came after the worker had said that it was free"
+            )
+        events.append(Stray(request_id, record_type, len(content)))
+
+    def _receive_management(self, events: list[ClientEvent], record_type: int, request_id: int, content: bytes) -> None:
+        if request_id == NULL_REQUEST_ID and record_type == RecordType.GET_VALUES_RESULT:
+            self._receive_values(events, content)
+        elif request_id == NULL_REQUEST_ID and record_type == RecordType.UNKNOWN_TYPE:
+            if len(content) != _UNKNOWN_TYPE_LENGTH:
+                raise RemoteProtocolError(
+                    f"UNKNOWN_TYPE has {len(content)} bytes of content instead of {_UNKNOWN_TYPE_LENGTH}"
+                )
+            if content[0] != RecordType.GET_VALUES or not self._asked:
+                raise RemoteProtocolError(f"the peer does not know records of type {content[0]}, and none was sent")
+            self._answer(events, {})
+        else:
+            raise RemoteProtocolError(
+                f"a responder does not send records of type {record_type} for request {request_id}"
+            )
+
+    def _receive_values(self, events: list[ClientEvent], content: bytes) -> None:
+        try:
+            values = dict(decode_pairs(content))
+        except MalformedPairs as error:
+            raise RemoteProtocolError(f"GET_VALUES_RESULT is malformed: {error}") from error
+        if values:
+            if not self._asked:
+                raise RemoteProtocolError("GET_VALUES_RESULT came without a GET_VALUES")
+            self._known = frozenset(values)
+            self._answer(events, values)
+        # an empty result where the peer has known a name that was asked for is the second answer that Go sends: ignored
+        elif self._asked and self._known.isdisjoint(self._asked[0]):
+            self._answer(events, values)
+
+    def _answer(self, events: list[ClientEvent], values: dict[bytes, bytes]) -> None:
+        self._asked.popleft()
+        self._worker_free = not self._requests
+        events.append(ValuesReceived(values))
+
+    # bookkeeping
+
+    def _require_open(self) -> None:
+        if not self.open:
+            raise LocalProtocolError("the connection is closed")
+
+    def _require_request(self, request_id: int) -> _Request:
+        self._require_open()
+        request = self._requests.get(request_id)
+        if request is None:
+            raise LocalProtocolError(f"request {request_id} is over or was never begun")
+        return request
+
+    def _require_stream(self, request_id: int, stream: RecordType) -> _Request:
+        request = self._require_request(request_id)
+        if OPEN_STREAM.get(request.state) is not stream:
+            raise LocalProtocolError(f"{stream.name} for request {request_id}: not while {request.state.value}")
+        return request
+
+    def _send_stream(self, request_id: int, stream: RecordType, data: bytes | memoryview, end: bool) -> None:
+        request = self._require_stream(request_id, stream)
+        self._outgoing += encode_stream(stream, request_id, data)
+        if end:
+            self._end_stream(request_id, request, stream)
+
+    def _end_stream(self, request_id: int, request: _Request, stream: RecordType) -> None:
+        self._outgoing.append(HEADER.pack(VERSION, stream, request_id, 0, 0))
+        self._settle(request_id, request, NEXT_STREAM[request.role, request.state])
+
+    def _settle(self, request_id: int, request: _Request, following: RequestState) -> None:
+        request.state = following
+        if following is _IDLE:
+            del self._requests[request_id]
+            if request_id < self._lowest_free:
+                self._lowest_free = request_id
+
+    def _next_id(self) -> int:
+        if self.multiplexing:
+            request_id = self._lowest_free
+            while request_id in self._requests:
+                request_id += 1
+            if request_id > MAX_REQUEST_ID:
+                raise LocalProtocolError(f"all {MAX_REQUEST_ID} request ids are taken")
+            self._lowest_free = request_id + 1
+            self._last_id = max(self._highest_id, request_id)
+        else:
+            request_id = self._last_id = self._last_id % MAX_REQUEST_ID + 1
+        if request_id > self._highest_id:
+            self._highest_id = request_id
+        return request_id
+
+
+def _decode_end(request_id: int, content: bytes) -> RequestEnded:
+    if len(content) != END_BODY.size:
+        raise RemoteProtocolError(f"END_REQUEST has {len(content)} bytes of content instead of {END_BODY.size}")
+    app_status, protocol_status = END_BODY.unpack(content)
+    if protocol_status > _LAST_PROTOCOL_STATUS:
+        raise RemoteProtocolError(f"END_REQUEST has the unknown protocol status {protocol_status}")
+    return RequestEnded(request_id, app_status, protocol_status)

@@ -1,0 +1,154 @@
+"""What the peer did, as frozen values."""
+
+from __future__ import annotations
+
+import attrs
+
+from fcgi_async.errors import RemoteProtocolError
+from fcgi_async.wire.spec import Role
+
+__all__ = (
+    "AbortRequested",
+    "ClientEvent",
+    "Data",
+    "DataEnded",
+    "ParamsReceived",
+    "RequestBegun",
+    "RequestEnded",
+    "ServerEvent",
+    "Stderr",
+    "Stdin",
+    "StdinEnded",
+    "Stdout",
+    "Stray",
+    "Terminated",
+    "ValuesReceived",
+    "ValuesRequested",
+)
+
+
+@attrs.frozen
+class Stdout:
+    """The responder wrote a part of its response."""
+
+    request_id: int
+    data: bytes
+
+
+@attrs.frozen
+class Stderr:
+    """The responder reported an error message, or a part of one."""
+
+    request_id: int
+    data: bytes
+
+
+@attrs.frozen
+class RequestEnded:
+    """END_REQUEST: the response is complete. Of PHP-FPM this does not say that the worker is free."""
+
+    request_id: int
+    app_status: int
+    protocol_status: int
+
+
+@attrs.frozen
+class ValuesReceived:
+    """The answer to the oldest GET_VALUES; PHP-FPM gives it only between requests.
+
+    It is GET_VALUES_RESULT, or UNKNOWN_TYPE from a peer that does not know GET_VALUES and so has no values.
+    """
+
+    values: dict[bytes, bytes]
+
+
+@attrs.frozen
+class Stray:
+    """A record of a request whose response is complete, or which is over; dropped."""
+
+    request_id: int
+    record_type: int
+    size: int
+
+
+@attrs.frozen
+class RequestBegun:
+    """The client began a request."""
+
+    request_id: int
+    role: Role
+    keep_conn: bool
+
+
+@attrs.frozen
+class ParamsReceived:
+    """All parameters of a request are there, in their order."""
+
+    request_id: int
+    params: list[tuple[bytes, bytes]]
+
+
+@attrs.frozen
+class Stdin:
+    """A part of the request's body arrived."""
+
+    request_id: int
+    data: bytes
+
+
+@attrs.frozen
+class StdinEnded:
+    """The request's body is complete."""
+
+    request_id: int
+
+
+@attrs.frozen
+class Data:
+    """A part of a Filter's file arrived."""
+
+    request_id: int
+    data: bytes
+
+
+@attrs.frozen
+class DataEnded:
+    """A Filter's file is complete."""
+
+    request_id: int
+
+
+@attrs.frozen
+class AbortRequested:
+    """The client asks to end a request early; END_REQUEST is still owed."""
+
+    request_id: int
+
+
+@attrs.frozen
+class ValuesRequested:
+    """The client asks for the values of these names."""
+
+    names: list[bytes]
+
+
+@attrs.frozen
+class Terminated:
+    """The connection is over; nothing follows. `error` is None where it ended between two records."""
+
+    error: RemoteProtocolError | None
+
+
+ClientEvent = Stdout | Stderr | RequestEnded | ValuesReceived | Stray | Terminated
+ServerEvent = (
+    RequestBegun
+    | ParamsReceived
+    | Stdin
+    | StdinEnded
+    | Data
+    | DataEnded
+    | AbortRequested
+    | ValuesRequested
+    | Stray
+    | Terminated
+)

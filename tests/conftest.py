@@ -1,0 +1,72 @@
+"""What all tests share: the event loops they run on, and the real PHP-FPM they run against.
+
+Nothing here skips: a machine without php-fpm fails every test that needs it, with LocalFPM's own message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from fcgi_async.fpm import LocalFPM
+
+SCRIPTS = Path(__file__).parent / "fpm" / "scripts"
+# Enough for every test: errors go to STDERR instead of into the response, and output leaves when the script says so.
+INI = {"display_errors": "off", "log_errors": "on", "html_errors": "off", "output_buffering": "0"}
+
+
+class StartFPM(Protocol):
+    """Starts a PHP-FPM of the test's own, with LocalFPM's arguments; it ends with the test."""
+
+    async def __call__(self, **settings: Any) -> LocalFPM: ...
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+        pytest.param(("trio", {}), id="trio"),
+    ]
+)
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """The three event loops; every `@pytest.mark.anyio` test runs on each."""
+    backend: tuple[str, dict[str, Any]] = request.param
+    return backend
+
+
+@pytest.fixture(scope="session")
+def scripts() -> Path:
+    """The folder of the PHP scripts that the tests run."""
+    return SCRIPTS
+
+
+@pytest.fixture(scope="session")
+def fpm_portal() -> Iterator[BlockingPortal]:
+    """An event loop in a thread of its own that keeps what lives as long as the session."""
+    with start_blocking_portal() as portal:
+        yield portal
+
+
+@pytest.fixture(scope="session")
+def fpm(fpm_portal: BlockingPortal) -> Iterator[LocalFPM]:
+    """A PHP-FPM with 4 static workers that all tests share: use it, do not reload, stop or saturate it for long."""
+    shared = LocalFPM(max_children=4, system_ini=False, ini=INI)
+    with fpm_portal.wrap_async_context_manager(shared):
+        yield shared
+
+
+@pytest.fixture
+async def start_fpm(anyio_backend: tuple[str, dict[str, Any]]) -> AsyncIterator[StartFPM]:
+    """Start PHP-FPMs for this test alone, on its own event loop: `await start_fpm(max_children=1, backlog=1)`."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> LocalFPM:
+            ini = INI | dict(settings.pop("ini", {}))
+            return await stack.enter_async_context(LocalFPM(**{"system_ini": False, "ini": ini, **settings}))
+
+        yield start

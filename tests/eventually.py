@@ -1,0 +1,27 @@
+"""Waiting for a condition instead of sleeping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+
+POLL_INTERVAL = 0.005
+
+
+async def eventually(condition: Callable[[], object], *, within: float = 20.0) -> None:
+    """Return as soon as the condition holds.
+
+    Args:
+        condition: called again and again; anything true ends the waiting.
+        within: seconds after which waiting is a failure; generous, because a busy machine is no failure.
+
+    Raises:
+        AssertionError: the condition still does not hold.
+    """
+    with anyio.move_on_after(within):
+        while not condition():  # noqa: ASYNC110 - what happens in other processes sets no Event
+            await anyio.sleep(POLL_INTERVAL)
+        return
+    # Once more: on a machine that stood still the deadline may have passed before the condition was looked at again.
+    assert condition(), f"not true within {within} s: {condition!r}"

@@ -1,0 +1,271 @@
+"""The house: imports point downward, the wire knows no input or output, and every module says what it is and offers."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+import fcgi_async
+
+PACKAGE = Path(fcgi_async.__file__).parent
+NAME = PACKAGE.name
+# lowest first; what is not named here is an edge, the package itself stands on top of all
+LAYERS = ("errors", "wire", "net", "fpm", "pool", "dispatch")
+EDGE = len(LAYERS)
+TOP = EDGE + 1
+
+# standard modules that compute and do nothing else, and attrs
+PURE = {
+    "__future__",
+    "attrs",
+    "collections",
+    "enum",
+    "functools",
+    "heapq",
+    "itertools",
+    "math",
+    "re",
+    "struct",
+    "typing",
+}
+# modules that perform nothing, and what of the package they may stand on
+PURE_MODULES = {"wire": {"errors", "wire"}, "pool.slots": {"errors"}}
+
+
+@attrs.frozen
+class Import:
+    """One imported module, as the importing module means it."""
+
+    module: str
+    line: int
+    type_checking: bool
+
+
+def module_name(path: Path) -> str:
+    """The dotted name of a file of the package."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(source: str, module: str, *, package: bool = False) -> list[Import]:
+    """Every import in a source, wherever it stands; a name imported from a package may be a module of it."""
+    return list(_imports(ast.parse(source), module if package else module.rpartition(".")[0], False))
+
+
+def _imports(node: ast.AST, package: str, type_checking: bool) -> Iterator[Import]:
+    if isinstance(node, ast.Import):
+        yield from (Import(alias.name, node.lineno, type_checking) for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            ancestor = package.rsplit(".", node.level - 1)[0]
+            base = f"{ancestor}.{base}" if base else ancestor
+        inside = base == NAME
+        for alias in node.names:
+            is_module = inside and any((PACKAGE / f"{alias.name}{end}").exists() for end in (".py", "/__init__.py"))
+            yield Import(f"{base}.{alias.name}" if is_module else base, node.lineno, type_checking)
+    elif isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        for statement in node.body:
+            yield from _imports(statement, package, True)
+        for statement in node.orelse:
+            yield from _imports(statement, package, type_checking)
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from _imports(child, package, type_checking)
+
+
+def layer(module: str) -> int | None:
+    """How high a module of the package stands; None for modules of others."""
+    name, *rest = module.split(".")
+    if name != NAME:
+        return None
+    if not rest:
+        return TOP
+    return LAYERS.index(rest[0]) if rest[0] in LAYERS else EDGE
+
+
+def upward_imports(source: str, module: str, *, package: bool = False) -> list[str]:
+    """The imports that point upward; errors.py may name the types above it where only type checkers look."""
+    own = layer(module)
+    assert own is not None
+    return [
+        f"{module}:{found.line} imports {found.module}"
+        for found in imports(source, module, package=package)
+        if (layer(found.module) or 0) > own and not (found.type_checking and module == f"{NAME}.errors")
+    ]
+
+
+def impure_imports(source: str, module: str, own: set[str], *, package: bool = False) -> list[str]:
+    """The imports of a pure module that are not on its list."""
+    allowed = {f"{NAME}.{part}" for part in own}
+    return [
+        f"{module}:{found.line} imports {found.module}"
+        for found in imports(source, module, package=package)
+        if found.module.split(".")[0] not in PURE and ".".join(found.module.split(".")[:2]) not in allowed
+    ]
+
+
+def public_names(tree: ast.Module) -> set[str]:
+    """What a module defines under a name without an underscore; its logger and its type variables are nobody else's."""
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and not is_private_tool(node):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+    return {name for name in names if not name.startswith("_")}
+
+
+def is_private_tool(node: ast.Assign | ast.AnnAssign) -> bool:
+    """Whether an assignment makes a logger or a type variable."""
+    made_by = ast.unparse(node.value.func) if isinstance(node.value, ast.Call) else ""
+    return made_by in ("TypeVar", "ParamSpec", "logging.getLogger")
+
+
+def exports(tree: ast.Module) -> list[str] | None:
+    """The names in `__all__`, or None where there is none."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    return None
+
+
+def export_faults(source: str) -> list[str]:
+    """What is wrong with a module's `__all__`."""
+    tree = ast.parse(source)
+    listed = exports(tree)
+    if listed is None:
+        return ["__all__ is missing"]
+    defined = public_names(tree)
+    faults = [f"{name} is public and not in __all__" for name in sorted(defined - set(listed))]
+    faults += [f"{name} is in __all__ and not defined" for name in sorted(set(listed) - defined)]
+    if len(set(listed)) < len(listed):
+        faults.append("__all__ names something twice")
+    if listed != sorted(listed, key=_order):
+        faults.append("__all__ is not sorted: constants, classes, functions")
+    return faults
+
+
+def _order(name: str) -> tuple[int, str]:
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
+
+
+FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+every_module = pytest.mark.parametrize("module", FILES)
+
+
+@every_module
+def test_imports_point_downward(module: str) -> None:
+    """A layer knows those below it, and none above."""
+    path = FILES[module]
+    assert upward_imports(path.read_text(), module, package=path.stem == "__init__") == []
+
+
+@pytest.mark.parametrize("pure", PURE_MODULES)
+def test_pure_modules_perform_nothing(pure: str) -> None:
+    """The wire and the ledger of slots import only what computes: no I/O, no clock, no event loop, no sockets."""
+    name = f"{NAME}.{pure}"
+    modules = [module for module in FILES if module == name or module.startswith(f"{name}.")]
+    assert modules
+    for module in modules:
+        path = FILES[module]
+        assert impure_imports(path.read_text(), module, PURE_MODULES[pure], package=path.stem == "__init__") == []
+
+
+@every_module
+def test_module_has_a_docstring(module: str) -> None:
+    """Every module says in its first line what it is."""
+    assert ast.get_docstring(ast.parse(FILES[module].read_text()))
+
+
+@pytest.mark.parametrize("module", [module for module, path in FILES.items() if not path.stem.startswith("_")])
+def test_module_lists_what_it_offers(module: str) -> None:
+    """`__all__` has every public name of a module, once, in order, and nothing else."""
+    assert export_faults(FILES[module].read_text()) == []
+
+
+def test_layers_exist() -> None:
+    """A layer that was renamed would no longer be checked."""
+    assert [name for name in LAYERS if not (PACKAGE / name).is_dir() and not (PACKAGE / f"{name}.py").is_file()] == []
+
+
+# that these tests can fail
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("fcgi_async.errors", "import fcgi_async.wire.spec"),
+        ("fcgi_async.wire.client", "from fcgi_async.net.dial import dial"),
+        ("fcgi_async.wire.client", "from fcgi_async import net"),
+        ("fcgi_async.wire.client", "from ..net import dial"),
+        ("fcgi_async.wire.client", "from fcgi_async import Dispatcher"),
+        ("fcgi_async.wire.client", "if TYPE_CHECKING:\n    from fcgi_async.net.dial import dial"),
+        ("fcgi_async.errors", "if TYPE_CHECKING:\n    pass\nelse:\n    import fcgi_async.dispatch.job"),
+        ("fcgi_async.net.dial", "def late():\n    import fcgi_async.pool.pool"),
+        ("fcgi_async.dispatch.job", "from fcgi_async.cli import main"),
+        ("fcgi_async.cli", "import fcgi_async"),
+    ],
+)
+def test_upward_import_is_found(module: str, source: str) -> None:
+    """An import that points upward is found, however it is written."""
+    assert len(upward_imports(source, module)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("fcgi_async.errors", "if TYPE_CHECKING:\n    from fcgi_async.dispatch.job import Job"),
+        ("fcgi_async.wire.client", "from . import spec\nfrom .spec import Role\nfrom fcgi_async import errors"),
+        ("fcgi_async.cli", "import json, asyncio\nimport fcgi_async.dispatch.job"),
+    ],
+)
+def test_downward_import_is_allowed(module: str, source: str) -> None:
+    """Imports of the same layer, of those below, of others, and for the errors' types are no fault."""
+    assert upward_imports(source, module) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import asyncio",
+        "import os.path",
+        "from time import monotonic",
+        "import anyio.abc",
+        "import anything_new",
+        "def late():\n    import ssl",
+        "from fcgi_async.net.dial import dial",
+        "from fcgi_async import fpm",
+        "from .. import pool",
+    ],
+)
+def test_impure_import_is_found(source: str) -> None:
+    """Whatever is not on the list is refused, whether it was thought of or not."""
+    assert len(impure_imports(source, "fcgi_async.wire.client", PURE_MODULES["wire"])) == 1
+
+
+def test_private_tools_are_no_exports() -> None:
+    """A logger, a type variable and a name with an underscore need not be listed."""
+    source = "__all__ = ()\nlogger = logging.getLogger('x')\nT = TypeVar('T')\n_LIMIT = 1\ndef _run(): ..."
+    assert export_faults(source) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("def run(): ...", "__all__ is missing"),
+        ("__all__ = ()\nclass Job: ...", "Job is public and not in __all__"),
+        ("__all__ = ()\nLIMIT: int = 1", "LIMIT is public and not in __all__"),
+        ("__all__ = ('gone',)", "gone is in __all__ and not defined"),
+        ("__all__ = ('a', 'a')\na = 1", "__all__ names something twice"),
+        ("__all__ = ('b', 'A')\nb = A = 1", "__all__ is not sorted: constants, classes, functions"),
+    ],
+)
+def test_wrong_exports_are_found(source: str, fault: str) -> None:
+    """Each way in which `__all__` can be wrong is found."""
+    assert export_faults(source) == [fault]

@@ -1,0 +1,134 @@
+"""The head of a CGI response."""
+
+from __future__ import annotations
+
+import pytest
+
+from fcgi_async.errors import RemoteProtocolError
+from fcgi_async.wire.cgi import CGIHead, HeadParser, HeadTooLarge
+
+
+def parse(head: bytes) -> CGIHead:
+    """Parse a whole head and expect it to be one."""
+    result = HeadParser().feed(head)
+    assert result is not None
+    assert result[1] == b""
+    return result[0]
+
+
+def test_head_of_php() -> None:
+    """Headers come in their order and as they were written; 200 is the status where none is named."""
+    parser = HeadParser()
+    assert parser.feed(b"X-Powered-By: PHP/8.2\r\nContent-type: text/html; charset=UTF-8\r\n\r\nhello\r\n\r\n") == (
+        CGIHead(200, (("X-Powered-By", "PHP/8.2"), ("Content-type", "text/html; charset=UTF-8"))),
+        b"hello\r\n\r\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Status: 404 Not Found\r\nA: 1\r\nB: 2\r\n\r\n",
+        b"A: 1\r\nstatus:404\r\nB: 2\r\n\r\n",
+        b"A: 1\nB: 2\nSTATUS: \t404 \n\n",
+    ],
+)
+def test_status_anywhere(head: bytes) -> None:
+    """`Status` may stand anywhere in the head, in any case, and is no header."""
+    assert parse(head) == CGIHead(404, (("A", "1"), ("B", "2")))
+
+
+@pytest.mark.parametrize("status", [b"", b"20", b"abc", b"2000", b"099", b"-20", b"20\xb9", b"200OK"])
+def test_status_that_is_none(status: bytes) -> None:
+    """A status is three digits, from 100 on, with a space behind if there is more."""
+    with pytest.raises(RemoteProtocolError, match="is not a status code"):
+        parse(b"Status: " + status + b"\r\n\r\n")
+
+
+def test_location() -> None:
+    """`Location` means 302 where no status is named (RFC 3875, 6.2.3)."""
+    assert parse(b"location: /there\r\n\r\n") == CGIHead(302, (("location", "/there"),))
+    assert parse(b"Location: /there\r\nStatus: 201\r\n\r\n").status == 201
+
+
+def test_repeated_headers() -> None:
+    """Repeated names stay apart: a second cookie is not the first one's continuation."""
+    assert parse(b"Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n\r\n").headers == (
+        ("Set-Cookie", "a=1"),
+        ("Set-Cookie", "b=2"),
+    )
+
+
+@pytest.mark.parametrize("fold", [b"\r\n ", b"\n\t", b"\r\n \t ", b"\r\n \r\n "])
+def test_folded_line(fold: bytes) -> None:
+    """A line that begins with blanks continues the one before it, with one blank between."""
+    assert parse(b"A: one" + fold + b"two\r\nB: 3\r\n\r\n").headers == (("A", "one two"), ("B", "3"))
+
+
+@pytest.mark.parametrize(
+    ("line_end", "head_end"), [(b"\r\n", b"\r\n"), (b"\n", b"\n"), (b"\r\n", b"\n"), (b"\n", b"\r\n")]
+)
+def test_line_ends(line_end: bytes, head_end: bytes) -> None:
+    """Lines may end in CRLF or LF, each for itself; the first empty line ends the head."""
+    result = HeadParser().feed(b"A: 1" + line_end + b"B: 2" + line_end + head_end + b"\r\nbody\n\n")
+    assert result == (CGIHead(200, (("A", "1"), ("B", "2"))), b"\r\nbody\n\n")
+
+
+@pytest.mark.parametrize("head", [b"\r\n", b"\n"])
+def test_empty_head(head: bytes) -> None:
+    """A response may begin with an empty line: it has no headers."""
+    assert HeadParser().feed(head + b"body") == (CGIHead(200, ()), b"body")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"hello world", b": value", b"na me: value", b"name : value", b" A: 1", b"<a href=http://x>", b"N\xe4me: 1"],
+)
+@pytest.mark.parametrize("before", [b"", b"A: 1\r\n"])
+def test_line_that_is_no_header(line: bytes, before: bytes) -> None:
+    """A line without a name and a colon is refused, so that a body without a head does not lose its first lines."""
+    if before and line.startswith(b" "):
+        before = b""
+    with pytest.raises(RemoteProtocolError, match="that is no header"):
+        parse(before + line + b"\r\n\r\n")
+
+
+def test_values_are_bytes() -> None:
+    """Every byte of a value is kept as the character of the same number; blanks around it are not."""
+    assert parse(b"A: \t\x80\xff: b\r\xa0 \r\n\r\n").headers == (("A", "\x80\xff: b\r\xa0"),)
+
+
+def test_head_in_parts() -> None:
+    """A head split over parts is complete with its empty line, and what is there of it can be seen until then."""
+    parser = HeadParser()
+    assert parser.feed(b"A: 1\r") is None
+    assert parser.feed(b"\n\r") is None
+    assert parser.pending == b"A: 1\r\n\r"
+    assert parser.feed(b"\nbody") == (CGIHead(200, (("A", "1"),)), b"body")
+    assert parser.pending == b""
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_limit(end: bytes) -> None:
+    """A head may be as long as the limit, and not longer, however it comes."""
+    head = b"A: 34567\r\n" + end
+    for limit, fits in ((10, True), (9, False)):
+        whole, parts = HeadParser(limit), HeadParser(limit)
+        if fits:
+            assert whole.feed(head) is not None
+            assert [parts.feed(head[i : i + 1]) is not None for i in range(len(head))][-1]
+        else:
+            with pytest.raises(HeadTooLarge):
+                whole.feed(head)
+            with pytest.raises(HeadTooLarge):
+                [parts.feed(head[i : i + 1]) for i in range(len(head))]
+
+
+def test_head_without_end() -> None:
+    """A head that does not end is refused when it outgrows the limit, not when memory ends."""
+    parser = HeadParser(100)
+    for _ in range(10):
+        assert parser.feed(b"A: 45678\r\n") is None
+    with pytest.raises(HeadTooLarge):
+        parser.feed(b"A: 45678\r\n")
+    assert len(parser.pending) == 100
