@@ -290,7 +290,7 @@ class Pool:
         self._tell_free(connection)
         if connection.eof and connection.answered and not connection.responses:
             self.reachability.closed_early(self.backend.now())
-        if state is SlotState.CONNECTING and connection.closed_by_peer:
+        if state is SlotState.CONNECTING and (connection.closed_by_peer or connection.close_cause is not None):
             self._unreachable(connection.close_cause)
         elif not self.closed:
             self.source.capacity_freed()

@@ -12,7 +12,7 @@ __all__ = ("CGIHead", "HeadParser", "HeadTooLarge")
 
 
 # the name of a header is a token (RFC 3875, 6.3)
-_HEADER = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):(.*)", re.DOTALL)
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FOLD = re.compile(r"(?:\n[ \t]+)+")
 
 
@@ -94,19 +94,21 @@ def _parse_head(head: bytes) -> CGIHead:
     location = False
     headers: list[tuple[str, str]] = []
     # headers are bytes to PHP; latin-1 keeps every one of them
-    text = head.decode("latin-1").replace("\r\n", "\n").removesuffix("\n")
+    text = head.decode("latin-1").replace("\r\n", "\n")
     if "\n " in text or "\n\t" in text:
         text = _FOLD.sub(" ", text)
-    for line in text.split("\n") if text else ():
-        header = _HEADER.fullmatch(line)
-        if header is None:
+    # behind the last line end there is one more, empty
+    for line in text.split("\n")[:-1]:
+        name, colon, value = line.partition(":")
+        if not colon or _TOKEN.fullmatch(name) is None:
             raise RemoteProtocolError(f"the response's head has a line that is no header: {line[:200]!r}")
-        name, value = header[1], header[2].strip(" \t")
+        value = value.strip(" \t")
         lowered = name.lower()
         if lowered == "status":
             status = _parse_status(value)
             continue
-        location = location or lowered == "location"
+        if lowered == "location":
+            location = True
         headers.append((name, value))
     if status is None:
         status = 302 if location else 200

@@ -1,0 +1,97 @@
+"""The command `fcgi-async`: its command line, and how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import NoReturn
+
+import anyio
+
+from fcgi_async.commands import demo, map, run
+from fcgi_async.commands.errors import UsageError
+from fcgi_async.commands.stdio import STDOUT
+from fcgi_async.errors import ConfigurationError, FastCGIError, InvalidJob
+
+__all__ = ("main", "make_parser")
+
+COMMANDS = {
+    "run": (run, "run one job and print what it answers"),
+    "map": (map, "run a job for each line of NDJSON on standard input"),
+    "demo": (demo, "run PHP over every file of Python's standard library, and check what it counts"),
+}
+FAILED = 1
+USAGE = 2
+# what a shell reports for a program that SIGINT, or SIGPIPE, has ended
+INTERRUPTED = 128 + 2
+NOBODY_READS = 128 + 13
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = Parser(
+        prog="fcgi-async",
+        description="Run PHP jobs on PHP-FPM, without a web server in between.",
+        epilog="Exit codes: 0 done, 1 a job failed, 2 wrong usage or configuration, 130 interrupted.",
+    )
+    parser.add_argument("--version", action="version", version=f"fcgi-async {version('fcgi-async')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (command, purpose) in COMMANDS.items():
+        subparser = commands.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+        command.add_arguments(subparser)
+        subparser.add_argument("-v", "--verbose", action="store_true", help="log to standard error what the library does")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `fcgi-async`.
+
+    Args:
+        arguments: the command line without the program's name; None for `sys.argv`.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        options = make_parser().parse_args(arguments)
+        set_up_logging(verbose=options.verbose)
+        code: int = anyio.run(COMMANDS[options.command][0].execute, options, backend="asyncio")
+        return code
+    except KeyboardInterrupt:
+        return complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # Python flushes standard output once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+        return NOBODY_READS
+    except (UsageError, ConfigurationError, InvalidJob) as error:
+        return complain(str(error), USAGE)
+    except FastCGIError as error:
+        return complain(str(error), FAILED)
+    except OSError as error:
+        return complain(str(error), FAILED)
+
+
+def set_up_logging(*, verbose: bool) -> None:
+    """Send the library's log to standard error, or nowhere."""
+    logger = logging.getLogger("fcgi_async")
+    handler = logging.StreamHandler() if verbose else logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger.handlers = [handler]
+    logger.setLevel(logging.DEBUG if verbose else logging.CRITICAL)
+
+
+def complain(what: str, code: int) -> int:
+    """Write one line to standard error, whatever is in `what`, and return the exit code."""
+    print(f"fcgi-async: {' '.join(what.split())}", file=sys.stderr)
+    return code
