@@ -50,7 +50,9 @@ def make_parser() -> argparse.ArgumentParser:
     for name, (command, purpose) in COMMANDS.items():
         subparser = commands.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
         command.add_arguments(subparser)
-        subparser.add_argument("-v", "--verbose", action="store_true", help="log to standard error what the library does")
+        subparser.add_argument(
+            "-v", "--verbose", action="store_true", help="log to standard error what the library does"
+        )
     return parser
 
 
@@ -63,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    open_standard_streams()
     try:
         options = make_parser().parse_args(arguments)
         set_up_logging(verbose=options.verbose)
@@ -76,10 +79,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return NOBODY_READS
     except (UsageError, ConfigurationError, InvalidJob) as error:
         return complain(str(error), USAGE)
-    except FastCGIError as error:
+    except (FastCGIError, OSError) as error:
         return complain(str(error), FAILED)
-    except OSError as error:
-        return complain(str(error), FAILED)
+
+
+def open_standard_streams() -> None:
+    """Give descriptors 0 to 2 to nobody where they came closed; else a socket would become standard output."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def set_up_logging(*, verbose: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -28,7 +28,9 @@ SCRIPT = Path(__file__).parent.parent / "demo" / "script.php"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--timeline", metavar="FILE.svg", type=Path, help="draw the run: a row per PHP worker, a bar per job")
+    parser.add_argument(
+        "--timeline", metavar="FILE.svg", type=Path, help="draw the run: a row per PHP worker, a bar per job"
+    )
     parser.add_argument("--directory", metavar="DIR", type=Path, help="another tree than the standard library")
     add_pool_options(parser)
 
@@ -47,44 +49,52 @@ async def execute(options: argparse.Namespace) -> int:
     sources = find_sources(directory)
     if not sources:
         raise UsageError(f"{directory}: there are no .py files")
-    async with pool.open(_job(b"", None)) as php:
-        run = await _run(php, sources)
+    contents = await anyio.to_thread.run_sync(_read, sources)
+    async with pool.open(_job("", b"")) as php:
+        run = await _run(php, contents)
     counted = Totals.of((job.name, job.count) for job in run.jobs)
     await _print(f"{format_report(run, counted)}\n\n")
     if options.timeline is not None:
         title = "Python's standard library" if options.directory is None else str(directory)
-        options.timeline.write_text(draw_timeline(run, title), encoding="utf-8")
+        options.timeline.write_text(draw_timeline(run, title), encoding="utf-8", errors="replace")
         await _print(f"timeline: {options.timeline}\n")
-    expected = Totals.of((source.name, count(source.path.read_bytes())) for source in sources)
+    expected = Totals.of((name, count(content)) for name, content in contents.items())
     await _print(f"{format_differences(counted, expected)}\n")
     return 0 if counted == expected else 1
 
 
-async def _run(php: Dispatcher, sources: Sequence[Source]) -> Run:
-    progress = Progress(len(sources), plain=True)
+def _read(sources: Sequence[Source]) -> dict[str, bytes]:
+    try:
+        return {source.name: source.path.read_bytes() for source in sources}
+    except OSError as error:
+        raise UsageError(str(error)) from error
+
+
+async def _run(php: Dispatcher, contents: Mapping[str, bytes]) -> Run:
+    total = len(contents)
+    progress = Progress(total, plain=True)
     measurements: list[Measurement] = []
     submitted: dict[str, float] = {}
 
-    async def jobs() -> AsyncIterator[Job]:
-        for source in sources:
-            content = await anyio.to_thread.run_sync(source.path.read_bytes)
-            submitted[source.name] = time.monotonic()
-            yield _job(content, source.name)
+    def jobs() -> Iterator[Job]:
+        for name, content in contents.items():
+            submitted[name] = time.monotonic()
+            yield _job(name, content)
 
     started = time.monotonic()
     try:
-        # all of them are handed in as fast as they are read, to see them queue
-        async with php.map(jobs(), ordered=False, limit=len(sources)) as outcomes:
+        # all of them are handed in at once, to see them queue
+        async with php.map(jobs(), ordered=False, limit=total) as outcomes:
             async for outcome in outcomes:
                 measurements.append(_measure(outcome, submitted))
                 done = len(measurements)
-                progress.update(done, f"{done:,} of {len(sources):,} files, {php.statistics().queued:,} queued")
+                progress.update(done, f"{done:,} of {total:,} files, {php.statistics().queued:,} queued")
     finally:
         progress.clear()
     return Run(measurements, started, time.monotonic())
 
 
-def _job(content: bytes, name: str | None) -> Job:
+def _job(name: str, content: bytes) -> Job:
     return Job(str(SCRIPT), content=content, tag=name)
 
 

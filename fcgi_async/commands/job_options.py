@@ -22,14 +22,24 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that `JobOptions` reads."""
     parser.add_argument("script", metavar="SCRIPT", help="the PHP file to run")
     group = parser.add_argument_group("request")
-    group.add_argument("--uri", metavar="TARGET", help="the request target for a front controller, such as /orders/7?x=1")
+    group.add_argument(
+        "--uri", metavar="TARGET", help="the request target for a front controller, such as /orders/7?x=1"
+    )
     group.add_argument("--method", metavar="METHOD", help="the request method (default: POST with a body, GET without)")
     group.add_argument("--query", metavar="STRING", help="the query string, such as a=1&b=2")
     group.add_argument(
-        "--header", metavar="'NAME: VALUE'", action="append", default=[], help="a request header; may be given several times"
+        "--header",
+        metavar="'NAME: VALUE'",
+        action="append",
+        default=[],
+        help="a request header; may be given several times",
     )
     group.add_argument(
-        "--param", metavar="NAME=VALUE", action="append", default=[], help="a FastCGI parameter; may be given several times"
+        "--param",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="a FastCGI parameter; may be given several times",
     )
     group.add_argument("--timeout", metavar="SECONDS", type=float, help="from handing a job in to its response")
 

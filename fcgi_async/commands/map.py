@@ -19,7 +19,7 @@ from fcgi_async.commands.stdio import STDIN, STDOUT, read_lines, write
 from fcgi_async.dispatch.handle import Outcome
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.response import Response
-from fcgi_async.errors import FastCGIError
+from fcgi_async.errors import FastCGIError, InvalidJob
 
 __all__ = ("OutcomeWriter", "add_arguments", "describe", "execute")
 
@@ -29,9 +29,14 @@ Record = dict[str, object]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_job_options(parser)
-    parser.add_argument("--unordered", action="store_true", help="write outcomes as they are there, not in the jobs' order")
     parser.add_argument(
-        "--limit", metavar="N", type=count, help="jobs read and not yet written at most (default: enough for every worker)"
+        "--unordered", action="store_true", help="write outcomes as they are there, not in the jobs' order"
+    )
+    parser.add_argument(
+        "--limit",
+        metavar="N",
+        type=count,
+        help="jobs read and not yet written at most (default: enough for every worker)",
     )
     add_pool_options(parser)
 
@@ -80,7 +85,7 @@ def _record(outcome: Outcome) -> Record:
 
 
 def _refusal(index: int, message: str) -> Record:
-    return describe(index, None, FastCGIError(message))
+    return describe(index, None, InvalidJob(message))
 
 
 def describe(index: object, response: Response | None, error: FastCGIError | None) -> Record:

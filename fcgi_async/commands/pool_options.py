@@ -32,7 +32,9 @@ PRIVATE_INI = {
 
 def add_pool_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that `PoolOptions` reads."""
-    group = parser.add_argument_group("PHP-FPM", "Without --fpm a private PHP-FPM is started, and ended with the command.")
+    group = parser.add_argument_group(
+        "PHP-FPM", "Without --fpm a private PHP-FPM is started, and ended with the command."
+    )
     group.add_argument(
         "--fpm", metavar="ADDRESS", help="unix:///run/php/php-fpm.sock, unix://@abstract or tcp://127.0.0.1:9000"
     )
@@ -42,13 +44,8 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
         type=count,
         help=f"pm.max_children of that pool; of a private one, how many workers it gets (default: {PRIVATE_WORKERS})",
     )
-    group.add_argument("--reserve", metavar="N", type=int, help="with --fpm: workers left to everybody else (default: 0)")
     group.add_argument(
-        "--allow-param",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="permit a parameter that is refused as dangerous, such as PHP_VALUE",
+        "--reserve", metavar="N", type=int, help="with --fpm: workers left to everybody else (default: 0)"
     )
 
 
@@ -68,13 +65,11 @@ class PoolOptions:
         address: where it listens; None for a private one.
         max_children: how many workers it has.
         reserve: how many of them are left to everybody else.
-        allow_params: parameters that are permitted although they are dangerous.
     """
 
     address: str | None
     max_children: int
     reserve: int
-    allow_params: frozenset[str]
 
     @classmethod
     def parse(cls, options: argparse.Namespace) -> Self:
@@ -91,7 +86,6 @@ class PoolOptions:
             address=options.fpm,
             max_children=options.max_children or PRIVATE_WORKERS,
             reserve=options.reserve or 0,
-            allow_params=frozenset(options.allow_param),
         )
 
     def script(self, name: str) -> str:
@@ -102,7 +96,9 @@ class PoolOptions:
         """
         if self.address is not None:
             if not name.startswith("/"):
-                raise UsageError(f"{name}: PHP-FPM does not know this directory; give the script's absolute path on its side")
+                raise UsageError(
+                    f"{name}: PHP-FPM does not know this directory; give the script's absolute path on its side"
+                )
             return name
         path = Path(name).absolute()
         if not path.is_file():
@@ -124,12 +120,13 @@ class PoolOptions:
             async with self._dispatch(self.address, job) as php:
                 yield php
             return
-        async with LocalFPM(max_children=self.max_children, ini=PRIVATE_INI) as fpm, self._dispatch(fpm.address, job) as php:
+        async with (
+            LocalFPM(max_children=self.max_children, ini=PRIVATE_INI) as fpm,
+            self._dispatch(fpm.address, job) as php,
+        ):
             yield php
 
     def _dispatch(self, address: str, job: Job) -> Dispatcher:
-        endpoint = Endpoint(
-            address, max_children=self.max_children, reserve=self.reserve, allow_params=self.allow_params
-        )
+        endpoint = Endpoint(address, max_children=self.max_children, reserve=self.reserve)
         RequestEncoder(endpoint).check(job)
         return Dispatcher(endpoint)

@@ -20,10 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_job_options(parser)
     bodies = parser.add_argument_group(
-        "body", "Without either, standard input is the body, unless it is a terminal or empty. TEXT may be @FILE, or @- or - for standard input."
+        "body",
+        "Without either, standard input is the body, unless it is a terminal or empty. "
+        "TEXT may be @FILE, or @- or - for standard input.",
     ).add_mutually_exclusive_group()
     bodies.add_argument("--json", metavar="TEXT", help="a body of JSON, sent with its Content-Type")
-    bodies.add_argument("--data", metavar="TEXT", help="a body of anything else; --header 'Content-Type: ...' tells PHP what")
+    bodies.add_argument(
+        "--data", metavar="TEXT", help="a body of anything else; --header 'Content-Type: ...' tells PHP what"
+    )
     parser.add_argument("--include", action="store_true", help="print the response's status and headers too")
     add_pool_options(parser)
 
@@ -92,7 +96,10 @@ async def _run(php: Dispatcher, job: Job, *, include: bool) -> int:
 
 def _head(response: ResponseStream) -> bytes:
     lines = [("Status", str(response.status)), *response.headers.raw, ("", "")]
-    return "\n".join(f"{name}: {value}" if name else "" for name, value in lines).encode("utf-8", "surrogateescape") + b"\n"
+    return (
+        "\n".join(f"{name}: {value}" if name else "" for name, value in lines).encode("utf-8", "surrogateescape")
+        + b"\n"
+    )
 
 
 async def _show_stderr(response: ResponseStream, shown: int) -> int:

@@ -33,7 +33,7 @@ async def read_all() -> bytes:
 
 
 async def read_lines() -> AsyncIterator[bytes]:
-    """Iterate over the lines of standard input, without their ends; never more than 64 KiB is read ahead of a line's end.
+    """Iterate over the lines of standard input, without their ends; at most 64 KiB are read ahead.
 
     Raises:
         UsageError: it cannot be read.

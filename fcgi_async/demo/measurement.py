@@ -10,6 +10,7 @@ import attrs
 
 from fcgi_async.demo.sources import Count
 from fcgi_async.dispatch.response import Response
+from fcgi_async.errors import JobFailed
 
 __all__ = ("Measurement", "Run", "percentile")
 
@@ -43,12 +44,12 @@ class Measurement:
         """Read what the script answered.
 
         Raises:
-            ValueError: it is not the script's answer.
+            JobFailed: it is not the script's answer.
         """
-        answer = response.json()
-        if not isinstance(answer, dict):
-            raise ValueError(f"{name}: PHP answered {response.text[:100]!r}")
         try:
+            answer = response.json()
+            if not isinstance(answer, dict):
+                raise ValueError("not an object")
             found = Count(answer["bytes"], answer["lines"], answer["words"], answer["sha256"])
             return cls(
                 name,
@@ -60,8 +61,8 @@ class Measurement:
                 answer["started"] / 1e9,
                 answer["ended"] / 1e9,
             )
-        except KeyError as error:
-            raise ValueError(f"{name}: PHP's answer has no {error}") from error
+        except (ValueError, KeyError) as error:
+            raise JobFailed(f"this is not the demo's answer: {response.text[:100]!r}", response=response) from error
 
     @property
     def accepted(self) -> float:

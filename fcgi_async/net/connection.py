@@ -111,9 +111,9 @@ class Connection:
     client: ClientConnection = attrs.field(factory=ClientConnection, init=False)
     # None until attach() is done
     transport: Transport | None = attrs.field(default=None, init=False)
-    # whether the peer has answered a GET_VALUES, and with what
+    # whether the head probe is answered, and what the peer said of itself
     answered: bool = attrs.field(default=False, init=False)
-    values: dict[bytes, bytes] = attrs.field(factory=dict, init=False)
+    values: dict[bytes, bytes] | None = attrs.field(default=None, init=False)
     # requests begun, and responses completed, on this connection so far
     requests: int = attrs.field(default=0, init=False)
     responses: int = attrs.field(default=0, init=False)
@@ -137,8 +137,12 @@ class Connection:
     # verbs of the owner
 
     def send_head_probe(self) -> None:
-        """Ask for the peer's values; `connection_answered` follows once a worker has taken the connection."""
+        """Ask for the peer's values; `connection_answered` follows once a worker has taken the connection.
+
+        Asked twice: a worker that was told to stop while it waited for its first record answers that one, and leaves.
+        """
         self.client.get_values(_HEAD_PROBE)
+        self.client.get_values()
         self._flush()
 
     def send_tail_probe(self) -> None:
@@ -313,12 +317,14 @@ class Connection:
             exchange.receive_end(event.app_status, event.protocol_status)
 
     def _receive_values(self, event: ValuesReceived) -> bool:
-        if not self.answered:
-            self.answered = True
+        if self.values is None:
             self.values = event.values
-            if not self.requests:
-                self.owner.connection_answered(self)
-                return True
+        if not self.answered and not self.requests:
+            if self.client.probes_outstanding:
+                return False
+            self.answered = True
+            self.owner.connection_answered(self)
+            return True
         return not self.client.probes_outstanding and not self._exchanges and not self.client.unfinished
 
     # writing

@@ -214,11 +214,11 @@ class Pool:
         else:
             connection.close()
 
-    def _unreachable(self, cause: Exception | None) -> None:
+    def _unreachable(self, cause: Exception | None, *, closed: bool = False) -> None:
         if self.closed:
             return
         now = self.backend.now()
-        delay = self.reachability.failed(now)
+        delay = self.reachability.failed(now, closed=closed)
         if self.reachability.given_up(now):
             error = ConnectError(self.reachability.explain(self.name, cause), endpoint=self.name)
             error.__cause__ = cause
@@ -288,10 +288,11 @@ class Pool:
             linger = self.endpoint.linger if self.endpoint.linger is not None else _DEFAULT_LINGER
             self.ledger.move(slot, SlotState.LINGERING, self._due(linger))
         self._tell_free(connection)
-        if connection.eof and connection.answered and not connection.responses:
+        if connection.closed_by_peer and connection.values is not None and not connection.responses:
+            self.reachability.answered()
             self.reachability.closed_early(self.backend.now())
         if state is SlotState.CONNECTING and (connection.closed_by_peer or connection.close_cause is not None):
-            self._unreachable(connection.close_cause)
+            self._unreachable(connection.close_cause, closed=connection.closed_by_peer)
         elif not self.closed:
             self.source.capacity_freed()
 

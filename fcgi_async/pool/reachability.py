@@ -10,8 +10,9 @@ __all__ = ("Reachability",)
 
 _RETRY_MIN = 0.05
 _RETRY_MAX = 1.0
-# one early close can be a reload; two in a row are PHP before 8.2.13, which closes after GET_VALUES (php-src PR 12387)
-_EARLY_CLOSES = 2
+# some closes can be a reload; three in a row are meant: after GET_VALUES by PHP before 8.2.13 (php-src PR 12387), before it
+# by `listen.allowed_clients`
+_CLOSES_MEANT = 3
 _HEADLESS_SECONDS = 60.0
 
 _ADVICE = {
@@ -36,6 +37,7 @@ class Reachability:
     _ever_answered: bool = attrs.field(default=False, init=False)
     _away_since: float | None = attrs.field(default=None, init=False)
     _delay: float = attrs.field(default=_RETRY_MIN, init=False)
+    _failures: int = attrs.field(default=0, init=False)
     _early_closes: int = attrs.field(default=0, init=False)
     _headless_until: float = attrs.field(default=0.0, init=False)
 
@@ -48,10 +50,12 @@ class Reachability:
         """Take note that a worker answered."""
         self._ever_answered = True
         self._away_since = None
+        self._failures = 0
         self._delay = _RETRY_MIN
 
-    def failed(self, now: float) -> float:
-        """Take note that the peer could not be reached; return the seconds until the next attempt."""
+    def failed(self, now: float, *, closed: bool = False) -> float:
+        """Take note that the peer could not be reached, or `closed` before it answered; return the seconds to wait."""
+        self._failures += 1 if closed else _CLOSES_MEANT
         if self._away_since is None:
             self._away_since = now
         delay = self._delay
@@ -62,7 +66,9 @@ class Reachability:
         """Return whether jobs should fail rather than wait for the peer."""
         if self._away_since is None:
             return False
-        return not self._ever_answered or now - self._away_since >= self.reconnect_timeout
+        if not self._ever_answered:
+            return self._failures >= _CLOSES_MEANT
+        return now - self._away_since >= self.reconnect_timeout
 
     def served(self) -> None:
         """Take note that a connection served a request after a head probe: the peer does not close after it."""
@@ -72,7 +78,7 @@ class Reachability:
     def closed_early(self, now: float) -> None:
         """Take note that the peer answered a head probe, and closed before it answered anything else."""
         self._early_closes += 1
-        if self._early_closes >= _EARLY_CLOSES:
+        if self._early_closes >= _CLOSES_MEANT:
             self._headless_until = now + _HEADLESS_SECONDS
 
     def closes_after_values(self, now: float) -> bool:

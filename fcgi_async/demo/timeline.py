@@ -1,0 +1,209 @@
+"""The demo's run, drawn: a row per PHP worker, a bar per job, the queue's length underneath."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from html import escape
+
+import attrs
+
+from fcgi_async.demo.measurement import Measurement, Run
+
+__all__ = ("draw_timeline", "queue_lengths")
+
+WIDTH = 1200
+LEFT, RIGHT = 148, 1044
+TOP = 118
+ROW, BAR = 40, 28
+GAP = 44
+QUEUE = 120
+BOTTOM = 54
+KIB = 1024
+# bars by the size of their file: class, exclusive limit, legend
+SIZES = (
+    ("s1", 4 * KIB, "under 4 KiB"),
+    ("s2", 16 * KIB, "4-16 KiB"),
+    ("s3", 64 * KIB, "16-64 KiB"),
+    ("s4", math.inf, "more"),
+)
+
+# What is large stands out from the card: darker on the light one, brighter on the dark one.
+STYLE = """
+text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;fill:#1d2433}
+.title{font-size:21px;font-weight:600}.muted{fill:#667085}.small{font-size:12px}.end{text-anchor:end}.mid{text-anchor:middle}
+.card{fill:#fcfcfd;stroke:#e4e7ec}.lane{fill:#f2f4f7}.grid{stroke:#e4e7ec}.axis{stroke:#98a2b3}
+.s1{fill:#a9c4f5}.s2{fill:#6b9bea}.s3{fill:#2f66cc}.s4{fill:#16357c}
+.area{fill:#e8833a;fill-opacity:.2}.line{fill:none;stroke:#d9661b;stroke-width:1.5;stroke-linejoin:round}.dot{fill:#d9661b}
+@media(prefers-color-scheme:dark){text{fill:#e6e9f0}.muted{fill:#98a2b3}
+.card{fill:#12161f;stroke:#2a3140}.lane{fill:#1a202c}.grid{stroke:#2a3140}.axis{stroke:#667085}
+.s1{fill:#3a5fae}.s2{fill:#5a8ae6}.s3{fill:#93b8f8}.s4{fill:#dbe7ff}
+.area{fill:#f2a062}.line{stroke:#f2a062}.dot{fill:#f2a062}}
+""".replace("\n", "")
+
+
+def draw_timeline(run: Run, title: str) -> str:
+    """Draw a run as an SVG that needs nothing else, and is legible on light and on dark.
+
+    Args:
+        run: what happened.
+        title: what was worked on.
+    """
+    return "".join(Drawing(run, title).parts())
+
+
+def queue_lengths(jobs: Sequence[Measurement]) -> list[tuple[float, int]]:
+    """Return how many jobs waited, as (time, from then on how many), in the order of the times."""
+    changes = sorted([(job.submitted, 1) for job in jobs] + [(job.accepted, -1) for job in jobs])
+    lengths: list[tuple[float, int]] = []
+    length = 0
+    for moment, change in changes:
+        length += change
+        lengths.append((moment, max(0, length)))
+    return lengths
+
+
+@attrs.frozen
+class Drawing:
+    """One run on its card."""
+
+    run: Run
+    title: str
+    _workers: dict[int, list[Measurement]] = attrs.field(init=False)
+    _rows_end: int = attrs.field(init=False)
+    _queue_end: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        workers = self.run.by_worker()
+        rows_end = TOP + ROW * len(workers)
+        for name, value in (("_workers", workers), ("_rows_end", rows_end), ("_queue_end", rows_end + GAP + QUEUE)):
+            object.__setattr__(self, name, value)
+
+    def parts(self) -> Iterator[str]:
+        """Return the SVG in pieces."""
+        height = self._queue_end + BOTTOM
+        label = escape(f"{self._headline()}: {self._summary()}")
+        yield (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
+            f'role="img" aria-label="{label}"><style>{STYLE}</style>\n'
+            f'<rect class="card" x=".5" y=".5" width="{WIDTH - 1}" height="{height - 1}" rx="12"/>\n'
+        )
+        yield from self._header()
+        yield from self._time_axis()
+        for row, (pid, jobs) in enumerate(self._workers.items()):
+            yield from self._worker(TOP + ROW * row, pid, jobs)
+        yield from self._queue()
+        yield "</svg>\n"
+
+    def _headline(self) -> str:
+        return f"{_number(len(self.run.jobs), 'PHP job')} on {_number(len(self._workers), 'worker')}"
+
+    def _summary(self) -> str:
+        size = sum(job.count.bytes for job in self.run.jobs)
+        return f"{self.title}, {_size(size)}, in {self.run.seconds:.2f} s: {self.run.rate:,.0f} jobs/s"
+
+    def _header(self) -> Iterator[str]:
+        yield _text(28, 42, self._headline(), "title")
+        yield _text(28, 66, self._summary(), "muted")
+        x = 28.0
+        yield _text(x, 94, "a bar per job, by the size of its file:", "small muted")
+        x += 226
+        for name, _, legend in SIZES:
+            yield f'<rect class="{name}" x="{x:g}" y="84" width="12" height="12" rx="3"/>\n'
+            yield _text(x + 18, 94, legend, "small muted")
+            x += 32 + 7 * len(legend)
+
+    def _time_axis(self) -> Iterator[str]:
+        seconds = self.run.seconds
+        factor, unit = (1, "s") if seconds >= 2 else (1000, "ms")
+        for tick in _ticks(seconds * factor, 9):
+            x = self._x(self.run.started + tick / factor)
+            yield f'<path class="grid" d="M{x:.1f} {TOP - 6}V{self._queue_end}"/>\n'
+            yield _text(x, self._queue_end + 22, f"{tick:,g} {unit}", "small muted mid")
+
+    def _worker(self, y: int, pid: int, jobs: Sequence[Measurement]) -> Iterator[str]:
+        middle = y + ROW // 2 + 4
+        busy = sum(job.duration for job in jobs) / self.run.seconds
+        yield _text(LEFT - 14, middle, f"worker {pid}", "end")
+        yield _text(RIGHT + 14, middle, f"{_number(len(jobs), 'job')}, {busy:.0%} busy", "small muted")
+        top = y + (ROW - BAR) // 2
+        yield f'<rect class="lane" x="{LEFT}" y="{top}" width="{RIGHT - LEFT}" height="{BAR}" rx="3"/>\n'
+        yield '<g class="worker">\n'
+        for job in jobs:
+            left, right = self._x(job.started), self._x(job.ended)
+            # neighbours stay apart; what is too short to be seen is drawn all the same
+            width = max(0.4, (right - left) * 0.9)
+            name = next(name for name, limit, _ in SIZES if job.count.bytes < limit)
+            what = escape(f"{job.name}: {_size(job.count.bytes)}, {job.duration * 1e3:.1f} ms", quote=False)
+            yield (
+                f'<rect class="{name}" x="{left:.1f}" y="{top}" width="{width:.1f}" height="{BAR}">'
+                f"<title>{what}</title></rect>\n"
+            )
+        yield "</g>\n"
+
+    def _queue(self) -> Iterator[str]:
+        base = self._queue_end
+        columns = self._queue_columns()
+        peak = max(columns)
+        ticks = _ticks(max(peak, 1), 3)
+        scale = QUEUE / max(peak, ticks[-1], 1)
+        yield _text(LEFT - 14, base - QUEUE + 4, "jobs waiting", "end")
+        for tick in ticks:
+            y = base - tick * scale
+            yield f'<path class="{"grid" if tick else "axis"}" d="M{LEFT} {y:.1f}H{RIGHT}"/>\n'
+            # the topmost would stand where the panel's name does
+            if y > base - QUEUE + 16:
+                yield _text(LEFT - 14, y + 4, f"{tick:,g}", "small muted end")
+        steps = "".join(f"V{base - length * scale:.1f}H{LEFT + column + 1}" for column, length in _changes(columns))
+        yield f'<path class="area" d="M{LEFT} {base}{steps}V{base}Z"/>\n'
+        yield f'<path class="line" d="M{LEFT} {base}{steps}"/>\n'
+        x, y = LEFT + columns.index(peak) + 0.5, base - peak * scale
+        yield f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>\n'
+        far_right = x > RIGHT - 100
+        yield _text(x - 10 if far_right else x + 10, y - 6, f"at most {peak:,}", "small end" if far_right else "small")
+
+    def _queue_columns(self) -> list[int]:
+        """The longest that the queue was within each pixel's width."""
+        columns = [0] * (RIGHT - LEFT)
+        length, column = 0, 0
+        for moment, after in queue_lengths(self.run.jobs):
+            reached = min(len(columns) - 1, max(0, int(self._x(moment) - LEFT)))
+            for passed in range(column + 1, reached + 1):
+                columns[passed] = length
+            column, length = reached, after
+            columns[column] = max(columns[column], length)
+        return columns
+
+    def _x(self, moment: float) -> float:
+        share = (moment - self.run.started) / self.run.seconds
+        return LEFT + (RIGHT - LEFT) * min(1.0, max(0.0, share))
+
+
+def _changes(columns: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The last column of each stretch of equal lengths, and that length."""
+    for column, length in enumerate(columns):
+        if column + 1 == len(columns) or columns[column + 1] != length:
+            yield column, length
+
+
+def _ticks(limit: float, about: int) -> list[float]:
+    """Round numbers from 0 to `limit`, `about` as many as said."""
+    rough = limit / about
+    magnitude = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude >= rough)
+    return [round(step * number, 9) for number in range(int(limit / step + 1e-9) + 1)]
+
+
+def _text(x: float, y: float, content: str, classes: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{classes}">{escape(content, quote=False)}</text>\n'
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _size(size: int) -> str:
+    for unit, limit in (("B", KIB), ("KiB", KIB**2)):
+        if size < limit:
+            return f"{size * KIB / limit:.{0 if unit == 'B' else 1}f} {unit}"
+    return f"{size / KIB**2:.1f} MiB"
