@@ -4,7 +4,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test lint format venv clean
 
 demo: $(READY)  ## run the main job: real PHP jobs on a private PHP-FPM
-	$(VENV)/bin/fcgi-async demo
+	$(VENV)/bin/fcgi-async demo --timeline demo-timeline.svg
 
 test: $(READY)  ## run the test suite against a real PHP-FPM
 	$(VENV)/bin/python -m pytest
@@ -25,5 +25,5 @@ $(READY): pyproject.toml .ci/setup
 	touch $@
 
 clean:  ## remove everything that the other targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov dist build
+	rm -rf $(VENV) demo-timeline.svg .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -94,21 +94,23 @@ def draw_layers(modules: list[Module]) -> str:
     for module in modules:
         below[module.layer] |= module.imports & below.keys()
     layers = sorted(below, key=lambda layer: (-_height(layer, below), layer))
-    width, box_width, left, top = 860, 620, 24, 24
+    width, box_width, left, top = 860, 620, 24, 24.0
     parts: list[str] = []
     middle: dict[str, float] = {}
     for layer in layers:
         own = [module for module in modules if module.layer == layer]
         chips, height = _chips(own, left, top, box_width)
-        parts.append(f'<rect class="box" x="{left}" y="{top}" width="{box_width}" height="{height}" rx="8"/>')
-        parts.append(f'<text class="title" x="{left + 14}" y="{top + 24}">{escape(layer)}</text>')
+        parts.append(f'<rect class="box" x="{left}" y="{top:g}" width="{box_width}" height="{height:g}" rx="8"/>')
+        parts.append(f'<text class="title" x="{left + 14}" y="{top + 24:g}">{escape(layer)}</text>')
         purpose = next((module.purpose for module in own if module.path.endswith("__init__.py")), own[0].purpose)
-        parts.append(f'<text class="small quiet" x="{left + 112}" y="{top + 24}">{escape(_shortened(purpose.replace("`", "")))}</text>')
+        parts.append(
+            f'<text class="small quiet" x="{left + 112}" y="{top + 24:g}">{escape(_shortened(purpose))}</text>'
+        )
         parts += chips
         middle[layer] = top + height / 2
         top += height + 14
     parts += _arrows(layers, below, middle, left + box_width)
-    parts.append(f'<text class="small quiet" x="{left + box_width + 50}" y="{top + 4}">arrows: imports</text>')
+    parts.append(f'<text class="small quiet" x="{left + box_width + 50}" y="{top + 4:g}">arrows: imports</text>')
     return _svg(width, top + 18, "The layers of fcgi_async and which imports which", parts)
 
 
@@ -117,6 +119,7 @@ def _height(layer: str, below: dict[str, set[str]]) -> int:
 
 
 def _shortened(text: str) -> str:
+    text = text.replace("`", "")
     return text if len(text) <= 76 else text[:74].rsplit(" ", 1)[0] + " …"
 
 
@@ -150,7 +153,13 @@ def _arrows(layers: list[str], below: dict[str, set[str]], middle: dict[str, flo
 
 # a job's way
 
-COLUMNS: Final = (("the caller", 90), ("dispatch/", 310), ("pool/", 560), ("net/ and wire/", 790), ("a PHP worker", 1050))
+COLUMNS: Final = (
+    ("the caller", 90),
+    ("dispatch/", 310),
+    ("pool/", 560),
+    ("net/ and wire/", 790),
+    ("a PHP worker", 1050),
+)
 
 
 @attrs.frozen
@@ -255,7 +264,10 @@ def _arrow(step: Step, places: list[int], y: float) -> list[str]:
 
 
 def _remark(step: Step, places: list[int], y: float) -> list[str]:
-    return [f'<circle class="tip" cx="{places[step.start]}" cy="{y:g}" r="3"/>', _label(step, places[step.start], y - 8)]
+    return [
+        f'<circle class="tip" cx="{places[step.start]}" cy="{y:g}" r="3"/>',
+        _label(step, places[step.start], y - 8),
+    ]
 
 
 def _label(step: Step, x: float, y: float) -> str:

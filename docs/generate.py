@@ -1,4 +1,4 @@
-"""Writes the generated parts of the documentation: `python -m docs.generate`, or with `--check` only says what is stale.
+"""Writes the generated parts of the documentation: `python -m docs.generate`; with `--check` says what is stale.
 
 Generated are the pictures of the architecture page, and whatever stands between `<!-- begin:NAME -->` and
 `<!-- end:NAME -->`: tables made from the code, so that the two cannot disagree.
@@ -30,15 +30,15 @@ DOCS: Final = Path(__file__).parent
 
 DEFAULT_REASONS: Final[Mapping[str, str]] = {
     "GATEWAY_INTERFACE": "RFC 3875, 4.1.4 demands it",
-    "HTTP_HOST": "frameworks build absolute URLs from it and refuse a request without; a `Host` header replaces it",
-    "REDIRECT_STATUS": "PHP built with `force-cgi-redirect` serves nothing without it",
-    "REMOTE_ADDR": "RFC 3875, 4.1.8 demands it; frameworks use it without asking whether it is there",
+    "HTTP_HOST": "every HTTP/1.1 request has it; frameworks build absolute URLs from it; a `Host` header replaces it",
+    "REDIRECT_STATUS": "PHP built with `--enable-force-cgi-redirect` demands it; web servers send it to every PHP",
+    "REMOTE_ADDR": "RFC 3875, 4.1.8 demands it, and programs read it without asking",
     "REMOTE_PORT": "programs log it beside REMOTE_ADDR; 0, because there is no such port",
-    "REQUEST_SCHEME": "from it programs know that this is not HTTPS",
-    "SERVER_ADDR": "programs expect it from every web server",
+    "REQUEST_SCHEME": 'what web servers send for plain HTTP; for TLS give `params={"HTTPS": "on", ...}` as well',
+    "SERVER_ADDR": "web servers send it, so programs read it without asking",
     "SERVER_NAME": "RFC 3875, 4.1.14 demands it",
     "SERVER_PORT": "RFC 3875, 4.1.15 demands it; 80 goes with `http`",
-    "SERVER_PROTOCOL": "RFC 3875, 4.1.16 demands it; PHP answers in it",
+    "SERVER_PROTOCOL": "RFC 3875, 4.1.16 demands it",
     "SERVER_SOFTWARE": "RFC 3875, 4.1.17 demands it",
 }
 
@@ -143,7 +143,10 @@ def job_examples() -> str:
     """What some jobs send beside the defaults."""
     columns = [sent(job) for job in EXAMPLES.values()]
     rows = [
-        (f"`{name}`", *(f"`{column[name]}`" if column.get(name) else "empty" if name in column else "" for column in columns))
+        (
+            f"`{name}`",
+            *(f"`{column[name]}`" if column.get(name) else "empty" if name in column else "" for column in columns),
+        )
         for name in JOB_REASONS
     ]
     return table(("parameter", *(f"`{title}`" for title in EXAMPLES)), rows)

@@ -98,7 +98,7 @@ def set_up_logging(*, verbose: bool) -> None:
     handler = logging.StreamHandler() if verbose else logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger.handlers = [handler]
-    logger.setLevel(logging.DEBUG if verbose else logging.CRITICAL)
+    logger.setLevel(logging.DEBUG if verbose else logging.NOTSET)
 
 
 def complain(what: str, code: int) -> int:

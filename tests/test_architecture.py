@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import attrs
@@ -110,21 +110,15 @@ def impure_imports(source: str, module: str, own: set[str], *, package: bool = F
 
 
 def public_names(tree: ast.Module) -> set[str]:
-    """What a module defines under a name without an underscore; its logger and its type variables are nobody else's."""
+    """What a module defines under a name without an underscore."""
     names: set[str] = set()
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
-        elif isinstance(node, ast.Assign | ast.AnnAssign) and not is_private_tool(node):
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names |= {n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)}
     return {name for name in names if not name.startswith("_")}
-
-
-def is_private_tool(node: ast.Assign | ast.AnnAssign) -> bool:
-    """Whether an assignment makes a logger or a type variable."""
-    made_by = ast.unparse(node.value.func) if isinstance(node.value, ast.Call) else ""
-    return made_by in ("TypeVar", "ParamSpec", "logging.getLogger")
 
 
 def exports(tree: ast.Module) -> list[str] | None:
@@ -135,14 +129,25 @@ def exports(tree: ast.Module) -> list[str] | None:
     return None
 
 
-def export_faults(source: str) -> list[str]:
-    """What is wrong with a module's `__all__`."""
+def imported_names(sources: Iterable[str]) -> dict[str, set[str]]:
+    """What modules take from modules of the package, by module."""
+    names: dict[str, set[str]] = {}
+    for source in sources:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(NAME):
+                names.setdefault(node.module, set()).update(alias.name for alias in node.names)
+    return names
+
+
+def export_faults(source: str, imported: set[str]) -> list[str]:
+    """What is wrong with the `__all__` of a module from which others take the names `imported`."""
     tree = ast.parse(source)
     listed = exports(tree)
     if listed is None:
         return ["__all__ is missing"]
     defined = public_names(tree)
-    faults = [f"{name} is public and not in __all__" for name in sorted(defined - set(listed))]
+    faults = [f"{name} is taken by others and not in __all__" for name in sorted((imported & defined) - set(listed))]
+    faults += [f"{name} is taken by others and private" for name in sorted(imported) if name.startswith("_")]
     faults += [f"{name} is in __all__ and not defined" for name in sorted(set(listed) - defined)]
     if len(set(listed)) < len(listed):
         faults.append("__all__ names something twice")
@@ -187,8 +192,9 @@ def test_module_has_a_docstring(module: str) -> None:
 
 @pytest.mark.parametrize("module", OFFERING)
 def test_module_lists_what_it_offers(module: str) -> None:
-    """`__all__` has every public name of a module, once, in order, and nothing else."""
-    assert export_faults(FILES[module].read_text()) == []
+    """`__all__` has every name that other modules take, once, in order, and none that is not there."""
+    imported = imported_names(path.read_text() for path in FILES.values())
+    assert export_faults(FILES[module].read_text(), imported.get(module, set())) == []
 
 
 def test_layers_exist() -> None:
@@ -251,18 +257,16 @@ def test_impure_import_is_found(source: str) -> None:
     assert len(impure_imports(source, "fcgi_async.wire.client", PURE_MODULES["wire"])) == 1
 
 
-def test_private_tools_are_no_exports() -> None:
-    """A logger, a type variable and a name with an underscore need not be listed."""
-    source = "__all__ = ()\nlogger = logging.getLogger('x')\nT = TypeVar('T')\n_LIMIT = 1\ndef _run(): ..."
-    assert export_faults(source) == []
+def test_names_of_ones_own_need_not_be_listed() -> None:
+    """What no other module takes may stand without an underscore and unlisted."""
+    assert export_faults("__all__ = ()\nLIMIT = 1\ndef run(): ...", set()) == []
 
 
 @pytest.mark.parametrize(
     ("source", "fault"),
     [
         ("def run(): ...", "__all__ is missing"),
-        ("__all__ = ()\nclass Job: ...", "Job is public and not in __all__"),
-        ("__all__ = ()\nLIMIT: int = 1", "LIMIT is public and not in __all__"),
+        ("__all__ = ()\nclass Job: ...", "Job is taken by others and not in __all__"),
         ("__all__ = ('gone',)", "gone is in __all__ and not defined"),
         ("__all__ = ('a', 'a')\na = 1", "__all__ names something twice"),
         ("__all__ = ('b', 'A')\nb = A = 1", "__all__ is not sorted: constants, classes, functions"),
@@ -270,4 +274,9 @@ def test_private_tools_are_no_exports() -> None:
 )
 def test_wrong_exports_are_found(source: str, fault: str) -> None:
     """Each way in which `__all__` can be wrong is found."""
-    assert export_faults(source) == [fault]
+    assert export_faults(source, {"Job"}) == [fault]
+
+
+def test_taking_a_private_name_is_found() -> None:
+    """A name with an underscore is its module's own."""
+    assert export_faults("__all__ = ()\n_own = 1", {"_own"}) == ["_own is taken by others and private"]

@@ -23,7 +23,7 @@ from fcgi_async.dispatch.job import Job
 
 __all__ = ("add_arguments", "execute")
 
-SCRIPT = Path(__file__).parent.parent / "demo" / "script.php"
+_SCRIPT = Path(__file__).parent.parent / "demo" / "script.php"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +95,7 @@ async def _run(php: Dispatcher, contents: Mapping[str, bytes]) -> Run:
 
 
 def _job(name: str, content: bytes) -> Job:
-    return Job(str(SCRIPT), content=content, tag=name)
+    return Job(str(_SCRIPT), content=content, tag=name)
 
 
 def _measure(outcome: Outcome, submitted: dict[str, float]) -> Measurement:

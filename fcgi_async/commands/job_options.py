@@ -15,7 +15,7 @@ from fcgi_async.dispatch.settings import UNSET
 
 __all__ = ("JobOptions", "add_job_options", "parse_json")
 
-JSON_TYPE = "application/json"
+_JSON_TYPE = "application/json"
 
 
 def add_job_options(parser: argparse.ArgumentParser) -> None:
@@ -98,7 +98,7 @@ class JobOptions:
         """
         headers = dict(self.headers)
         if is_json and not any(name.lower() == "content-type" for name in headers):
-            headers["Content-Type"] = JSON_TYPE
+            headers["Content-Type"] = _JSON_TYPE
         return Job(
             self.script,
             uri=self.uri,

@@ -23,7 +23,7 @@ from fcgi_async.errors import FastCGIError, InvalidJob
 
 __all__ = ("OutcomeWriter", "add_arguments", "describe", "execute")
 
-Record = dict[str, object]
+_Record = dict[str, object]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,17 +78,17 @@ async def _read_jobs(template: JobOptions, writer: OutcomeWriter) -> AsyncIterat
         index += 1
 
 
-def _record(outcome: Outcome) -> Record:
+def _record(outcome: Outcome) -> _Record:
     if outcome.error is not None:
         return describe(outcome.job.tag, None, outcome.error)
     return describe(outcome.job.tag, outcome.response, None)
 
 
-def _refusal(index: int, message: str) -> Record:
+def _refusal(index: int, message: str) -> _Record:
     return describe(index, None, InvalidJob(message))
 
 
-def describe(index: object, response: Response | None, error: FastCGIError | None) -> Record:
+def describe(index: object, response: Response | None, error: FastCGIError | None) -> _Record:
     """Return an outcome as the members of its JSON object; each has the same ones."""
     failure = None
     if error is not None:
@@ -139,7 +139,7 @@ class OutcomeWriter:
     _started: float = attrs.field(init=False, factory=time.monotonic)
     _shares_terminal: bool = attrs.field(init=False, factory=lambda: os.isatty(STDOUT))
 
-    async def write(self, record: Record, *, in_turn: bool = False) -> None:
+    async def write(self, record: _Record, *, in_turn: bool = False) -> None:
         """Write one outcome.
 
         Args:

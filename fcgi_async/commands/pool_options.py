@@ -19,9 +19,9 @@ from fcgi_async.pool.endpoint import Endpoint
 
 __all__ = ("PoolOptions", "add_pool_options", "count")
 
-PRIVATE_WORKERS = 4
+_PRIVATE_WORKERS = 4
 # output leaves when the script says so, errors go to standard error rather than into the response, bodies have any size
-PRIVATE_INI = {
+_PRIVATE_INI = {
     "output_buffering": "0",
     "display_errors": "off",
     "log_errors": "on",
@@ -42,7 +42,7 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
         "--max-children",
         metavar="N",
         type=count,
-        help=f"pm.max_children of that pool; of a private one, how many workers it gets (default: {PRIVATE_WORKERS})",
+        help=f"pm.max_children of that pool; of a private one, how many workers it gets (default: {_PRIVATE_WORKERS})",
     )
     group.add_argument(
         "--reserve", metavar="N", type=int, help="with --fpm: workers left to everybody else (default: 0)"
@@ -84,7 +84,7 @@ class PoolOptions:
             raise UsageError("--reserve goes with --fpm; nobody else uses a private PHP-FPM")
         return cls(
             address=options.fpm,
-            max_children=options.max_children or PRIVATE_WORKERS,
+            max_children=options.max_children or _PRIVATE_WORKERS,
             reserve=options.reserve or 0,
         )
 
@@ -121,7 +121,7 @@ class PoolOptions:
                 yield php
             return
         async with (
-            LocalFPM(max_children=self.max_children, ini=PRIVATE_INI) as fpm,
+            LocalFPM(max_children=self.max_children, ini=_PRIVATE_INI) as fpm,
             self._dispatch(fpm.address, job) as php,
         ):
             yield php

@@ -10,9 +10,9 @@ import attrs
 
 __all__ = ("Progress",)
 
-BAR_WIDTH = 24
-REDRAW_SECONDS = 0.1
-CLEAR_LINE = "\r\x1b[K"
+_BAR_WIDTH = 24
+_REDRAW_SECONDS = 0.1
+_CLEAR_LINE = "\r\x1b[K"
 
 
 @attrs.define(eq=False)
@@ -35,7 +35,7 @@ class Progress:
         """Take note that `done` of `total` is done; `words` say it."""
         if self._terminal:
             if (now := time.monotonic()) >= self._next_draw:
-                self._next_draw = now + REDRAW_SECONDS
+                self._next_draw = now + _REDRAW_SECONDS
                 self._draw(done, words)
         elif self.plain and self.total and done * 4 >= self.total * self._next_quarter:
             self._next_quarter = done * 4 // self.total + 1
@@ -44,17 +44,17 @@ class Progress:
     def clear(self) -> None:
         """Take the bar away, because something else is to be written there or the work is over."""
         if self._drawn:
-            sys.stderr.write(CLEAR_LINE)
+            sys.stderr.write(_CLEAR_LINE)
             sys.stderr.flush()
             self._drawn, self._next_draw = False, 0.0
 
     def _draw(self, done: int, words: str) -> None:
         bar = ""
         if self.total:
-            filled = round(BAR_WIDTH * min(1.0, done / self.total))
-            bar = f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] "
+            filled = round(_BAR_WIDTH * min(1.0, done / self.total))
+            bar = f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] "
         # one that filled the last column would wrap, and no longer be cleared
         line = f"{bar}{words}"[: shutil.get_terminal_size().columns - 1]
-        sys.stderr.write(CLEAR_LINE + line)
+        sys.stderr.write(_CLEAR_LINE + line)
         sys.stderr.flush()
         self._drawn = True

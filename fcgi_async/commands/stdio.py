@@ -17,7 +17,7 @@ __all__ = ("STDERR", "STDIN", "STDOUT", "read_all", "read_lines", "write")
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
-READ_SIZE = 64 * 1024
+_READ_SIZE = 64 * 1024
 
 
 async def read_all() -> bytes:
@@ -73,7 +73,7 @@ async def _read() -> bytes:
     while True:
         try:
             await _ready(lambda wake: loop.add_reader(STDIN, wake), lambda: loop.remove_reader(STDIN))
-            return os.read(STDIN, READ_SIZE)
+            return os.read(STDIN, _READ_SIZE)
         except BlockingIOError:
             continue
         except OSError as error:

@@ -12,7 +12,7 @@ import attrs
 __all__ = ("Count", "Source", "Totals", "count", "find_sources", "standard_library")
 
 # packages that were installed beside the standard library
-NOT_STANDARD = {"site-packages", "dist-packages"}
+_NOT_STANDARD = {"site-packages", "dist-packages"}
 
 
 @attrs.frozen
@@ -76,7 +76,7 @@ def find_sources(directory: Path) -> list[Source]:
     found = [
         Source(str(path.relative_to(directory)), path)
         for path in directory.rglob("*.py")
-        if path.is_file() and NOT_STANDARD.isdisjoint(path.relative_to(directory).parts)
+        if path.is_file() and _NOT_STANDARD.isdisjoint(path.relative_to(directory).parts)
     ]
     return sorted(found, key=lambda source: source.name)
 

@@ -9,7 +9,7 @@ from fcgi_async.demo.sources import Totals
 
 __all__ = ("format_differences", "format_report")
 
-LARGEST = 10
+_LARGEST = 10
 
 
 def format_report(run: Run, totals: Totals) -> str:
@@ -31,7 +31,7 @@ def format_differences(php: Totals, python: Totals) -> str:
 
 def _largest_files(run: Run) -> str:
     rows = [("largest files", "bytes", "lines", "words", "compressed", "ms in PHP", "worker")]
-    for job in sorted(run.jobs, key=lambda job: (-job.count.bytes, job.name))[:LARGEST]:
+    for job in sorted(run.jobs, key=lambda job: (-job.count.bytes, job.name))[:_LARGEST]:
         found = job.count
         share = job.compressed / found.bytes if found.bytes else 1
         rows.append(

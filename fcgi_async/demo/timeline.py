@@ -12,24 +12,24 @@ from fcgi_async.demo.measurement import Measurement, Run
 
 __all__ = ("draw_timeline", "queue_lengths")
 
-WIDTH = 1200
-LEFT, RIGHT = 148, 1044
-TOP = 118
-ROW, BAR = 40, 28
-GAP = 44
-QUEUE = 120
-BOTTOM = 54
-KIB = 1024
+_WIDTH = 1200
+_LEFT, _RIGHT = 148, 1044
+_TOP = 118
+_ROW, _BAR = 40, 28
+_GAP = 44
+_QUEUE = 120
+_BOTTOM = 54
+_KIB = 1024
 # bars by the size of their file: class, exclusive limit, legend
-SIZES = (
-    ("s1", 4 * KIB, "under 4 KiB"),
-    ("s2", 16 * KIB, "4-16 KiB"),
-    ("s3", 64 * KIB, "16-64 KiB"),
+_SIZES = (
+    ("s1", 4 * _KIB, "under 4 KiB"),
+    ("s2", 16 * _KIB, "4-16 KiB"),
+    ("s3", 64 * _KIB, "16-64 KiB"),
     ("s4", math.inf, "more"),
 )
 
 # What is large stands out from the card: darker on the light one, brighter on the dark one.
-STYLE = """
+_STYLE = """
 text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;fill:#1d2433}
 .title{font-size:21px;font-weight:600}.muted{fill:#667085}.small{font-size:12px}.end{text-anchor:end}.mid{text-anchor:middle}
 .card{fill:#fcfcfd;stroke:#e4e7ec}.lane{fill:#f2f4f7}.grid{stroke:#e4e7ec}.axis{stroke:#98a2b3}
@@ -49,7 +49,7 @@ def draw_timeline(run: Run, title: str) -> str:
         run: what happened.
         title: what was worked on.
     """
-    return "".join(Drawing(run, title).parts())
+    return "".join(_Drawing(run, title).parts())
 
 
 def queue_lengths(jobs: Sequence[Measurement]) -> list[tuple[float, int]]:
@@ -64,39 +64,34 @@ def queue_lengths(jobs: Sequence[Measurement]) -> list[tuple[float, int]]:
 
 
 @attrs.frozen
-class Drawing:
+class _Drawing:
     """One run on its card."""
 
     run: Run
     title: str
-    _workers: dict[int, list[Measurement]] = attrs.field(init=False)
-    _rows_end: int = attrs.field(init=False)
-    _queue_end: int = attrs.field(init=False)
 
-    def __attrs_post_init__(self) -> None:
-        workers = self.run.by_worker()
-        rows_end = TOP + ROW * len(workers)
-        for name, value in (("_workers", workers), ("_rows_end", rows_end), ("_queue_end", rows_end + GAP + QUEUE)):
-            object.__setattr__(self, name, value)
+    @property
+    def _queue_end(self) -> int:
+        return _TOP + _ROW * len(self.run.by_worker()) + _GAP + _QUEUE
 
     def parts(self) -> Iterator[str]:
         """Return the SVG in pieces."""
-        height = self._queue_end + BOTTOM
+        height = self._queue_end + _BOTTOM
         label = escape(f"{self._headline()}: {self._summary()}")
         yield (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-            f'role="img" aria-label="{label}"><style>{STYLE}</style>\n'
-            f'<rect class="card" x=".5" y=".5" width="{WIDTH - 1}" height="{height - 1}" rx="12"/>\n'
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
+            f'width="{_WIDTH}" height="{height}" role="img" aria-label="{label}"><style>{_STYLE}</style>\n'
+            f'<rect class="card" x=".5" y=".5" width="{_WIDTH - 1}" height="{height - 1}" rx="12"/>\n'
         )
         yield from self._header()
         yield from self._time_axis()
-        for row, (pid, jobs) in enumerate(self._workers.items()):
-            yield from self._worker(TOP + ROW * row, pid, jobs)
+        for row, (pid, jobs) in enumerate(self.run.by_worker().items()):
+            yield from self._worker(_TOP + _ROW * row, pid, jobs)
         yield from self._queue()
         yield "</svg>\n"
 
     def _headline(self) -> str:
-        return f"{_number(len(self.run.jobs), 'PHP job')} on {_number(len(self._workers), 'worker')}"
+        return f"{_number(len(self.run.jobs), 'PHP job')} on {_number(len(self.run.by_worker()), 'worker')}"
 
     def _summary(self) -> str:
         size = sum(job.count.bytes for job in self.run.jobs)
@@ -108,7 +103,7 @@ class Drawing:
         x = 28.0
         yield _text(x, 94, "a bar per job, by the size of its file:", "small muted")
         x += 226
-        for name, _, legend in SIZES:
+        for name, _, legend in _SIZES:
             yield f'<rect class="{name}" x="{x:g}" y="84" width="12" height="12" rx="3"/>\n'
             yield _text(x + 18, 94, legend, "small muted")
             x += 32 + 7 * len(legend)
@@ -118,25 +113,25 @@ class Drawing:
         factor, unit = (1, "s") if seconds >= 2 else (1000, "ms")
         for tick in _ticks(seconds * factor, 9):
             x = self._x(self.run.started + tick / factor)
-            yield f'<path class="grid" d="M{x:.1f} {TOP - 6}V{self._queue_end}"/>\n'
+            yield f'<path class="grid" d="M{x:.1f} {_TOP - 6}V{self._queue_end}"/>\n'
             yield _text(x, self._queue_end + 22, f"{tick:,g} {unit}", "small muted mid")
 
     def _worker(self, y: int, pid: int, jobs: Sequence[Measurement]) -> Iterator[str]:
-        middle = y + ROW // 2 + 4
+        middle = y + _ROW // 2 + 4
         busy = sum(job.duration for job in jobs) / self.run.seconds
-        yield _text(LEFT - 14, middle, f"worker {pid}", "end")
-        yield _text(RIGHT + 14, middle, f"{_number(len(jobs), 'job')}, {busy:.0%} busy", "small muted")
-        top = y + (ROW - BAR) // 2
-        yield f'<rect class="lane" x="{LEFT}" y="{top}" width="{RIGHT - LEFT}" height="{BAR}" rx="3"/>\n'
+        yield _text(_LEFT - 14, middle, f"worker {pid}", "end")
+        yield _text(_RIGHT + 14, middle, f"{_number(len(jobs), 'job')}, {busy:.0%} busy", "small muted")
+        top = y + (_ROW - _BAR) // 2
+        yield f'<rect class="lane" x="{_LEFT}" y="{top}" width="{_RIGHT - _LEFT}" height="{_BAR}" rx="3"/>\n'
         yield '<g class="worker">\n'
         for job in jobs:
             left, right = self._x(job.started), self._x(job.ended)
             # neighbours stay apart; what is too short to be seen is drawn all the same
             width = max(0.4, (right - left) * 0.9)
-            name = next(name for name, limit, _ in SIZES if job.count.bytes < limit)
+            name = next(name for name, limit, _ in _SIZES if job.count.bytes < limit)
             what = escape(f"{job.name}: {_size(job.count.bytes)}, {job.duration * 1e3:.1f} ms", quote=False)
             yield (
-                f'<rect class="{name}" x="{left:.1f}" y="{top}" width="{width:.1f}" height="{BAR}">'
+                f'<rect class="{name}" x="{left:.1f}" y="{top}" width="{width:.1f}" height="{_BAR}">'
                 f"<title>{what}</title></rect>\n"
             )
         yield "</g>\n"
@@ -145,29 +140,29 @@ class Drawing:
         base = self._queue_end
         columns = self._queue_columns()
         peak = max(columns)
-        ticks = _ticks(max(peak, 1), 3)
-        scale = QUEUE / max(peak, ticks[-1], 1)
-        yield _text(LEFT - 14, base - QUEUE + 4, "jobs waiting", "end")
+        ticks = _ticks(max(peak, 1), min(3, max(peak, 1)))
+        scale = _QUEUE / max(peak, ticks[-1], 1)
+        yield _text(_LEFT - 14, base - _QUEUE + 4, "jobs waiting", "end")
         for tick in ticks:
             y = base - tick * scale
-            yield f'<path class="{"grid" if tick else "axis"}" d="M{LEFT} {y:.1f}H{RIGHT}"/>\n'
+            yield f'<path class="{"grid" if tick else "axis"}" d="M{_LEFT} {y:.1f}H{_RIGHT}"/>\n'
             # the topmost would stand where the panel's name does
-            if y > base - QUEUE + 16:
-                yield _text(LEFT - 14, y + 4, f"{tick:,g}", "small muted end")
-        steps = "".join(f"V{base - length * scale:.1f}H{LEFT + column + 1}" for column, length in _changes(columns))
-        yield f'<path class="area" d="M{LEFT} {base}{steps}V{base}Z"/>\n'
-        yield f'<path class="line" d="M{LEFT} {base}{steps}"/>\n'
-        x, y = LEFT + columns.index(peak) + 0.5, base - peak * scale
+            if y > base - _QUEUE + 16:
+                yield _text(_LEFT - 14, y + 4, f"{tick:,g}", "small muted end")
+        steps = "".join(f"V{base - length * scale:.1f}H{_LEFT + column + 1}" for column, length in _changes(columns))
+        yield f'<path class="area" d="M{_LEFT} {base}{steps}V{base}Z"/>\n'
+        yield f'<path class="line" d="M{_LEFT} {base}{steps}"/>\n'
+        x, y = _LEFT + columns.index(peak) + 0.5, base - peak * scale
         yield f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>\n'
-        far_right = x > RIGHT - 100
+        far_right = x > _RIGHT - 100
         yield _text(x - 10 if far_right else x + 10, y - 6, f"at most {peak:,}", "small end" if far_right else "small")
 
     def _queue_columns(self) -> list[int]:
         """The longest that the queue was within each pixel's width."""
-        columns = [0] * (RIGHT - LEFT)
+        columns = [0] * (_RIGHT - _LEFT)
         length, column = 0, 0
         for moment, after in queue_lengths(self.run.jobs):
-            reached = min(len(columns) - 1, max(0, int(self._x(moment) - LEFT)))
+            reached = min(len(columns) - 1, max(0, int(self._x(moment) - _LEFT)))
             for passed in range(column + 1, reached + 1):
                 columns[passed] = length
             column, length = reached, after
@@ -176,7 +171,7 @@ class Drawing:
 
     def _x(self, moment: float) -> float:
         share = (moment - self.run.started) / self.run.seconds
-        return LEFT + (RIGHT - LEFT) * min(1.0, max(0.0, share))
+        return _LEFT + (_RIGHT - _LEFT) * min(1.0, max(0.0, share))
 
 
 def _changes(columns: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -203,7 +198,7 @@ def _number(count: int, noun: str) -> str:
 
 
 def _size(size: int) -> str:
-    for unit, limit in (("B", KIB), ("KiB", KIB**2)):
+    for unit, limit in (("B", _KIB), ("KiB", _KIB**2)):
         if size < limit:
-            return f"{size * KIB / limit:.{0 if unit == 'B' else 1}f} {unit}"
-    return f"{size / KIB**2:.1f} MiB"
+            return f"{size * _KIB / limit:.{0 if unit == 'B' else 1}f} {unit}"
+    return f"{size / _KIB**2:.1f} MiB"

@@ -29,6 +29,7 @@ from fcgi_async.errors import (
 from fcgi_async.net.backend import Backend, Timer
 from fcgi_async.net.connection import Connection, EncodedRequest
 from fcgi_async.pool.pool import Pool
+from fcgi_async.wire.spec import ProtocolStatus
 
 __all__ = ("Execution", "ExecutionOwner", "ExecutionState")
 
@@ -258,15 +259,23 @@ class Execution:
         self._timer = None
         waited = self.owner.backend.now() - self._submitted
         if self.state is ExecutionState.QUEUED:
-            self.end(QueueTimeout(f"no worker took the job within its deadline, {waited:.3f} s after the call"))
+            self.end(
+                QueueTimeout(
+                    f"no worker took the job within its deadline, {waited:.3f} s after the call; "
+                    "give it longer, or the pool more workers"
+                )
+            )
         else:
             self.end(
-                JobTimeout(f"the job was not done within its deadline, {waited:.3f} s after the call"),
+                JobTimeout(
+                    f"the job was not done within its deadline, {waited:.3f} s after the call; "
+                    "its script may run on until FPM's request_terminate_timeout"
+                ),
                 close=not isinstance(self.sink, CollectingSink),
             )
 
     def _rejected(self, protocol_status: int) -> None:
-        error = _REJECTIONS[protocol_status]("the peer refused the job with " + _REJECTIONS[protocol_status].__name__)
+        error = _REJECTIONS[protocol_status](f"the peer refused the job: {ProtocolStatus(protocol_status).name}")
         name = self.pool.name if self.pool is not None else None
         if not self.owner.try_again(self, error, may_have_run=False):
             self._settle(None, error, may_have_run=False, endpoint=name)

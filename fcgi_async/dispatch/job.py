@@ -13,7 +13,7 @@ from fcgi_async.dispatch.settings import UNSET, Timeout, check_timeout
 from fcgi_async.errors import InvalidJob
 from fcgi_async.wire.spec import MAX_CONTENT, Role
 
-__all__ = ("Job",)
+__all__ = ("Job", "check_pair", "header_param")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 

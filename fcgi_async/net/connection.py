@@ -131,6 +131,8 @@ class Connection:
     _uploads: deque[_Upload] = attrs.field(factory=deque, init=False)
     # ids whose body comes through send_body() and is not complete
     _unfinished_bodies: set[int] = attrs.field(factory=set, init=False)
+    # whether the peer was gone before it took all that was written
+    _refused: bool = attrs.field(default=False, init=False)
     _writing_paused: bool = attrs.field(default=False, init=False)
     _writable_waiters: list[Waiter] = attrs.field(factory=list, init=False)
 
@@ -333,7 +335,9 @@ class Connection:
         if self.transport is None or self.closed:
             return False
         # a peer that has gone is left to the reader, which first gets what it sent before
-        return self.transport.write(self.client.data_to_send())
+        taken = self.transport.write(self.client.data_to_send())
+        self._refused = self._refused or not taken
+        return taken
 
     def _pump_uploads(self) -> None:
         while self._uploads and not self._writing_paused and not self.closed:
@@ -389,11 +393,13 @@ class Connection:
             error.__cause__ = fault.__cause__
             return error
         if self.eof:
-            return ConnectionLost("the peer closed the connection before the response was complete")
-        error = ConnectionLost(f"the connection was lost before the response was complete: {cause or 'closed by us'}")
+            what = "the peer closed the connection"
+        else:
+            what = f"the connection was lost ({cause or 'closed by us'})"
+        error = ConnectionLost(f"{what} before the response was complete; FPM's log tells why its worker left")
         error.__cause__ = cause
         return error
 
     @property
     def _unsent(self) -> bool:
-        return self.transport is not None and self.transport.unsent > 0
+        return self._refused or (self.transport is not None and self.transport.unsent > 0)

@@ -102,8 +102,8 @@ class TrioTransport:
                     del self._unsent[: self._sock.send(bytes(self._unsent[:READ_SIZE]))]
                     self._pause_or_resume()
         except (OSError, trio.ClosedResourceError):
-            # the reader meets the same end, after what the peer sent before it
-            self._unsent.clear()
+            # the reader meets the same end, after what the peer sent before it; what was not taken stays `unsent`
+            pass
         finally:
             self._writing = False
 

@@ -1,0 +1,3 @@
+<?php
+// Answers with the request's body as it is.
+readfile('php://input');
