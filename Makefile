@@ -1,7 +1,7 @@
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format venv clean
+.PHONY: demo test lint format docs bench venv clean
 
 demo: $(READY)  ## run the main job: real PHP jobs on a private PHP-FPM
 	$(VENV)/bin/fcgi-async demo --timeline demo-timeline.svg
@@ -17,6 +17,12 @@ lint: $(READY)  ## check format, style and types
 format: $(READY)  ## rewrite the sources in the project's format
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+docs: $(READY)  ## write the generated parts of the documentation anew
+	$(VENV)/bin/python -m docs.generate
+
+bench: $(READY)  ## measure what the smallest job costs
+	$(VENV)/bin/python benchmarks/smallest_job.py
 
 venv: $(READY)  ## only set up: php-fpm and .venv
 

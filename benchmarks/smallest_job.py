@@ -2,19 +2,19 @@
 
 Usage: python benchmarks/smallest_job.py [--jobs N] [--rounds N] [--workers N]
 
-Measured is the CPU time, user and system, of this process for each job: a PHP script that prints two bytes, on a private
-PHP-FPM behind a unix socket, with as many connections as workers. Each round runs every variant once, one after the other,
-so that whatever else the machine does meets them all; reported are medians over the rounds, and the median of each
-round's ratio to the floor.
+Measured is the CPU time, user and system, that this process spends on each job: a PHP script that prints two bytes, on
+a private PHP-FPM behind a unix socket, with as many connections as workers. Each round runs every variant once, one
+after the other, so that whatever else the machine does meets them all; reported are medians over the rounds, and the
+median of each round's ratio to the floor.
 
-- `blocking sockets` is the floor: kept connections, one write and one read for each job, nothing parsed but the length, no
-  probe, no queue, no deadline. Nobody would call this a client.
-- `asyncio`, `uvloop` and `trio` are `Dispatcher.run_all()` with everything on: both probes, the queue, a deadline for every
-  job, validation, CGI heads, `Response` objects; making the `Job` is included, starting the dispatcher and its first
-  connections is not.
+- `blocking sockets` is the floor: kept connections, one write and one read for each job, nothing parsed but the last
+  record's type, no probe, no queue, no deadline. Nobody would call this a client.
+- `asyncio`, `uvloop` and `trio` are `Dispatcher.run_all()` with everything on: both probes, the queue, a deadline for
+  every job, validation, CGI heads, `Response` objects; making the `Job` is included, starting the dispatcher and its
+  first connections is not.
 
-Not measured: what FPM spends, latency, large bodies, other clients. Jobs per second are shown for orientation only: client
-and PHP share the machine. Absolute figures belong to one machine; ratios travel better.
+Not measured: what FPM spends, latency, large bodies, other clients. Jobs per second are shown for orientation only:
+client and PHP share the machine. Absolute figures belong to one machine; ratios travel better.
 """
 
 from __future__ import annotations
@@ -37,10 +37,12 @@ from fcgi_async import Dispatcher, Job, LocalFPM, Timeouts
 from fcgi_async.dispatch.request import RequestEncoder
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.wire.client import ClientConnection
-from fcgi_async.wire.events import RequestEnded, Stdout
+from fcgi_async.wire.spec import HEADER_LENGTH, VERSION, RecordType
 
 FLOOR = "blocking sockets"
 EXPECTED = b"ok"
+END_START = bytes((VERSION, RecordType.END_REQUEST))
+END_LENGTH = HEADER_LENGTH + 8
 WARM_UP = 200
 
 
@@ -99,23 +101,15 @@ def connect(address: str) -> socket.socket:
     return sock
 
 
-def measure_length(sock: socket.socket, request: bytes) -> int:
-    """Return how long the response is, after having parsed one to see that it is what it should be."""
-    client = ClientConnection()
-    client.begin_request()
-    sock.sendall(request)
-    body, length, ended = b"", 0, False
-    while not ended:
-        data = sock.recv(65536)
-        if not data:
+def read_response(sock: socket.socket) -> bytes:
+    """Read until END_REQUEST, which is known by the header of the last record alone."""
+    data = sock.recv(65536)
+    while data[-END_LENGTH:][:2] != END_START:
+        more = sock.recv(65536)
+        if not more:
             raise RuntimeError("PHP-FPM closed the connection")
-        length += len(data)
-        for event in client.receive_data(data):
-            ended = ended or isinstance(event, RequestEnded)
-            body += event.data if isinstance(event, Stdout) else b""
-    if not body.endswith(EXPECTED):
-        raise RuntimeError(f"PHP answered {body!r}")
-    return length
+        data += more
+    return data
 
 
 def run_blocking(setting: Setting) -> Cost:
@@ -123,19 +117,14 @@ def run_blocking(setting: Setting) -> Cost:
     request = encode_smallest(setting)
     connections = [connect(setting.address) for _ in range(setting.workers)]
     try:
-        length = max([measure_length(connection, request) for connection in connections])
 
         def exchange(times: int) -> None:
             for _ in range(times):
                 for connection in connections:
                     connection.sendall(request)
                 for connection in connections:
-                    missing = length
-                    while missing:
-                        data = connection.recv(65536)
-                        if not data:
-                            raise RuntimeError("PHP-FPM closed the connection")
-                        missing -= len(data)
+                    if EXPECTED not in read_response(connection):
+                        raise RuntimeError("PHP answered something else")
 
         exchange(WARM_UP // setting.workers)
         times = setting.jobs // setting.workers

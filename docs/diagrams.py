@@ -10,7 +10,7 @@ from typing import Final
 
 import attrs
 
-__all__ = ("Module", "draw_job", "draw_layers", "find_modules")
+__all__ = ("JOB", "Module", "SlotBecomes", "Step", "draw_job", "draw_layers", "find_modules")
 
 NAME: Final = "fcgi_async"
 PACKAGE: Final = Path(__file__).parent.parent / NAME

@@ -74,10 +74,12 @@ class FastCGIError(Exception):
         endpoint: the address of the FPM pool, or None where none had been chosen.
         may_have_run: False is a promise that PHP did not start the job.
         body_truncated: True where PHP may have seen only the beginning of the request's body.
+        stderr: what PHP had logged for the job until then, up to `Limits.stderr`.
     """
 
     may_have_run: bool = False
     body_truncated: bool = False
+    stderr: bytes = b""
 
     def __init__(self, message: str, *, job: Job | None = None, endpoint: str | None = None) -> None:
         super().__init__(message)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import generate
+from docs import diagrams, generate
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
@@ -123,6 +123,15 @@ def test_named_code_exists(page: Path) -> None:
     assert [path for path in files if not (ROOT / "fcgi_async" / path).exists()] == []
     methods = [(owner, name) for owner, name in METHOD_NAME.findall(text) if owner in classes]
     assert [f"{owner}.{name}" for owner, name in methods if name not in classes[owner]] == []
+
+
+def test_drawn_code_exists() -> None:
+    """A method that the picture of a job's way names is there."""
+    classes = attributes()
+    steps = [step.text for step in diagrams.JOB if isinstance(step, diagrams.Step)]
+    drawn = re.findall(r"([A-Z]\w+)\.(\w+)\(", " ".join(steps))
+    assert drawn
+    assert [f"{owner}.{name}" for owner, name in drawn if name not in classes.get(owner, ())] == []
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -334,6 +334,8 @@ class Execution:
         if error is not None:
             if endpoint is None and self.pool is not None:
                 endpoint = self.pool.name
+            if self.stderr is not None:
+                error.stderr = self.stderr.value()
             error.about(self.job, endpoint or error.endpoint, may_have_run=may_have_run, body_truncated=body_truncated)
             self.sink.fail(error)
         self.owner.settled(self, state)

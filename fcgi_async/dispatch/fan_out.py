@@ -164,9 +164,9 @@ class OutcomeStream:
     limit: int
     _source: Iterator[Job] | None = attrs.field(default=None, init=False)
     _feeder: TaskHandle | None = attrs.field(default=None, init=False)
-    # in the order of the jobs; an outcome once there is one
+    # in the order of reading: of the jobs, or of their ends
     _places: deque[_Place] = attrs.field(factory=deque, init=False)
-    _ready: deque[_Place] = attrs.field(factory=deque, init=False)
+    _running: set[Execution] = attrs.field(factory=set, init=False)
     _unread: int = attrs.field(default=0, init=False)
     _exhausted: bool = attrs.field(default=False, init=False)
     _failure: BaseException | None = attrs.field(default=None, init=False)
@@ -191,9 +191,8 @@ class OutcomeStream:
         self._source, self._exhausted = None, True
         if self._feeder is not None:
             self._feeder.cancel()
-        for place in tuple(self._places):
-            if place.execution is not None:
-                place.execution.cancel()
+        for execution in tuple(self._running):
+            execution.cancel()
 
     def __aiter__(self) -> OutcomeStream:
         return self
@@ -206,9 +205,8 @@ class OutcomeStream:
         """
         while True:
             self._refill()
-            queue = self._places if self.ordered else self._ready
-            if queue and queue[0].outcome is not None:
-                return self._read(queue)
+            if self._places and self._places[0].outcome is not None:
+                return self._read(self._places[0].outcome)
             if not self._unread and self._failure is not None:
                 raise self._failure
             if not self._unread and self._exhausted:
@@ -216,14 +214,11 @@ class OutcomeStream:
             self._waiter = self.backend.waiter()
             await self._waiter
 
-    def _read(self, queue: deque[_Place]) -> Outcome:
-        place = queue.popleft()
-        if not self.ordered:
-            self._places.remove(place)
+    def _read(self, outcome: Outcome) -> Outcome:
+        self._places.popleft()
         self._unread -= 1
         self._wake_feeder()
-        assert place.outcome is not None
-        return place.outcome
+        return outcome
 
     def _refill(self) -> None:
         try:
@@ -254,23 +249,25 @@ class OutcomeStream:
 
     def _add(self, job: Job) -> None:
         place = _Place(job)
-        self._places.append(place)
         self._unread += 1
+        if self.ordered:
+            self._places.append(place)
         try:
             execution = self.start(job, lambda execution: self._done(place, execution))
         except FastCGIError as error:
             self._settle(place, Outcome(job, None, error))
             return
         if place.outcome is None:
-            place.execution = execution
+            self._running.add(execution)
 
     def _done(self, place: _Place, execution: Execution) -> None:
-        place.execution = None
+        self._running.discard(execution)
         self._settle(place, Outcome(place.job, execution.response, execution.error))
 
     def _settle(self, place: _Place, outcome: Outcome) -> None:
         place.outcome = outcome
-        self._ready.append(place)
+        if not self.ordered:
+            self._places.append(place)
         self._wake()
 
     def _wake(self) -> None:
@@ -287,5 +284,4 @@ class _Place:
     """One job's place in the order."""
 
     job: Job
-    execution: Execution | None = attrs.field(default=None, init=False)
     outcome: Outcome | None = attrs.field(default=None, init=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterable, Mapping, Sequence
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import attrs
 
@@ -50,7 +50,7 @@ class Job:
         idempotent: whether running the script twice does no harm, so that it is tried again where it may have run.
         finishes_early: False where the caller wants to wait until the worker has left the script, not only for the
             response.
-        role: what PHP is asked to be; PHP-FPM treats every role as a responder.
+        role: what PHP is asked to be, a responder or an authorizer; PHP-FPM runs both as responders.
         tag: the caller's name for the job, in logs and errors.
 
     Raises:
@@ -91,6 +91,10 @@ class Job:
             _check_headers(self.headers)
         if self.params:
             self._check_params(self.params)
+        if self.role is Role.FILTER:
+            raise InvalidJob("role=Role.FILTER needs a second stream, the file to filter, which a job does not have")
+        if self.role is Role.AUTHORIZER and self.has_body:
+            raise InvalidJob("role=Role.AUTHORIZER has no body; the body goes to the request that was authorized")
         if not isinstance(self.priority, int):
             raise InvalidJob(f"priority={self.priority!r} is not a whole number")
         for name in ("timeout", "queue_timeout", "run_timeout"):
@@ -106,13 +110,13 @@ class Job:
     def query_string(self) -> str:
         """QUERY_STRING, from `uri` or `query`."""
         if self.uri is not None:
-            return urlsplit(self.uri).query
+            return self.uri.partition("?")[2]
         return "" if self.query is None else encode_pairs("query", self.query)
 
     @property
     def path_info(self) -> str | None:
         """PATH_INFO: the decoded path of `uri`."""
-        return None if self.uri is None else unquote(urlsplit(self.uri).path)
+        return None if self.uri is None else unquote(self.uri.partition("?")[0], errors="surrogateescape")
 
     @property
     def has_body(self) -> bool:
@@ -129,7 +133,8 @@ class Job:
                     f"uri={self.uri!r} does not start with / or has blanks; it is a request target like /orders/7?x=1"
                 )
             _check_text("uri's path", self.path_info or "")
-        _check_text("query", self.query_string)
+            check_pair("REQUEST_URI", self.uri)
+        check_pair("QUERY_STRING", _check_text("query", self.query_string))
 
     def _check_params(self, params: Mapping[str, str]) -> None:
         for name, value in params.items():
@@ -171,7 +176,10 @@ class Job:
         if isinstance(content, bytes):
             return content
         if isinstance(content, str):
-            return content.encode()
+            try:
+                return content.encode()
+            except UnicodeEncodeError as error:
+                raise InvalidJob(f"content= cannot be encoded: {error}; give bytes") from None
         if isinstance(content, bytearray | memoryview):
             return bytes(content)
         if not isinstance(content, AsyncIterable):
@@ -195,7 +203,10 @@ def header_param(name: str) -> str:
 
 def check_pair(name: str, value: str) -> None:
     """Raise InvalidJob where a parameter does not fit into one PARAMS record, which PHP-FPM insists on."""
-    if len(name) + len(value) > 16000 and len(name.encode()) + len(value.encode()) + 8 > MAX_CONTENT:
+    if len(name) + len(value) <= 16000:
+        return
+    size = len(name.encode("utf-8", "surrogateescape")) + len(value.encode("utf-8", "surrogateescape"))
+    if size + 8 > MAX_CONTENT:
         raise InvalidJob(f"the parameter {name!r} is longer than the 64 KiB that PHP-FPM takes; send it in the body")
 
 
@@ -204,6 +215,11 @@ def _check_text(what: str, value: object) -> str:
         raise InvalidJob(f"{what} is a string, not {type(value).__name__}")
     if "\0" in value:
         raise InvalidJob(f"{what} has a NUL; PHP would cut it there")
+    if not value.isascii():
+        try:
+            value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise InvalidJob(f"{what} cannot be encoded: {error}") from None
     return value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
@@ -46,7 +46,7 @@ class JobQueue(Generic[T]):
     # by negative priority, so that sorting puts the highest first
     _lanes: dict[int, deque[T]] = attrs.field(factory=dict, init=False)
     _order: list[int] = attrs.field(factory=list, init=False)
-    _outside: deque[T] = attrs.field(factory=deque, init=False)
+    _outside: OrderedDict[T, None] = attrs.field(factory=OrderedDict, init=False)
     _left: int = attrs.field(default=0, init=False)
 
     @property
@@ -62,7 +62,7 @@ class JobQueue(Generic[T]):
     def push(self, entry: T) -> bool:
         """Add an entry; False where it stands outside until there is room."""
         if self.full:
-            self._outside.append(entry)
+            self._outside[entry] = None
             return False
         self._enter(entry)
         return True
@@ -89,7 +89,7 @@ class JobQueue(Generic[T]):
     def left(self, entry: T) -> None:
         """Take note that an entry, inside or outside, waits no longer."""
         if entry in self._outside:
-            self._outside.remove(entry)
+            del self._outside[entry]
             return
         self.size -= 1
         self._left += 1
@@ -116,7 +116,7 @@ class JobQueue(Generic[T]):
 
     def _admit(self) -> None:
         while self._outside and self.size < self.bound:
-            entry = self._outside.popleft()
+            entry, _ = self._outside.popitem(last=False)
             self._enter(entry)
             entry.admitted()
 

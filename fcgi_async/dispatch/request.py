@@ -85,8 +85,9 @@ class RequestEncoder:
         """
         if job.params or job.headers:
             self._check_allowed(job.params or {}, job.headers or {})
-        if job.script not in self._scripts:
-            self._script_params(job.script)
+        script = self._scripts.get(job.script) or self._script_params(job.script)
+        if job.query is not None:
+            check_pair("REQUEST_URI", f"{script['SCRIPT_NAME']}?{job.query_string}")
 
     def encode(self, job: Job) -> EncodedRequest:
         """Return a job as bytes; a body that is a stream is left to the caller.

@@ -193,6 +193,8 @@ class Scheduler:
             self._backing_off.pop(execution).cancel()
         else:
             self.queue.left(execution)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%r: %s", execution.job, execution.error or execution.response)
         if self._idle_waiters and self.idle:
             waiters, self._idle_waiters = self._idle_waiters, []
             for waiter in waiters:

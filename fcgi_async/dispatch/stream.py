@@ -65,6 +65,12 @@ class ResponseStream:
         return b"" if stderr is None else stderr.value()
 
     @property
+    def app_status(self) -> int | None:
+        """What the responder ended with, once the body has been read to its end; 0 from PHP-FPM, always."""
+        response = self._execution.response
+        return None if response is None else response.app_status
+
+    @property
     def timing(self) -> Timing:
         """Where the time went, until now."""
         response = self._execution.response

@@ -14,7 +14,6 @@ from fcgi_async.net.backend import Backend, Waiter
 from fcgi_async.net.transport import Transport
 from fcgi_async.wire.client import ClientConnection
 from fcgi_async.wire.events import (
-    ClientEvent,
     RequestEnded,
     Stderr,
     Stdout,
@@ -247,24 +246,24 @@ class Connection:
 
     def data_received(self, data: bytes) -> None:
         free = False
-        event: ClientEvent
         for event in self.client.receive_data(data):
             if self.closed:
                 return
-            kind = type(event)
             free = False
-            if kind is Stdout:
-                self._receive_stdout(event)  # type: ignore[arg-type]
-            elif kind is RequestEnded:
-                self._receive_end(event)  # type: ignore[arg-type]
-            elif kind is ValuesReceived:
-                free = self._receive_values(event)  # type: ignore[arg-type]
-            elif kind is Stderr:
-                self._receive_stderr(event)  # type: ignore[arg-type]
-            elif kind is Stray:
+            if isinstance(event, Stdout):
+                if (exchange := self._receiver(event)) is not None:
+                    exchange.receive_stdout(event.data)
+            elif isinstance(event, RequestEnded):
+                self._receive_end(event)
+            elif isinstance(event, ValuesReceived):
+                free = self._receive_values(event)
+            elif isinstance(event, Stderr):
+                if (exchange := self._receiver(event)) is not None:
+                    exchange.receive_stderr(event.data)
+            elif isinstance(event, Stray):
                 self.owner.stray_received(self)
-            elif kind is Terminated:
-                self._terminate(event.error)  # type: ignore[union-attr]
+            elif isinstance(event, Terminated):
+                self._terminate(event.error)
                 return
         if free and not self.closed:
             self.owner.worker_free(self)
@@ -291,23 +290,12 @@ class Connection:
 
     # what the peer did
 
-    def _receive_stdout(self, event: Stdout) -> None:
-        request_id = event.request_id
-        self._responding.add(request_id)
-        exchange = self._exchanges[request_id]
+    def _receiver(self, event: Stdout | Stderr) -> Exchange | None:
+        self._responding.add(event.request_id)
+        exchange = self._exchanges[event.request_id]
         if exchange is None:
             self.owner.output_dropped(self, len(event.data))
-        else:
-            exchange.receive_stdout(event.data)
-
-    def _receive_stderr(self, event: Stderr) -> None:
-        request_id = event.request_id
-        self._responding.add(request_id)
-        exchange = self._exchanges[request_id]
-        if exchange is None:
-            self.owner.output_dropped(self, len(event.data))
-        else:
-            exchange.receive_stderr(event.data)
+        return exchange
 
     def _receive_end(self, event: RequestEnded) -> None:
         request_id = event.request_id
@@ -392,10 +380,7 @@ class Connection:
             error: FastCGIError = RemoteProtocolError(fault.message)
             error.__cause__ = fault.__cause__
             return error
-        if self.eof:
-            what = "the peer closed the connection"
-        else:
-            what = f"the connection was lost ({cause or 'closed by us'})"
+        what = "the peer closed the connection" if self.eof else f"the connection was lost ({cause or 'closed by us'})"
         error = ConnectionLost(f"{what} before the response was complete; FPM's log tells why its worker left")
         error.__cause__ = cause
         return error

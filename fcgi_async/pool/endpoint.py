@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal
 
@@ -22,6 +22,10 @@ def _address(value: str | Address) -> Address:
 
 def _frozen(value: Mapping[str, str]) -> Mapping[str, str]:
     return MappingProxyType(dict(value))
+
+
+def _names(value: Iterable[str]) -> frozenset[str]:
+    return frozenset(value)
 
 
 @attrs.frozen
@@ -89,7 +93,7 @@ class Endpoint:
     linger: float | None = None
     connect_timeout: float = 5.0
     reconnect_timeout: float = 30.0
-    allow_params: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    allow_params: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
 
     def __attrs_post_init__(self) -> None:
         def require(holds: bool, what: str) -> None:
@@ -98,6 +102,10 @@ class Endpoint:
 
         require(self.max_children is None or self.max_children >= 1, "max_children is at least 1")
         require(self.reserve >= 0, "reserve cannot be negative")
+        require(
+            self.root is None or (self.root.startswith("/") and "\0" not in self.root),
+            f"root={self.root!r} is not an absolute path on FPM's side",
+        )
         require(self.processes >= 1, "processes is at least 1")
         require(self.on_cancel in ("drain", "close"), 'on_cancel is "drain" or "close"')
         require(self.drain_timeout >= 0 and self.drain_bytes >= 0, "drain_timeout and drain_bytes cannot be negative")

@@ -10,8 +10,8 @@ __all__ = ("Reachability",)
 
 _RETRY_MIN = 0.05
 _RETRY_MAX = 1.0
-# some closes can be a reload; three in a row are meant: after GET_VALUES by PHP before 8.2.13 (php-src PR 12387), before it
-# by `listen.allowed_clients`
+# some closes can be a reload; three in a row are meant: after GET_VALUES by PHP before 8.2.13 (php-src PR 12387),
+# before its answer by `listen.allowed_clients`
 _CLOSES_MEANT = 3
 _HEADLESS_SECONDS = 60.0
 

@@ -111,9 +111,9 @@ def test_percentile(share: float, value: int) -> None:
     assert percentile(list(range(100, 0, -1)), share) == value
 
 
-def measured(pid: int, submitted: float, queued: float, started: float, ended: float) -> Measurement:
+def measured(pid: int, submitted: float, queued: float, started: float, ended: float, size: int = 1) -> Measurement:
     """A job with these times."""
-    return Measurement("a.py", Count(1, 1, 1, ""), 1, pid, submitted, queued, started, ended)
+    return Measurement("a.py", Count(size, 1, 1, ""), 1, pid, submitted, queued, started, ended)
 
 
 def test_queue_lengths() -> None:
@@ -133,6 +133,13 @@ def test_bars_stand_where_the_jobs_were() -> None:
     assert (second[0] - first[0]) * 2 == pytest.approx(third[0] - first[0], abs=0.5)
     assert second[1] * 6 == pytest.approx(third[1], abs=0.5)
     assert third[0] + third[1] < 1200
+
+
+def test_bars_tell_the_size_of_the_file() -> None:
+    """Small, middling, large and very large files have bars of their own look, as the legend says."""
+    sizes = [0, 4095, 4096, 16 * 1024, 64 * 1024, 10_000_000]
+    run = Run([measured(1, 0, 0, n, n + 1, size) for n, size in enumerate(sizes)], 0.0, 6.0)
+    assert [bar.attrib["class"] for bar in bars(draw_timeline(run, "test"))] == ["s1", "s1", "s2", "s3", "s4", "s4"]
 
 
 @pytest.mark.parametrize("seconds", [0.0001, 0.5, 3.0, 4000.0])

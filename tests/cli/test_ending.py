@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.cli.conftest import SCRIPTS, StartCommand, Started, wait_until
+from tests.cli.conftest import SCRIPTS, SECONDS, StartCommand, Started, wait_until
 
 PIPE_IS_FULL = 60 * 1024
 
@@ -28,6 +28,8 @@ def bytes_waiting(started: Started) -> int:
 def assert_interrupted(started: Started) -> None:
     """One line, beside those of the demo's progress, exit code 130, nothing left."""
     started.process.send_signal(signal.SIGINT)
+    # before anybody reads what it writes, for it may be waiting for that
+    started.process.wait(timeout=SECONDS)
     result = started.end()
     said = [line for line in result.err.splitlines() if " files, " not in line]
     assert (result.code, said) == (130, ["fcgi-async: interrupted"])

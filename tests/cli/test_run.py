@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,13 @@ def test_body_from_a_file(command: RunCommand, pool: list[str], tmp_path: Path) 
 def test_empty_input_is_no_body(command: RunCommand, pool: list[str]) -> None:
     """With nothing on standard input, as under cron, the job is a GET."""
     assert json.loads(command("run", ECHO, *pool).out)["method"] == "GET"
+
+
+def test_closed_input_is_no_body(pool: list[str]) -> None:
+    """Started without a standard input at all, the job is a GET, and no socket is taken for one."""
+    arguments = [sys.executable, "-m", "fcgi_async", "run", str(ECHO), *pool]
+    done = subprocess.run(["/bin/sh", "-c", 'exec "$@" <&-', "sh", *arguments], capture_output=True, check=True)
+    assert (json.loads(done.stdout)["method"], done.stderr) == ("GET", b"")
 
 
 def test_empty_data_is_a_body(command: RunCommand, pool: list[str]) -> None:

@@ -36,7 +36,6 @@ async def test_timers_run_in_their_order() -> None:
         backend.call_at(now + 0.01, lambda: calls.append("first"))
         await eventually(lambda: len(calls) == 3)
         assert calls == ["first", "second", "third"]
-        assert backend.now() >= now + 0.03
 
 
 async def test_cancelled_timer_is_not_run() -> None:

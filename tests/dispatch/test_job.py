@@ -1,0 +1,213 @@
+"""What a Job refuses before anything is sent, and what it says then."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fcgi_async.dispatch.body import BodyStream
+from fcgi_async.dispatch.job import Job
+from fcgi_async.errors import FastCGIError, InvalidJob
+from fcgi_async.wire.spec import Role
+
+# a PARAMS record holds 65535 bytes, of which the name takes one and the two lengths up to eight
+LONGEST = 65535 - 1 - 8
+
+
+async def parts() -> AsyncIterator[bytes]:
+    """A body in parts."""
+    yield b"part"
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    # the script
+    ({"script": ""}, "script= is empty; name the PHP file to run"),
+    ({"script": "/a\0.php"}, "script has a NUL; PHP would cut it there"),
+    ({"script": Path("/a.php")}, "script is a string, not PosixPath"),
+    ({"script": None}, "script is a string, not NoneType"),
+    ({"script": "/\ud800.php"}, "script .*cannot be encoded"),
+    # the target
+    ({"uri": "/a?x=1", "query": {"y": "2"}}, "uri= and query= are both given; write the query into the uri"),
+    ({"uri": "orders/7"}, "does not start with / or has blanks; it is a request target like /orders/7"),
+    ({"uri": "https://example.com/"}, "does not start with / or has blanks"),
+    ({"uri": "/a b"}, "does not start with / or has blanks"),
+    ({"uri": "/a\r\nX: y"}, "does not start with / or has blanks"),
+    ({"uri": ""}, "does not start with /"),
+    ({"uri": "/a\0b"}, "uri has a NUL"),
+    ({"uri": "/a%00b"}, "uri's path has a NUL"),
+    ({"uri": 7}, "uri is a string, not int"),
+    ({"uri": "/" + "a" * 65536}, "REQUEST_URI.* is longer than the 64 KiB that PHP-FPM takes"),
+    ({"query": "a\0b"}, "query has a NUL"),
+    ({"query": 7}, "query= is a mapping, a sequence of pairs or an encoded string"),
+    ({"query": [("a", "b", "c")]}, "query= is a mapping, a sequence of pairs or an encoded string"),
+    ({"query": {"a": "b" * 65536}}, "QUERY_STRING.* is longer than the 64 KiB that PHP-FPM takes; send it in the body"),
+    # the method
+    ({"method": "GET /"}, "'GET /' is not a request method"),
+    ({"method": ""}, "'' is not a request method"),
+    ({"method": 7}, "method is a string, not int"),
+    # bodies
+    ({"content": b"a", "json": {}}, "content= and json= are both bodies; give one"),
+    ({"json": {}, "form": {}}, "json= and form= are both bodies; give one"),
+    ({"content": b"", "files": {}}, "content= and files= are both bodies; give one"),
+    ({"content": 7}, "content= is bytes, str or an async iterable of bytes, not int; for data use json= or form="),
+    ({"content": {"a": "b"}}, "not dict; for data use json= or form="),
+    ({"content": [b"a"]}, "not list"),
+    ({"content": "\ud800"}, "content= .*cannot be encoded"),
+    ({"content": parts()}, "needs content_length=: PHP-FPM takes no body of unknown length"),
+    ({"content": parts(), "content_length": -1}, "needs content_length="),
+    ({"content": parts(), "content_length": "4"}, "needs content_length="),
+    ({"content": parts(), "content_length": True}, "needs content_length="),
+    ({"content": b"a", "content_length": 1}, "content_length= is for a content= that is an async iterable"),
+    ({"content_length": 1}, "content_length= is for a content= that is an async iterable"),
+    ({"json": {1, 2}}, "json= cannot be expressed in JSON: .*set"),
+    ({"json": float("nan")}, "json= cannot be expressed in JSON"),
+    ({"json": "\ud800"}, "json= cannot be expressed in JSON"),
+    ({"form": 7}, "form= is a mapping, a sequence of pairs or an encoded string"),
+    ({"files": {"f": ("a", 7, "text/plain")}}, "the content is bytes, str, a path, or an async iterable"),
+    # headers
+    ({"headers": {"Content-Length": "7"}}, "a Content-Length header is not yours to give; it is counted"),
+    ({"headers": {"content_length": "7"}}, "a Content-Length header is not yours to give; it is counted"),
+    ({"headers": {"X-A": "1", "X_A": "2"}}, "the headers 'X-A' and 'X_A' become the same parameter HTTP_X_A"),
+    ({"headers": {"X-A": "1", "x-a": "2"}}, "the headers 'X-A' and 'x-a' become the same parameter HTTP_X_A"),
+    ({"headers": {"X A": "1"}}, "'X A' is not the name of a header"),
+    ({"headers": {"": "1"}}, "'' is not the name of a header"),
+    ({"headers": {7: "1"}}, "the header name 7 is a string, not int"),
+    ({"headers": {"X-A": 7}}, r"headers\['X-A'\] is a string, not int"),
+    ({"headers": {"X-A": "a\0"}}, r"headers\['X-A'\] has a NUL; PHP would cut it there"),
+    ({"headers": {"X-A": "a\r\nX-B: b"}}, r"headers\['X-A'\] has a line break"),
+    ({"headers": {"X-A": "a\nX-B: b"}}, r"headers\['X-A'\] has a line break"),
+    ({"headers": {"X-A": "a" * 65536}}, "'HTTP_X_A' is longer than the 64 KiB that PHP-FPM takes"),
+    ({"headers": {"X-A": "\ud800"}}, r"headers\['X-A'\] .*cannot be encoded"),
+    # parameters
+    ({"params": {"A": "a\0b"}}, r"params\['A'\] has a NUL; PHP would cut it there"),
+    ({"params": {"A\0B": "a"}}, "has a NUL; PHP would cut it there"),
+    ({"params": {"A": 7}}, r"params\['A'\] is a string, not int"),
+    ({"params": {b"A": "a"}}, "the name b'A' in params is a string, not bytes"),
+    ({"params": {"": "a"}}, "params has an empty name; PHP drops such a parameter"),
+    ({"params": {"A": "a" * (LONGEST + 1)}}, "'A' is longer than the 64 KiB that PHP-FPM takes; send it in the body"),
+    ({"params": {"A": "é" * 32764}}, "'A' is longer than the 64 KiB that PHP-FPM takes"),
+    ({"params": {"A": "\ud800"}}, r"params\['A'\] .*cannot be encoded"),
+    ({"params": {"SCRIPT_FILENAME": "/b.php"}}, r"would be sent twice; say it with script="),
+    ({"params": {"REQUEST_METHOD": "GET"}}, r"would be sent twice; say it with method="),
+    ({"params": {"CONTENT_TYPE": "a/b"}}, r"would be sent twice; say it with a Content-Type header"),
+    ({"uri": "/", "params": {"REQUEST_URI": "/x"}}, "uri= sets REQUEST_URI, QUERY_STRING and PATH_INFO"),
+    ({"uri": "/", "params": {"PATH_INFO": "/x"}}, "uri= sets REQUEST_URI, QUERY_STRING and PATH_INFO"),
+    ({"uri": "/", "params": {"QUERY_STRING": "x"}}, "uri= sets REQUEST_URI, QUERY_STRING and PATH_INFO"),
+    ({"query": "a=1", "params": {"QUERY_STRING": "x"}}, "query= sets QUERY_STRING; params must not set it again"),
+    (
+        {"headers": {"X-A": "1"}, "params": {"HTTP_X_A": "2"}},
+        r"the header 'X-A' and params\['HTTP_X_A'\] are the same parameter; give one of them",
+    ),
+    # the rest
+    ({"priority": "high"}, "priority='high' is not a whole number"),
+    ({"priority": 1.5}, "priority=1.5 is not a whole number"),
+    ({"timeout": -1}, "timeout is a number of seconds of at least 0, or None for no limit; not -1"),
+    ({"queue_timeout": "1"}, "queue_timeout is a number of seconds of at least 0"),
+    ({"run_timeout": float("nan")}, "run_timeout is a number of seconds of at least 0"),
+    ({"timeout": True}, "timeout is a number of seconds of at least 0"),
+    ({"role": Role.FILTER}, "role=Role.FILTER needs a second stream"),
+    ({"role": Role.AUTHORIZER, "content": b"x"}, "role=Role.AUTHORIZER has no body"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=[message[:60] for _, message in REFUSED])
+def test_refused(arguments: dict[str, Any], message: str) -> None:
+    """What could never be sent is refused where the job is made, with what was wrong and what to do."""
+    with pytest.raises(InvalidJob, match=message) as caught:
+        Job(**({"script": "/srv/app/job.php"} | arguments))
+    assert isinstance(caught.value, FastCGIError)
+    assert isinstance(caught.value, ValueError)
+    assert not caught.value.may_have_run
+
+
+ACCEPTED: list[dict[str, Any]] = [
+    {"script": "relative/is/for/the/endpoint.php"},
+    {"script": "/with space/ünïcode.php"},
+    {"script": "/\udcff.php"},
+    {"uri": "/"},
+    {"uri": "/a%20b?x=1&x=2"},
+    {"uri": "//double//slash"},
+    {"uri": "//[not-an-address"},
+    {"method": "PROPFIND"},
+    {"content": bytearray(b"a")},
+    {"content": memoryview(b"a")},
+    {"content": parts(), "content_length": 0},
+    {"json": None},
+    {"json": False},
+    {"form": {}, "files": {}},
+    {"headers": {}},
+    {"headers": {"X-A": "", "X-B": "\udcff"}},
+    {"params": {"A": "a" * LONGEST}},
+    {"params": {"A": "é" * 32763}},
+    {"params": {"PHP_SELF": "/", "HTTP_X_A": "1"}},
+    {"priority": -3},
+    {"timeout": 0, "queue_timeout": None, "run_timeout": 1.5},
+    {"role": Role.AUTHORIZER},
+]
+
+
+@pytest.mark.parametrize("arguments", ACCEPTED, ids=[repr(arguments)[:60] for arguments in ACCEPTED])
+def test_accepted(arguments: dict[str, Any]) -> None:
+    """What looks odd and can be sent is not refused."""
+    Job(**({"script": "/srv/app/job.php"} | arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body", "content_type", "has_body"),
+    [
+        ({}, b"", None, False),
+        ({"content": b""}, b"", None, True),
+        ({"content": b"0"}, b"0", None, True),
+        ({"content": "é"}, b"\xc3\xa9", None, True),
+        ({"json": {"a": [1, "é"]}}, '{"a":[1,"é"]}'.encode(), "application/json", True),
+        ({"json": 0}, b"0", "application/json", True),
+        ({"form": {"a": "1 2", "b[]": ["x", "y"]}}, b"a=1+2&b%5B%5D=x&b%5B%5D=y", FORM := "application/x-www-form-urlencoded", True),
+        ({"form": [("a", 1), ("a", 2)]}, b"a=1&a=2", FORM, True),
+        ({"form": "a=%31"}, b"a=%31", FORM, True),
+        ({"form": {}}, b"", FORM, True),
+    ],
+    ids=str,
+)
+def test_body(arguments: dict[str, Any], body: bytes, content_type: str | None, has_body: bool) -> None:
+    """Each kind of body becomes its bytes and its content type; an empty one is a body too."""
+    job = Job("/a.php", **arguments)
+    assert (job.body, job.content_type, job.has_body) == (body, content_type, has_body)
+
+
+def test_iterable_body() -> None:
+    """An iterable is kept as it is, with the length that it came with."""
+    job = Job("/a.php", content=parts(), content_length=4)
+    assert isinstance(job.body, BodyStream)
+    assert (job.body.length, job.body.replayable) == (4, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "query_string", "path_info"),
+    [
+        ({}, "", None),
+        ({"query": "a=1&b"}, "a=1&b", None),
+        ({"query": {"a": "1 2", "b": [3, 4]}}, "a=1+2&b=3&b=4", None),
+        ({"query": [("a", "1"), ("a", "2")]}, "a=1&a=2", None),
+        ({"uri": "/orders/7"}, "", "/orders/7"),
+        ({"uri": "/orders/7?x=1?y"}, "x=1?y", "/orders/7"),
+        ({"uri": "/a%20b%2Fc+d?x=%20"}, "x=%20", "/a b/c+d"),
+        ({"uri": "//double/slash?x"}, "x", "//double/slash"),
+        ({"uri": "/caf%C3%A9"}, "", "/café"),
+        ({"uri": "/latin-%E9"}, "", "/latin-\udce9"),
+    ],
+    ids=str,
+)
+def test_target(arguments: dict[str, Any], query_string: str, path_info: str | None) -> None:
+    """The request target is taken apart as a web server does: the path decoded, byte for byte, the query left as it is."""
+    job = Job("/a.php", **arguments)
+    assert (job.query_string, job.path_info) == (query_string, path_info)
+
+
+def test_repr_keeps_bodies_to_itself() -> None:
+    """A job in a log does not bring its body along."""
+    assert "secret" not in repr(Job("/a.php", content=b"secret"))
+    assert "secret" not in repr(Job("/a.php", json="secret"))
+    assert "secret" not in repr(Job("/a.php", form={"a": "secret"}))
