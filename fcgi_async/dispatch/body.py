@@ -66,7 +66,7 @@ def encode_pairs(name: str, pairs: Pairs) -> str:
 
 def encode_form(form: Pairs) -> bytes:
     """Return a form as `application/x-www-form-urlencoded`."""
-    return encode_pairs("form", form).encode()
+    return _utf8("form=", encode_pairs("form", form))
 
 
 def encode_multipart(files: Mapping[str, Sequence[object]], form: Pairs | None) -> tuple[str, bytes | BodyStream]:
@@ -82,32 +82,47 @@ def encode_multipart(files: Mapping[str, Sequence[object]], form: Pairs | None) 
     parts: list[bytes | BodyStream] = []
     for name, value in _form_fields(form):
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"\r\n\r\n'
-        parts.append(f"{head}{value}\r\n".encode())
+        parts.append(b"".join((_utf8("form=", head), value, b"\r\n")))
+    if not isinstance(files, Mapping):
+        raise InvalidJob(f"files= is a mapping of names to files, not {type(files).__name__}")
     for name, file in files.items():
+        if not isinstance(name, str):
+            raise InvalidJob(f"the name {name!r} in files is a string, not {type(name).__name__}")
         filename, content, content_type = _file_part(name, file)
         head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"; '
             f'filename="{_quoted(filename)}"\r\nContent-Type: {content_type}\r\n\r\n'
         )
-        parts += [head.encode(), content, b"\r\n"]
+        parts += [_utf8(f"files[{name!r}]", head), content, b"\r\n"]
     parts.append(f"--{boundary}--\r\n".encode())
     return f"multipart/form-data; boundary={boundary}", _joined(parts)
 
 
-def _form_fields(form: Pairs | None) -> Iterable[tuple[str, str]]:
+def _utf8(what: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidJob(f"{what} cannot be encoded: {error}") from None
+
+
+def _form_fields(form: Pairs | None) -> Iterable[tuple[str, bytes]]:
     if form is None:
         return []
     if isinstance(form, str):
         raise InvalidJob("form= beside files= is a mapping or a sequence of pairs, not an encoded string")
-    fields: list[tuple[str, str]] = []
-    for name, value in form.items() if isinstance(form, Mapping) else form:
-        values = value if isinstance(value, list | tuple) else [value]
-        fields.extend((name, str(item)) for item in values)
+    fields: list[tuple[str, bytes]] = []
+    try:
+        for name, value in form.items() if isinstance(form, Mapping) else form:
+            values = value if isinstance(value, list | tuple) else [value]
+            # bytes as they are, the rest as urlencode() writes it
+            fields += [(str(name), v if isinstance(v, bytes) else _utf8("form=", str(v))) for v in values]
+    except (TypeError, ValueError) as error:
+        raise InvalidJob(f"form= is a mapping or a sequence of pairs: {error}") from error
     return fields
 
 
 def _file_part(name: str, file: Sequence[object]) -> tuple[str, bytes | BodyStream, str]:
-    if isinstance(file, str | bytes) or len(file) not in (3, 4):
+    if not isinstance(file, list | tuple) or len(file) not in (3, 4):
         raise InvalidJob(
             f"files[{name!r}] is (filename, content, content_type), or with the length of an async iterable behind"
         )
@@ -119,7 +134,7 @@ def _file_part(name: str, file: Sequence[object]) -> tuple[str, bytes | BodyStre
     if isinstance(content, bytes | bytearray | memoryview):
         return filename, bytes(content), content_type
     if isinstance(content, str):
-        return filename, content.encode(), content_type
+        return filename, _utf8(f"files[{name!r}]", content), content_type
     if isinstance(content, os.PathLike):
         return filename, _file_stream(name, Path(content)), content_type
     length = file[3] if len(file) == 4 else None

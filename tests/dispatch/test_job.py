@@ -65,6 +65,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"json": {1, 2}}, "json= cannot be expressed in JSON: .*set"),
     ({"json": float("nan")}, "json= cannot be expressed in JSON"),
     ({"json": "\ud800"}, "json= cannot be expressed in JSON"),
+    ({"form": "\ud800"}, "form= cannot be encoded"),
     ({"form": 7}, "form= is a mapping, a sequence of pairs or an encoded string"),
     ({"files": {"f": ("a", 7, "text/plain")}}, "the content is bytes, str, a path, or an async iterable"),
     # headers

@@ -61,18 +61,40 @@ def test_attempts_back_off() -> None:
     assert reachability.failed(0.0) == 0.05
 
 
-def test_one_early_close_may_be_a_reload() -> None:
-    """A single connection that closes behind its GET_VALUES answer changes nothing."""
+def test_closed_before_the_answer() -> None:
+    """An unknown peer that closes before it answers may be reloading: it is given up when that happens three times in a row."""
     reachability = Reachability(30.0)
+    for _ in range(2):
+        reachability.failed(0.0, closed=True)
+        assert reachability.away
+        assert not reachability.given_up(0.0)
+    reachability.failed(0.0, closed=True)
+    assert reachability.given_up(0.0)
+
+
+def test_closes_in_a_row() -> None:
+    """Closes with an answer between them are not in a row."""
+    reachability = Reachability(30.0)
+    for _ in range(2):
+        reachability.failed(0.0, closed=True)
+    reachability.answered()
+    reachability.failed(0.0, closed=True)
+    assert not reachability.given_up(0.0)
+
+
+def test_two_early_closes_may_be_reloads() -> None:
+    """A connection or two that close behind their GET_VALUES answer change nothing."""
+    reachability = Reachability(30.0)
+    reachability.closed_early(0.0)
     reachability.closed_early(0.0)
     assert not reachability.closes_after_values(0.0)
 
 
-def test_two_early_closes_are_an_old_php() -> None:
-    """Two in a row are remembered for a minute, in which a job comes before GET_VALUES; then it is tried again."""
+def test_three_early_closes_are_an_old_php() -> None:
+    """Three in a row are remembered for a minute, in which a job comes before GET_VALUES; then it is tried again."""
     reachability = Reachability(30.0)
-    reachability.closed_early(10.0)
-    reachability.closed_early(11.0)
+    for now in (9.0, 10.0, 11.0):
+        reachability.closed_early(now)
     assert reachability.closes_after_values(11.0)
     assert reachability.closes_after_values(70.9)
     assert not reachability.closes_after_values(71.0)
@@ -81,6 +103,7 @@ def test_two_early_closes_are_an_old_php() -> None:
 def test_served_request_clears_the_suspicion() -> None:
     """Early closes with a served request between them are not in a row."""
     reachability = Reachability(30.0)
+    reachability.closed_early(0.0)
     reachability.closed_early(0.0)
     reachability.served()
     reachability.closed_early(1.0)
