@@ -1,4 +1,4 @@
-"""An asyncio-native FastCGI job dispatcher: PHP jobs on PHP-FPM, awaited."""
+"""Run PHP jobs on PHP-FPM, many at once, and await their results, on asyncio and trio."""
 
 from fcgi_async.dispatch.dispatcher import Dispatcher
 from fcgi_async.dispatch.group import JobGroup

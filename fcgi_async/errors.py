@@ -14,7 +14,7 @@
      |   +- CannotMultiplex
      |   +- Overloaded
      |   +- UnknownRole
-     +- DispatchError                     the dispatcher did not start the job
+     +- DispatchError                     the dispatcher did not take the job, or ended it
      |   +- DispatcherClosed
      |   +- QueueFull
      |   +- QueueTimeout (TimeoutError)
@@ -169,7 +169,7 @@ class UnknownRole(RequestRejected):
 
 
 class DispatchError(FastCGIError):
-    """The dispatcher did not start the job; PHP never saw it."""
+    """The dispatcher, not PHP or the network, ended the job; PHP saw it only where `may_have_run` says so."""
 
 
 class DispatcherClosed(DispatchError):

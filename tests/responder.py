@@ -285,6 +285,7 @@ class Responder:
     running: int = attrs.field(default=0, init=False)
     most_running: int = attrs.field(default=0, init=False)
     _listener: socket.socket = attrs.field(init=False)
+    _accepting: anyio.Lock = attrs.field(factory=anyio.Lock, init=False)
     _tasks: anyio.abc.TaskGroup = attrs.field(init=False)
     _stack: AsyncExitStack = attrs.field(factory=AsyncExitStack, init=False)
 
@@ -304,11 +305,9 @@ class Responder:
 
     async def _work(self) -> None:
         while True:
-            await anyio.wait_readable(self._listener)
-            try:
+            async with self._accepting:
+                await anyio.wait_readable(self._listener)
                 sock, _ = self._listener.accept()
-            except BlockingIOError:
-                continue
             sock.setblocking(False)
             self.connections += 1
             self.open += 1

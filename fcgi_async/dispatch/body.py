@@ -116,6 +116,8 @@ def _form_fields(form: Pairs | None) -> Iterable[tuple[str, bytes]]:
             values = value if isinstance(value, list | tuple) else [value]
             # bytes as they are, the rest as urlencode() writes it
             fields += [(str(name), v if isinstance(v, bytes) else _utf8("form=", str(v))) for v in values]
+    except InvalidJob:
+        raise
     except (TypeError, ValueError) as error:
         raise InvalidJob(f"form= is a mapping or a sequence of pairs: {error}") from error
     return fields

@@ -401,7 +401,11 @@ class Dispatcher:
     def _report(self, error: FastCGIError) -> None:
         logger.error("a submitted job failed, and nobody asked: %s", error)
         if self._on_job_error is not None:
-            self._on_job_error(error)
+            try:
+                self._on_job_error(error)
+            except Exception:
+                # it is called from wherever a handle is collected, where nobody could catch it
+                logger.exception("on_job_error failed")
 
     def _deadlines(self, job: Job, timeout: Timeout) -> Timeouts:
         if timeout is UNSET and job.timeout is UNSET and job.queue_timeout is UNSET and job.run_timeout is UNSET:
@@ -452,6 +456,8 @@ def _check_seconds(name: str, value: Timeout) -> float | None:
 
 
 def _normalise(endpoints: Endpoints, max_children: int | None, reserve: int) -> tuple[Endpoint, ...]:
+    if not isinstance(endpoints, str | Endpoint | Sequence):
+        raise ConfigurationError(f"an endpoint is an address or an Endpoint, not {type(endpoints).__name__}")
     given = [endpoints] if isinstance(endpoints, str | Endpoint) else list(endpoints)
     if not given:
         raise ConfigurationError("no endpoint was given; name the address of an FPM pool")

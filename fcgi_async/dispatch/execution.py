@@ -88,6 +88,8 @@ class Execution:
     connection: Connection | None = attrs.field(default=None, init=False)
     request_id: int | None = attrs.field(default=None, init=False)
     stderr: StderrBuffer | None = attrs.field(default=None, init=False)
+    # whether an attempt that failed may have run it: what comes later cannot make that undone
+    _may_have_run: bool = attrs.field(default=False, init=False)
     _submitted: float = attrs.field(init=False)
     _accepted: float = attrs.field(default=0.0, init=False)
     _first_byte: float = attrs.field(default=0.0, init=False)
@@ -188,6 +190,11 @@ class Execution:
                 pool.abandon(connection, request_id, close=close)
         return True
 
+    def refuse(self, error: FastCGIError) -> None:
+        """End it as it is about to begin; nothing was written."""
+        self.pool = self.connection = None
+        self._settle(None, error)
+
     # Exchange
 
     def receive_stdout(self, data: bytes) -> None:
@@ -223,7 +230,8 @@ class Execution:
         truncated = self._upload is not None and self._upload.running
         name = self.pool.name if self.pool is not None else None
         self.pool = self.connection = self.request_id = None
-        repeatable = self.sink.head is None and (self._upload is None or self._upload.repeatable)
+        self._may_have_run = self._may_have_run or may_have_run
+        repeatable = (self._upload is None or self._upload.repeatable) and self.sink.restart()
         if repeatable and self.owner.try_again(self, error, may_have_run=may_have_run):
             return
         self._settle(None, error, may_have_run=may_have_run, body_truncated=truncated, endpoint=name)
@@ -336,6 +344,7 @@ class Execution:
                 endpoint = self.pool.name
             if self.stderr is not None:
                 error.stderr = self.stderr.value()
+            may_have_run = may_have_run or self._may_have_run
             error.about(self.job, endpoint or error.endpoint, may_have_run=may_have_run, body_truncated=body_truncated)
             self.sink.fail(error)
         self.owner.settled(self, state)

@@ -66,7 +66,9 @@ class RunAll:
                 execution.cancel()
         if self._failure is not None:
             raise self._failure
-        return [result for result in self._results if result is not None]
+        results = [result for result in self._results if result is not None]
+        assert len(results) == len(self._results), "a job ended without a result"
+        return results
 
     async def _feed(self, jobs: AsyncIterable[Job]) -> None:
         source = aiter(jobs)

@@ -86,6 +86,7 @@ class Job:
             raise InvalidJob("script= is empty; name the PHP file to run")
         if self.method is not None and not _TOKEN.match(_check_text("method", self.method)):
             raise InvalidJob(f"method={self.method!r} is not a request method")
+        check_pair("REQUEST_METHOD", self.method or "")
         self._check_target()
         if self.headers:
             _check_headers(self.headers)

@@ -13,7 +13,7 @@ from fcgi_async.dispatch.queue import JobQueue
 from fcgi_async.dispatch.request import RequestEncoder
 from fcgi_async.dispatch.retry import Retry
 from fcgi_async.dispatch.settings import Limits
-from fcgi_async.errors import ConnectError, DispatcherClosed, FastCGIError
+from fcgi_async.errors import ConnectError, DispatcherClosed, FastCGIError, InvalidJob
 from fcgi_async.net.backend import Backend, Timer, Waiter
 from fcgi_async.net.connection import Connection, EncodedRequest
 from fcgi_async.pool.endpoint import Endpoint
@@ -219,8 +219,15 @@ class Scheduler:
             return False
         while (execution := self.queue.pop()) is not None:
             self.running.add(execution)
-            if execution.begin(pool, connection):
-                return True
+            try:
+                if execution.begin(pool, connection):
+                    return True
+            except Exception as error:
+                # a job that cannot be encoded must not fail the connection that would have served it
+                refusal = InvalidJob(f"the job could not be encoded: {error!r}")
+                refusal.__cause__ = error
+                execution.refuse(refusal)
+                continue
             self.running.discard(execution)
             if execution.waiting:
                 self.queue.push_back(execution)

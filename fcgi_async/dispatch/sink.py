@@ -45,6 +45,9 @@ class Sink(Protocol):
     def fail(self, error: FastCGIError) -> None:
         """Take it that no more will come."""
 
+    def restart(self) -> bool:
+        """Forget what came, for another attempt; False where somebody has seen a part of it."""
+
 
 @attrs.define(eq=False)
 class StderrBuffer:
@@ -72,7 +75,12 @@ class _HeadFirst:
 
     def __init__(self, head_limit: int) -> None:
         self.head: CGIHead | None = None
+        self._head_limit = head_limit
         self._parser: HeadParser | None = HeadParser(head_limit)
+
+    def _restart_head(self) -> None:
+        self.head = None
+        self._parser = HeadParser(self._head_limit)
 
     def _take_head(self, data: bytes) -> bytes | None:
         """Return the body's first part once the head is complete."""
@@ -128,6 +136,12 @@ class CollectingSink(_HeadFirst):
     def fail(self, error: FastCGIError) -> None:
         self._parts.clear()
 
+    def restart(self) -> bool:
+        self._restart_head()
+        self._parts.clear()
+        self._size = 0
+        return True
+
     def content(self) -> bytes:
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
 
@@ -164,13 +178,22 @@ class StreamingSink(_HeadFirst):
         self._wake()
 
     def finish(self) -> None:
+        # the worker is no longer this response's: whoever is next on the connection must not wait for our reader
+        self._resume()
         self._require_head()
         self.ended = True
         self._wake()
 
     def fail(self, error: FastCGIError) -> None:
+        self._resume()
         self.error = error
         self._wake()
+
+    def restart(self) -> bool:
+        if self.head is not None:
+            return False
+        self._restart_head()
+        return True
 
     def release(self) -> None:
         """Forget what was not read, and hold up the connection no longer."""

@@ -119,8 +119,8 @@ class Connection:
     # seconds that connecting took
     connect_time: float = attrs.field(default=0.0, init=False)
     closed: bool = attrs.field(default=False, init=False)
-    # True where the peer ended the connection, so that its worker is known to have left it
-    closed_by_peer: bool = attrs.field(default=False, init=False)
+    # whether its worker is known to have left it: the peer closed, or said so
+    worker_left: bool = attrs.field(default=False, init=False)
     # what ended the connection, where something did but an EOF or we ourselves
     close_cause: Exception | None = attrs.field(default=None, init=False)
     eof: bool = attrs.field(default=False, init=False)
@@ -128,8 +128,8 @@ class Connection:
     # ids of which at least one byte of response has come
     _responding: set[int] = attrs.field(factory=set, init=False)
     _uploads: deque[_Upload] = attrs.field(factory=deque, init=False)
-    # ids whose body comes through send_body() and is not complete
-    _unfinished_bodies: set[int] = attrs.field(factory=set, init=False)
+    # ids whose body comes through send_body() and is not complete, and whether a tail probe shall follow it
+    _unfinished_bodies: dict[int, bool] = attrs.field(factory=dict, init=False)
     # whether the peer was gone before it took all that was written
     _refused: bool = attrs.field(default=False, init=False)
     _writing_paused: bool = attrs.field(default=False, init=False)
@@ -171,7 +171,7 @@ class Connection:
         request_id = client.begin_request(request.role, keep_conn=keep_conn)
         client.send_params(request_id, request.params)
         if body is None:
-            self._unfinished_bodies.add(request_id)
+            self._unfinished_bodies[request_id] = tail
         elif request.role is Role.AUTHORIZER:
             if tail:
                 client.get_values()
@@ -205,11 +205,11 @@ class Connection:
         self.client.send_stdin(request_id, data)
         return self._flush()
 
-    def end_body(self, request_id: int, *, tail: bool = True) -> None:
+    def end_body(self, request_id: int) -> None:
         """Complete a body written with `send_body()`."""
-        if request_id not in self._unfinished_bodies:
+        tail = self._unfinished_bodies.pop(request_id, None)
+        if tail is None:
             return
-        self._unfinished_bodies.discard(request_id)
         self.client.send_stdin(request_id, end=True)
         if tail:
             self.client.get_values()
@@ -272,12 +272,12 @@ class Connection:
         self.eof = True
         for event in self.client.receive_eof():
             if isinstance(event, Terminated):
-                self.closed_by_peer = True
+                self.worker_left = True
                 self._terminate(event.error)
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.closed:
-            self.closed_by_peer = error is not None
+            self.worker_left = error is not None
             self._terminate(None, error)
 
     def pause_writing(self) -> None:

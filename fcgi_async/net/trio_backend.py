@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from socket import socket
 
@@ -36,9 +36,12 @@ class _TrioWaiter:
 @attrs.define(eq=False)
 class _TrioTimer:
     callback: Callable[[], None] | None
+    _cancelled: Callable[[], None]
 
     def cancel(self) -> None:
-        self.callback = None
+        if self.callback is not None:
+            self.callback = None
+            self._cancelled()
 
 
 @attrs.define(eq=False)
@@ -48,6 +51,8 @@ class TrioBackend:
     _manager: AbstractAsyncContextManager[trio.Nursery] = attrs.field(factory=trio.open_nursery, init=False)
     _nursery: trio.Nursery = attrs.field(init=False)
     _timers: list[tuple[float, int, _TrioTimer]] = attrs.field(factory=list, init=False)
+    # how many of them are cancelled; they leave when they are due, or when they are most
+    _dead: int = attrs.field(default=0, init=False)
     _order: count[int] = attrs.field(factory=count, init=False)
     # how long the timer task sleeps; moved nearer when an earlier timer comes
     _sleep: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -69,7 +74,7 @@ class TrioBackend:
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Call `callback` when the clock has passed `when`."""
-        timer = _TrioTimer(callback)
+        timer = _TrioTimer(callback, self._timer_cancelled)
         heappush(self._timers, (when, next(self._order), timer))
         if when < self._sleep.deadline:
             self._sleep.deadline = when
@@ -90,12 +95,22 @@ class TrioBackend:
         """Start reading a connected socket into `handler`."""
         return TrioTransport(sock, handler, self._nursery)
 
+    def _timer_cancelled(self) -> None:
+        self._dead += 1
+        if self._dead > 64 and self._dead > len(self._timers) // 2:
+            self._timers = [entry for entry in self._timers if entry[2].callback is not None]
+            heapify(self._timers)
+            self._dead = 0
+
     async def _run_timers(self) -> None:
         while True:
             now = trio.current_time()
             while self._timers and (self._timers[0][2].callback is None or self._timers[0][0] <= now):
-                callback = heappop(self._timers)[2].callback
-                if callback is not None:
+                timer = heappop(self._timers)[2]
+                callback, timer.callback = timer.callback, None
+                if callback is None:
+                    self._dead -= 1
+                else:
                     callback()
             self._sleep = trio.CancelScope(deadline=self._timers[0][0] if self._timers else math.inf)
             with self._sleep:

@@ -100,6 +100,9 @@ class Endpoint:
             if not holds:
                 raise ConfigurationError(f"endpoint {self.address}: {what}", endpoint=str(self.address))
 
+        for name in ("max_children", "reserve", "processes"):
+            value: object = getattr(self, name)
+            require(value is None or type(value) is int, f"{name} is a whole number, not {value!r}")
         require(self.max_children is None or self.max_children >= 1, "max_children is at least 1")
         require(self.reserve >= 0, "reserve cannot be negative")
         require(

@@ -160,12 +160,6 @@ class Pool:
             if slot.state is SlotState.LINGERING:
                 self.ledger.release(slot)
 
-    def close_unowned(self) -> None:
-        """Close the connections that serve no caller; their scripts run on by themselves."""
-        for connection, slot in tuple(self._slots.items()):
-            if slot.state is not SlotState.BUSY and connection not in self._when_free:
-                connection.close()
-
     # opening
 
     def _grow(self) -> None:
@@ -241,7 +235,7 @@ class Pool:
             self.reachability.served()
         slot = self._slots[connection]
         if not self.endpoint.handshake:
-            connection.closed_by_peer = True  # END_REQUEST is all that such a peer says of its worker
+            connection.worker_left = True  # END_REQUEST is all that such a peer says of its worker
             connection.close()
         elif slot.state is SlotState.BUSY:
             self.ledger.move(slot, SlotState.FINISHING, self._due(self.endpoint.drain_timeout))
@@ -282,17 +276,17 @@ class Pool:
         if slot is None:
             return
         state = slot.state
-        if state in (SlotState.CONNECTING, SlotState.IDLE) or connection.closed_by_peer or self.closed:
+        if state in (SlotState.CONNECTING, SlotState.IDLE) or connection.worker_left or self.closed:
             self.ledger.release(slot)
         else:
             linger = self.endpoint.linger if self.endpoint.linger is not None else _DEFAULT_LINGER
             self.ledger.move(slot, SlotState.LINGERING, self._due(linger))
         self._tell_free(connection)
-        if connection.closed_by_peer and connection.values is not None and not connection.responses:
+        if connection.worker_left and connection.values is not None and not connection.responses:
             self.reachability.answered()
             self.reachability.closed_early(self.backend.now())
-        if state is SlotState.CONNECTING and (connection.closed_by_peer or connection.close_cause is not None):
-            self._unreachable(connection.close_cause, closed=connection.closed_by_peer)
+        if state is SlotState.CONNECTING and (connection.worker_left or connection.close_cause is not None):
+            self._unreachable(connection.close_cause, closed=connection.worker_left)
         elif not self.closed:
             self.source.capacity_freed()
 

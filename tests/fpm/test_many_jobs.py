@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,40 @@ async def test_a_slow_reader_pauses_the_script(php: Dispatcher) -> None:
         size = len(await response.aread())
     assert waiting < 2_000_000
     assert 29_000_000 < size <= 30_000_000
+
+
+async def test_a_slow_reader_holds_up_nobody_else(start_fpm: Any, scripts: Path) -> None:
+    """Once a streamed response has come to its end, the worker's next job does not wait for the stream's reader."""
+    fpm = await start_fpm(max_children=1)
+    async with (
+        Dispatcher(Endpoint(fpm.address, max_children=1, root=str(scripts))) as php,
+        php.stream(Job("flood.php", query={"bytes": "400000"})) as response,
+    ):
+        first = await response.__anext__()
+        while not response._sink.ended:
+            # read until the end is in our buffer, and leave the rest of it there
+            first += await response.__anext__() if response._sink._paused else b""
+            await anyio.lowlevel.checkpoint()
+        assert (await php.run(Job("respond.php", query={"body": "next"}, timeout=30))).text == "next"
+        assert len(first + await response.aread()) == 400_000
+
+
+async def test_an_idempotent_job_that_may_have_run_says_so_to_its_end(start_fpm: Any, scripts: Path) -> None:
+    """A job killed with its worker, queued again and out of time there, may have run."""
+    fpm = await start_fpm(max_children=1)
+    async with Dispatcher(Endpoint(fpm.address, max_children=1, root=str(scripts))) as php:
+        job = Job("gate.php", query={"gate": "/nowhere"}, idempotent=True, timeout=1.0)
+        handle = await php.submit(job)
+        await eventually(lambda: php.statistics().busy == 1)
+        php.pause()
+        (worker,) = fpm.worker_pids()
+        os.kill(worker, signal.SIGKILL)
+        await eventually(handle.done)
+        error = handle.exception()
+        assert isinstance(error, QueueTimeout)
+        assert error.may_have_run
+        php.resume()
+        assert (await php.run(Job("respond.php"))).ok
 
 
 async def test_leaving_a_stream_early_frees_the_worker(start_fpm: Any, scripts: Path) -> None:

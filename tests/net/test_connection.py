@@ -471,7 +471,7 @@ async def test_whether_it_may_have_run(
     assert link.owner.calls.count("closed") == 1
     assert link.wire.aborted
     assert link.connection.closed
-    assert link.connection.closed_by_peer is (ending in (eof, reset))
+    assert link.connection.worker_left is (ending in (eof, reset))
     assert not link.connection.needs_caller(request_id)
 
 
