@@ -31,17 +31,13 @@ class Probe:
     answered: Waiter
     error: FastCGIError | None = attrs.field(default=None, init=False)
 
-    def begin(self, pool: Pool, connection: Connection) -> None:
-        """Ask the worker behind `connection`."""
-        pool.when_free(connection, self._wake)
-        pool.begin_probe(connection)
-
     def failed(self, error: FastCGIError) -> None:
         """Take it that there is none."""
         self.error = error
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Take it that one did, or that there is an error."""
         if not self.answered.done():
             self.answered.set_result(None)
 
@@ -77,6 +73,8 @@ class Scheduler:
     _idle_waiters: list[Waiter] = attrs.field(factory=list, init=False)
     # pings that wait for a worker, ahead of all jobs
     _probes: list[Probe] = attrs.field(factory=list, init=False)
+    # those that a kept connection was asked for
+    _asking: set[Probe] = attrs.field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.pools = tuple(Pool(endpoint, self.backend, self) for endpoint in self.endpoints)
@@ -108,6 +106,7 @@ class Scheduler:
             self._offer()
             await probe.answered
         finally:
+            self._asking.discard(probe)
             if probe in self._probes:
                 self._probes.remove(probe)
         if probe.error is not None:
@@ -152,7 +151,12 @@ class Scheduler:
         return len(executions)
 
     def close(self) -> None:
-        """Fail every job and close every connection."""
+        """Fail every job and every ping, and close every connection."""
+        probes = (*self._probes, *self._asking)
+        self._probes.clear()
+        self._asking.clear()
+        for probe in probes:
+            probe.failed(DispatcherClosed("the dispatcher was closed before a worker answered"))
         self.fail_queued(lambda: DispatcherClosed("the dispatcher was closed before a worker took the job"))
         for execution in tuple(self.running):
             execution.end(DispatcherClosed("the dispatcher was closed while the job ran"), close=True)
@@ -213,7 +217,7 @@ class Scheduler:
 
     def assign(self, pool: Pool, connection: Connection) -> bool:
         if self._probes:
-            self._probes.pop(0).begin(pool, connection)
+            self._ask(self._probes.pop(0), pool, connection)
             return True
         if self.paused:
             return False
@@ -235,6 +239,11 @@ class Scheduler:
                 return False
         return False
 
+    def worker_answered(self) -> None:
+        probes, self._probes = self._probes, []
+        for probe in probes:
+            probe.wake()
+
     def capacity_freed(self) -> None:
         self._offer()
 
@@ -253,6 +262,21 @@ class Scheduler:
         for probe in probes:
             probe.failed(failure())
         self.fail_queued(failure)
+
+    def _ask(self, probe: Probe, pool: Pool, connection: Connection) -> None:
+        def left() -> None:
+            if probe not in self._asking:
+                return
+            self._asking.remove(probe)
+            if connection.closed:
+                # it had gone without an answer: another is asked
+                self._probes.insert(0, probe)
+            else:
+                probe.wake()
+
+        self._asking.add(probe)
+        pool.when_free(connection, left)
+        pool.begin_probe(connection)
 
     def _offer(self) -> None:
         if len(self.pools) == 1:

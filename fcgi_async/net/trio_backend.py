@@ -50,6 +50,7 @@ class TrioBackend:
 
     _manager: AbstractAsyncContextManager[trio.Nursery] = attrs.field(factory=trio.open_nursery, init=False)
     _nursery: trio.Nursery = attrs.field(init=False)
+    _scopes: set[trio.CancelScope] = attrs.field(factory=set, init=False)
     _timers: list[tuple[float, int, _TrioTimer]] = attrs.field(factory=list, init=False)
     # how many of them are cancelled; they leave when they are due, or when they are most
     _dead: int = attrs.field(default=0, init=False)
@@ -61,11 +62,12 @@ class TrioBackend:
     async def open(self) -> None:
         """Open the nursery and start the timer task."""
         self._nursery = await self._manager.__aenter__()
-        self._nursery.start_soon(self._run_timers)
+        self.spawn(self._run_timers)
 
     async def aclose(self) -> None:
         """Cancel every task that is left and wait for their ends."""
-        self._nursery.cancel_scope.cancel()
+        for scope in self._scopes:
+            scope.cancel()
         await self._manager.__aexit__(None, None, None)
 
     def waiter(self) -> Waiter:
@@ -82,18 +84,23 @@ class TrioBackend:
 
     def spawn(self, function: Callable[[], Awaitable[None]]) -> TaskHandle:
         """Start a task."""
-        scope = trio.CancelScope()
+        # shielded: when the block around the nursery is cancelled, its owner still decides in which order things end
+        scope = trio.CancelScope(shield=True)
+        self._scopes.add(scope)
 
         async def run() -> None:
-            with scope:
-                await function()
+            try:
+                with scope:
+                    await function()
+            finally:
+                self._scopes.discard(scope)
 
         self._nursery.start_soon(run)
         return scope
 
     async def attach(self, sock: socket, handler: TransportHandler) -> Transport:
         """Start reading a connected socket into `handler`."""
-        return TrioTransport(sock, handler, self._nursery)
+        return TrioTransport(sock, handler, self.spawn)
 
     def _timer_cancelled(self) -> None:
         self._dead += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from socket import SHUT_RDWR, socket
 
@@ -15,10 +16,10 @@ __all__ = ("TrioTransport",)
 class TrioTransport:
     """Pushes what a reader task reads into the handler."""
 
-    def __init__(self, sock: socket, handler: TransportHandler, nursery: trio.Nursery) -> None:
+    def __init__(self, sock: socket, handler: TransportHandler, spawn: Callable[[Callable[[], Awaitable[None]]], object]) -> None:
         self._sock = sock
         self._handler = handler
-        self._nursery = nursery
+        self._spawn = spawn
         self._unsent = bytearray()
         self._writing = False
         self._writing_paused = False
@@ -26,7 +27,7 @@ class TrioTransport:
         self._reading = trio.Event()
         self._reading.set()
         self._closed = False
-        nursery.start_soon(self._read)
+        spawn(self._read)
 
     def write(self, data: bytes) -> bool:
         if self._closed:
@@ -44,7 +45,7 @@ class TrioTransport:
             self._pause_or_resume()
             if not self._writing:
                 self._writing = True
-                self._nursery.start_soon(self._write)
+                self._spawn(self._write)
         return True
 
     @property

@@ -37,6 +37,9 @@ class JobSource(Protocol):
     def assign(self, pool: Pool, connection: Connection) -> bool:
         """Begin the next job on `connection`; False where none is waiting."""
 
+    def worker_answered(self) -> None:
+        """Take note that a worker which is ours from now on has answered GET_VALUES."""
+
     def capacity_freed(self) -> None:
         """Take note that a slot was given back."""
 
@@ -156,9 +159,9 @@ class Pool:
                 timer.cancel()
         for connection in tuple(self._slots):
             connection.close()
+        # what lingers, and what is being dialled
         for slot in self.ledger.overdue(math.inf):
-            if slot.state is SlotState.LINGERING:
-                self.ledger.release(slot)
+            self.ledger.release(slot)
 
     # opening
 
@@ -177,6 +180,9 @@ class Pool:
         started = self.backend.now()
         try:
             sock = await dial(self.endpoint.address, connect_timeout=self.endpoint.connect_timeout)
+            if self.closed:
+                sock.close()
+                return
             self._slots[connection] = slot
             connection.transport = await self.backend.attach(sock, connection)
         except Exception as error:
@@ -229,6 +235,7 @@ class Pool:
     def connection_answered(self, connection: Connection) -> None:
         self.reachability.answered()
         self._answer_wait = _ANSWER_WAIT_MIN
+        self.source.worker_answered()
 
     def request_ended(self, connection: Connection, request_id: int) -> None:
         if connection.answered:

@@ -28,7 +28,7 @@ from fcgi_async import (
 from fcgi_async.dispatch.settings import Unset
 from tests.dispatch.settled import settled, slots
 from tests.eventually import eventually
-from tests.responder import Held, Request, Responder, answer_and_close, echo, ignore, ok
+from tests.responder import Held, Peer, Request, Responder, answer, answer_and_close, echo, ignore, ok
 
 pytestmark = pytest.mark.anyio
 
@@ -120,7 +120,7 @@ async def test_tcp(where: str) -> None:
 
 async def test_connection_is_reused(address: str) -> None:
     """One job after the other goes over one connection; only the first pays for connecting."""
-    async with Responder(ok, address) as responder, Dispatcher(address, max_children=4) as php:
+    async with Responder(ok, address) as responder, Dispatcher(address, max_children=1) as php:
         timings = [(await php.run(JOB)).timing for _ in range(5)]
         assert responder.connections == 1
         assert timings[0].connect > 0
@@ -710,7 +710,7 @@ async def test_statistics(address: str) -> None:
 
 async def test_ping(address: str) -> None:
     """ping() returns the seconds until a worker answered, over a new connection or a kept one, and runs nothing."""
-    async with Responder(ok, address) as responder, Dispatcher(address, max_children=2) as php:
+    async with Responder(ok, address) as responder, Dispatcher(address, max_children=1) as php:
         assert await php.ping() >= 0
         await php.run(JOB)
         assert await php.ping() >= 0
@@ -767,6 +767,24 @@ async def test_ping_of_a_peer_that_closes_behind_get_values(address: str) -> Non
     async with Responder(ok, address, values=answer_and_close), Dispatcher(address, max_children=1) as php:
         for _ in range(6):
             await php.ping()
+
+
+async def test_ping_of_a_connection_that_goes(address: str) -> None:
+    """A kept connection that closes instead of answering is no answer: another worker is asked."""
+    seen: dict[int, int] = {}
+
+    async def values(peer: Peer) -> None:
+        seen[peer.number] = seen.get(peer.number, 0) + 1
+        if peer.number == 1 and seen[1] == 4:
+            await peer.close()
+        await answer(peer)
+
+    async with Responder(ok, address, values=values) as responder, Dispatcher(address, max_children=1) as php:
+        await php.run(JOB)
+        await settled(php)
+        assert seen == {1: 3}
+        await php.ping()
+        assert responder.connections == 2
 
 
 async def test_ping_while_paused(address: str) -> None:
