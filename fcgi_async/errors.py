@@ -31,6 +31,7 @@ Every error about a job carries `job`, `endpoint`, `may_have_run` and `body_trun
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -196,6 +197,9 @@ class JobFailed(JobError):
     def __init__(self, message: str, *, response: Response) -> None:
         super().__init__(message, job=response.job, endpoint=response.endpoint)
         self.response = response
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return partial(type(self), response=self.response), (self.message,), self.__dict__
 
 
 class JobTimeout(JobError, TimeoutError):

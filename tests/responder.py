@@ -1,6 +1,7 @@
 """A FastCGI responder that misbehaves on demand: what PHP-FPM is to the client, with scripts written in Python.
 
-It has FPM's shape: so many workers, each serving one connection at a time, and reading no more of it than it needs. What a script has not
+It has FPM's shape: so many workers, each serving one connection at a time, and reading no more of it than it needs.
+What a script has not
 read is still unread when its worker dies, which resets the connection, as it does with FPM.
 """
 
@@ -279,12 +280,14 @@ class Responder:
     # every request that was begun, every connection that was taken
     requests: list[Request] = attrs.field(factory=list, init=False)
     connections: int = attrs.field(default=0, init=False)
+    listening: bool = attrs.field(default=True, init=False)
     # connections, and scripts, at this moment and at most
     open: int = attrs.field(default=0, init=False)
     most_open: int = attrs.field(default=0, init=False)
     running: int = attrs.field(default=0, init=False)
     most_running: int = attrs.field(default=0, init=False)
     _listener: socket.socket = attrs.field(init=False)
+    _peers: set[Peer] = attrs.field(factory=set, init=False)
     _accepting: anyio.Lock = attrs.field(factory=anyio.Lock, init=False)
     _tasks: anyio.abc.TaskGroup = attrs.field(init=False)
     _stack: AsyncExitStack = attrs.field(factory=AsyncExitStack, init=False)
@@ -303,19 +306,38 @@ class Responder:
         self._tasks.cancel_scope.cancel()
         await self._stack.aclose()
 
+    def stop_listening(self) -> None:
+        """Refuse new connections from now on; those there are are served to their end."""
+        self.listening = False
+        anyio.notify_closing(self._listener)
+        self._listener.close()
+
+    def drop_idle(self) -> None:
+        """Close every connection in good order, as workers do that are reloaded between two requests."""
+        for peer in self._peers:
+            peer.sock.shutdown(socket.SHUT_WR)
+
     async def _work(self) -> None:
         while True:
-            async with self._accepting:
-                await anyio.wait_readable(self._listener)
-                sock, _ = self._listener.accept()
+            try:
+                async with self._accepting:
+                    if not self.listening:
+                        return
+                    await anyio.wait_readable(self._listener)
+                    sock, _ = self._listener.accept()
+            except anyio.ClosedResourceError:
+                return
             sock.setblocking(False)
             self.connections += 1
             self.open += 1
             self.most_open = max(self.most_open, self.open)
+            peer = Peer(sock, self.connections, self.piece, self.cut_after)
+            self._peers.add(peer)
             try:
                 with suppress(Gone, OSError):
-                    await self._serve(Peer(sock, self.connections, self.piece, self.cut_after))
+                    await self._serve(peer)
             finally:
+                self._peers.remove(peer)
                 self.open -= 1
                 sock.close()
 

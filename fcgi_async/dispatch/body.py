@@ -12,9 +12,19 @@ from urllib.parse import urlencode
 import anyio
 import attrs
 
+from fcgi_async.dispatch.closing import close_iterator
 from fcgi_async.errors import InvalidJob
 
-__all__ = ("BodyStream", "FileContent", "Pairs", "encode_form", "encode_json", "encode_multipart", "encode_pairs")
+__all__ = (
+    "BodyStream",
+    "FileContent",
+    "Pairs",
+    "encode_form",
+    "encode_json",
+    "encode_multipart",
+    "encode_pairs",
+    "opener",
+)
 
 # what `query` and `form` may be
 Pairs = Mapping[str, object] | Sequence[tuple[str, object]] | str
@@ -36,6 +46,20 @@ class BodyStream:
     length: int
     open: Callable[[], AsyncIterator[bytes]]
     replayable: bool
+
+
+def opener(content: AsyncIterable[bytes]) -> Callable[[], AsyncIterator[bytes]]:
+    """Return what opens a caller's iterable; an iterator is opened once, and says so when asked again."""
+    used = False
+
+    def open_once() -> AsyncIterator[bytes]:
+        nonlocal used
+        if used and isinstance(content, AsyncIterator):
+            raise ValueError("the body is an iterator and was sent before; make a new Job with a new one")
+        used = True
+        return aiter(content)
+
+    return open_once
 
 
 def encode_json(value: object) -> bytes:
@@ -141,7 +165,7 @@ def _file_part(name: str, file: Sequence[object]) -> tuple[str, bytes | BodyStre
         return filename, _file_stream(name, Path(content)), content_type
     length = file[3] if len(file) == 4 else None
     if isinstance(content, AsyncIterable) and isinstance(length, int) and length >= 0:
-        return filename, BodyStream(length, content.__aiter__, replayable=False), content_type
+        return filename, BodyStream(length, opener(content), replayable=False), content_type
     raise InvalidJob(
         f"files[{name!r}]: the content is bytes, str, a path, or an async iterable of bytes with its length behind"
     )
@@ -174,10 +198,13 @@ def _joined(parts: Sequence[bytes | BodyStream]) -> bytes | BodyStream:
             if isinstance(part, bytes):
                 yield part
                 continue
-            sent = 0
-            async for data in part.open():
-                sent += len(data)
-                yield data
+            sent, source = 0, part.open()
+            try:
+                async for data in source:
+                    sent += len(data)
+                    yield data
+            finally:
+                await close_iterator(source)
             if sent != part.length:
                 raise ValueError(f"a file of {part.length} bytes turned out to have {sent}")
 

@@ -115,6 +115,7 @@ class Dispatcher:
         self._scheduler = Scheduler(self._endpoints, backend, self._limits, self._retry, self._max_queued)
         await backend.open()
         self._backend = backend
+        self._closed = anyio.Event()
         self._state = _State.OPEN
         return self
 
@@ -131,13 +132,22 @@ class Dispatcher:
             timeout: seconds to wait for jobs; 0 ends them now, None waits as long as they take, else as
                 `shutdown_timeout`.
 
+        Where it is being closed already, wait for that, and no longer than `timeout` for its jobs.
+
+        Raises:
+            ConfigurationError: on trio, where another task entered it.
+
         Cancelling ends the jobs now. What is not done then gets DispatcherClosed where it was queued, and its
         connection closed where it ran.
         """
         seconds = _check_seconds("timeout", self._shutdown_timeout if timeout is UNSET else timeout)
         scheduler, backend = self._scheduler, self._backend
-        if scheduler is None or backend is None or self._state is not _State.OPEN:
+        if scheduler is None or backend is None or self._state is _State.CLOSED:
             return
+        if self._state is _State.CLOSING:
+            await self._hasten(scheduler, seconds)
+            return
+        backend.check_owner()
         self._state = _State.CLOSING
         try:
             if seconds != 0:
@@ -148,6 +158,14 @@ class Dispatcher:
             scheduler.close()
             self._state = _State.CLOSED
             await backend.aclose()
+            self._closed.set()
+
+    async def _hasten(self, scheduler: Scheduler, seconds: float | None) -> None:
+        with anyio.move_on_after(seconds):
+            await self._closed.wait()
+        if not self._closed.is_set():
+            scheduler.close()
+            await self._closed.wait()
 
     async def _finish(self, scheduler: Scheduler, seconds: float | None) -> None:
         scheduler.resume()
@@ -366,10 +384,10 @@ class Dispatcher:
             raise
         if may_reject and self._overflow == "reject" and scheduler.queue.full:
             raise QueueFull(f"{scheduler.queue.size} jobs wait for a worker already; try again later", job=job)
-        limits = self._limits
-        execution = Execution(
-            job, scheduler, sink or CollectingSink(limits.head, limits.response), self._deadlines(job, timeout), on_done
-        )
+        limits, deadlines = self._limits, self._deadlines(job, timeout)
+        if deadlines.total == 0:
+            raise QueueTimeout("the job's deadline had passed before it was queued", job=job)
+        execution = Execution(job, scheduler, sink or CollectingSink(limits.head, limits.response), deadlines, on_done)
         if not scheduler.submit(execution):
             execution.on_admitted = on_admitted
         elif on_admitted is not None:

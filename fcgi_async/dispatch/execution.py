@@ -16,6 +16,7 @@ from fcgi_async.dispatch.sink import CollectingSink, Sink, StderrBuffer
 from fcgi_async.dispatch.upload import Upload
 from fcgi_async.errors import (
     CannotMultiplex,
+    ConnectionLost,
     FastCGIError,
     JobCancelled,
     JobTimeout,
@@ -98,11 +99,8 @@ class Execution:
     _upload: Upload | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        now = self._submitted = self.owner.backend.now()
-        total, queue = self.deadlines.total, self.deadlines.queue
-        if total is not None or queue is not None:
-            nearest = min(limit for limit in (total, queue) if limit is not None)
-            self._timer = self.owner.backend.call_at(now + nearest, self._deadline_passed)
+        self._submitted = self.owner.backend.now()
+        self._set_deadline(self._submitted, self.deadlines.queue)
         if isinstance(self.job.body, BodyStream):
             self._upload = Upload(self.job.body)
 
@@ -153,19 +151,25 @@ class Execution:
 
     def begin_upload(self) -> int | None:
         """Write the head of a job whose body comes in parts; None where that came to nothing."""
-        assert self.pool is not None
-        assert self.connection is not None
-        if self.connection.closed:
-            request_id = None
-        else:
-            request_id = self.pool.begin(self.connection, self, self.owner.encode(self.pool, self.job))
-        if request_id is None:
-            self.pool = self.connection = None
-            self.owner.try_again(self, RemoteProtocolError("the peer had closed"), may_have_run=False)
+        pool, connection = self.pool, self.connection
+        # a task that was told to stop may have been on its way here already
+        if self.state is not ExecutionState.RUNNING or pool is None or connection is None or connection.closed:
             return None
-        self.attempts += 1
-        self.request_id = request_id
+        request_id = pool.begin(connection, self, self.owner.encode(pool, self.job))
+        if request_id is not None:
+            self.attempts += 1
+            self.request_id = request_id
         return request_id
+
+    def upload_refused(self) -> None:
+        """Take note that nothing of an upload was written, since the worker had left."""
+        if self.state is not ExecutionState.RUNNING:
+            return
+        name = self.pool.name if self.pool is not None else None
+        self.pool = self.connection = None
+        error = ConnectionLost("the worker had left before the job was written")
+        if not self.owner.try_again(self, error, may_have_run=False):
+            self._settle(None, error, endpoint=name)
 
     def cancel(self) -> bool:
         """End it now as cancelled; False where it is over."""
@@ -185,6 +189,7 @@ class Execution:
         self._settle(None, error, may_have_run=request_id is not None, body_truncated=truncated)
         if pool is not None and connection is not None:
             if request_id is None:
+                self.pool = self.connection = None
                 pool.give_back(connection)
             else:
                 pool.abandon(connection, request_id, close=close)
@@ -224,7 +229,7 @@ class Execution:
         if self.job.finishes_early or connection.closed:
             self._complete(app_status)
         else:
-            self.pool.when_free(connection, lambda: self._complete(app_status))
+            self.pool.when_free(connection, lambda: self._worker_left(connection, app_status))
 
     def receive_failure(self, error: FastCGIError, *, may_have_run: bool) -> None:
         truncated = self._upload is not None and self._upload.running
@@ -242,6 +247,8 @@ class Execution:
         self.pool = self.connection = self.request_id = None
         self.stderr = None
         self._first_byte = 0.0
+        if self.deadlines.run is not None or self.deadlines.queue is not None:
+            self._set_deadline(self.owner.backend.now(), self.deadlines.queue)
         if self._upload is not None:
             self._upload.stop(settled=False)
 
@@ -252,16 +259,20 @@ class Execution:
         self.sink.attach(connection)
         if not connection.requests or (connection.requests == 1 and self.request_id is not None):
             self._connect = connection.connect_time
-        if self._timer is None and self.deadlines.run is None:
-            return
-        limits = []
-        if self.deadlines.total is not None:
-            limits.append(self._submitted + self.deadlines.total)
-        if self.deadlines.run is not None:
-            limits.append(now + self.deadlines.run)
+        if self.deadlines.run is not None or self.deadlines.queue is not None:
+            self._set_deadline(now, self.deadlines.run)
+
+    def _set_deadline(self, now: float, stage: float | None) -> None:
+        """Wake up when the time of this stage, queue or run, has passed since `now`, or that of the whole."""
+        total = self.deadlines.total
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.owner.backend.call_at(min(limits), self._deadline_passed) if limits else None
+            self._timer = None
+        limits = [] if total is None else [self._submitted + total]
+        if stage is not None:
+            limits.append(now + stage)
+        if limits:
+            self._timer = self.owner.backend.call_at(min(limits), self._deadline_passed)
 
     def _deadline_passed(self) -> None:
         self._timer = None
@@ -282,10 +293,25 @@ class Execution:
                 close=not isinstance(self.sink, CollectingSink),
             )
 
+    def _worker_left(self, connection: Connection, app_status: int) -> None:
+        # an EOF in the tail's place is a worker that leaves in good order (pm.max_requests)
+        if not connection.closed or connection.eof:
+            self._complete(app_status)
+        elif self.state is not ExecutionState.DONE:
+            error = ConnectionLost(
+                "the response is complete, and the worker did not say in time that it had left the script"
+            )
+            self._settle(None, error, may_have_run=True)
+
     def _rejected(self, protocol_status: int) -> None:
         error = _REJECTIONS[protocol_status](f"the peer refused the job: {ProtocolStatus(protocol_status).name}")
         name = self.pool.name if self.pool is not None else None
-        if not self.owner.try_again(self, error, may_have_run=False):
+        connection, request_id = self.connection, self.request_id
+        if connection is not None and request_id is not None and connection.needs_caller(request_id):
+            # the rest of the body belongs to the next attempt
+            connection.close()
+        repeatable = (self._upload is None or self._upload.repeatable) and self.sink.restart()
+        if not (repeatable and self.owner.try_again(self, error, may_have_run=False)):
             self._settle(None, error, may_have_run=False, endpoint=name)
 
     def _complete(self, app_status: int) -> None:

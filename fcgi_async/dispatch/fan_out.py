@@ -14,7 +14,7 @@ from fcgi_async.dispatch.execution import Execution
 from fcgi_async.dispatch.handle import Outcome
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.response import Response
-from fcgi_async.errors import ConfigurationError, FastCGIError
+from fcgi_async.errors import ConfigurationError, DispatcherClosed, FastCGIError
 from fcgi_async.net.backend import Backend, TaskHandle, Waiter
 
 __all__ = ("Jobs", "OutcomeStream", "RunAll", "Starter")
@@ -90,11 +90,9 @@ class RunAll:
         self._refilling = True
         try:
             while self._source is not None and self._failure is None and len(self._outstanding) < self.window:
-                job = next(self._source, None)
-                if job is None:
-                    self._source = None
-                else:
-                    self._add(job)
+                self._add(next(self._source))
+        except StopIteration:
+            self._source = None
         except Exception as error:
             # the caller's iterable failed
             self._fail(error)
@@ -164,6 +162,7 @@ class OutcomeStream:
     jobs: Jobs
     ordered: bool
     limit: int
+    _entered: bool = attrs.field(default=False, init=False)
     _source: Iterator[Job] | None = attrs.field(default=None, init=False)
     _feeder: TaskHandle | None = attrs.field(default=None, init=False)
     # in the order of reading: of the jobs, or of their ends
@@ -172,7 +171,8 @@ class OutcomeStream:
     _unread: int = attrs.field(default=0, init=False)
     _exhausted: bool = attrs.field(default=False, init=False)
     _failure: BaseException | None = attrs.field(default=None, init=False)
-    _waiter: Waiter | None = attrs.field(default=None, init=False)
+    # one for each task that iterates
+    _waiters: list[Waiter] = attrs.field(factory=list, init=False)
     _room: Waiter | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -180,6 +180,7 @@ class OutcomeStream:
             raise ConfigurationError(f"limit={self.limit}: at least one job must be let in")
 
     async def __aenter__(self) -> OutcomeStream:
+        self._entered = True
         if isinstance(self.jobs, AsyncIterable):
             self._feeder = self.backend.spawn(self._feed)
         else:
@@ -193,6 +194,8 @@ class OutcomeStream:
         self._source, self._exhausted = None, True
         if self._feeder is not None:
             self._feeder.cancel()
+            with anyio.CancelScope(shield=True):
+                await self._feeder.join()
         for execution in tuple(self._running):
             execution.cancel()
 
@@ -204,7 +207,10 @@ class OutcomeStream:
 
         Raises:
             Exception: whatever the iterable of jobs raised, after the outcomes of the jobs before.
+            ConfigurationError: it was not entered.
         """
+        if not self._entered:
+            raise ConfigurationError("enter map() first: async with php.map(jobs) as outcomes: async for ...")
         while True:
             self._refill()
             if self._places and self._places[0].outcome is not None:
@@ -213,8 +219,9 @@ class OutcomeStream:
                 raise self._failure
             if not self._unread and self._exhausted:
                 raise StopAsyncIteration
-            self._waiter = self.backend.waiter()
-            await self._waiter
+            waiter = self.backend.waiter()
+            self._waiters.append(waiter)
+            await waiter
 
     def _read(self, outcome: Outcome) -> Outcome:
         self._places.popleft()
@@ -225,11 +232,9 @@ class OutcomeStream:
     def _refill(self) -> None:
         try:
             while self._source is not None and self._unread < self.limit:
-                job = next(self._source, None)
-                if job is None:
-                    self._source, self._exhausted = None, True
-                else:
-                    self._add(job)
+                self._add(next(self._source))
+        except StopIteration:
+            self._source, self._exhausted = None, True
         except Exception as error:
             self._source, self._failure = None, error
 
@@ -242,9 +247,12 @@ class OutcomeStream:
                     self._room = self.backend.waiter()
                     await self._room
                 self._add(job)
+            self._exhausted = True
         except Exception as error:
             self._failure = error
         finally:
+            if not self._exhausted and self._failure is None:
+                self._failure = DispatcherClosed("the dispatcher was closed before all jobs were read")
             self._exhausted = True
             self._wake()
             await close_iterator(source)
@@ -273,8 +281,10 @@ class OutcomeStream:
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _wake_feeder(self) -> None:
         if self._room is not None and not self._room.done():

@@ -44,8 +44,9 @@ class JobGroup:
     _errors: list[FastCGIError] = attrs.field(factory=list, init=False)
     # done, and not yet given out by as_completed()
     _unread: deque[JobHandle] = attrs.field(factory=deque, init=False)
-    # submits that have not handed their job in yet
+    # submits that have not handed their job in yet; those of them that the group has let in
     _submitting: int = attrs.field(default=0, init=False)
+    _handing_in: int = attrs.field(default=0, init=False)
     _changed: list[Waiter] = attrs.field(factory=list, init=False)
     _scope: anyio.CancelScope = attrs.field(init=False)
     _open: bool = attrs.field(default=False, init=False)
@@ -81,11 +82,12 @@ class JobGroup:
             swallowed = self._scope.__exit__(type(cancelled), cancelled, cancelled.__traceback__)
         if swallowed:
             leaving = None
-        if self._errors and self.on_error == "cancel" and (leaving is None or isinstance(leaving, Exception)):
-            errors: list[Exception] = [*self._errors]
-            if leaving is not None and leaving not in errors:
-                errors.append(leaving)
-            raise ExceptionGroup(f"{len(self._errors)} job(s) of the group failed", errors) from None
+        errors: list[Exception] = [*self._errors]
+        if isinstance(leaving, Exception) and leaving not in errors:
+            errors.append(leaving)
+        if errors and self.on_error == "cancel" and (leaving is None or isinstance(leaving, Exception)):
+            failed = f"{len(self._errors)} job(s) of the group failed" if self._errors else "the group's block failed"
+            raise ExceptionGroup(failed, errors) from None
         if cancelled is not None and leaving is cancelled:
             raise cancelled
         return bool(swallowed)
@@ -104,9 +106,15 @@ class JobGroup:
             raise DispatcherClosed("the group is closed; submit inside its block", job=job)
         self._submitting += 1
         try:
-            while self.limit is not None and len(self._outstanding) >= self.limit:
+            while self.limit is not None and len(self._outstanding) + self._handing_in >= self.limit:
                 await self._change()
-            handle = await self._submit(job)
+            if self._was_left():
+                raise DispatcherClosed("the group was closed before there was room for the job", job=job)
+            self._handing_in += 1
+            try:
+                handle = await self._submit(job)
+            finally:
+                self._handing_in -= 1
         finally:
             self._submitting -= 1
             self._wake()

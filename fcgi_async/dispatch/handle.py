@@ -91,8 +91,10 @@ class JobHandle:
 
     def cancel(self) -> bool:
         """Cancel the job, now; `result()` then raises JobCancelled. Return False where it was done already."""
+        if self._execution is None:
+            return False
         self._retrieved = True
-        return self._execution is not None and self._execution.cancel()
+        return self._execution.cancel()
 
     def _begun(self, execution: Execution) -> None:
         # a job that failed at once is settled before its execution is known

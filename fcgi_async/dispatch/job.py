@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import attrs
 
-from fcgi_async.dispatch.body import BodyStream, Pairs, encode_form, encode_json, encode_multipart, encode_pairs
+from fcgi_async.dispatch.body import BodyStream, Pairs, encode_form, encode_json, encode_multipart, encode_pairs, opener
 from fcgi_async.dispatch.settings import UNSET, Timeout, check_timeout
 from fcgi_async.errors import InvalidJob
 from fcgi_async.wire.spec import MAX_CONTENT, Role
@@ -66,8 +66,9 @@ class Job:
     json: object = attrs.field(default=None, repr=False)
     form: Pairs | None = attrs.field(default=None, repr=False)
     files: Mapping[str, Sequence[object]] | None = attrs.field(default=None, repr=False)
-    headers: Mapping[str, str] | None = None
-    params: Mapping[str, str] | None = None
+    # not shown: they carry credentials
+    headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
+    params: Mapping[str, str] | None = attrs.field(default=None, repr=False)
     priority: int = 0
     timeout: Timeout = UNSET
     queue_timeout: Timeout = UNSET
@@ -193,7 +194,7 @@ class Job:
             raise InvalidJob(
                 "content= is an iterable and needs content_length=: PHP-FPM takes no body of unknown length"
             )
-        return BodyStream(length, content.__aiter__, replayable=False)
+        return BodyStream(length, opener(content), replayable=False)
 
 
 def header_param(name: str) -> str:

@@ -250,7 +250,6 @@ class Scheduler:
     def unreachable(self, pool: Pool, error: ConnectError) -> None:
         now = self.backend.now()
         if not all(other.reachability.given_up(now) for other in self.pools):
-            logger.warning("%s; its jobs go elsewhere", error)
             return
 
         def failure() -> ConnectError:
@@ -261,7 +260,9 @@ class Scheduler:
         probes, self._probes = self._probes, []
         for probe in probes:
             probe.failed(failure())
-        self.fail_queued(failure)
+        # what a failed job lets in, as in run_all(), fails for the same reason
+        while self.fail_queued(failure):
+            pass
 
     def _ask(self, probe: Probe, pool: Pool, connection: Connection) -> None:
         def left() -> None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+import anyio
 import attrs
 
 from fcgi_async.errors import FastCGIError, RemoteProtocolError, ResponseTooLarge
@@ -233,8 +234,13 @@ class StreamingSink(_HeadFirst):
                 self._connection.resume_reading()
 
     async def _wait(self) -> None:
+        if self._waiter is not None:
+            raise anyio.BusyResourceError("reading from")
         self._waiter = self._new_waiter()
-        await self._waiter
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

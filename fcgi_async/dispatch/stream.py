@@ -41,6 +41,7 @@ class ResponseStream:
 
         Raises:
             FastCGIError: what failed the job, after all that had come before.
+            anyio.BusyResourceError: another task is reading this response.
         """
         data = await self._sink.next()
         if data is None:
@@ -82,7 +83,8 @@ class LineIterator:
     """Lines of a stream; a plain iterator, so that it may be left at any time without a cleanup."""
 
     _stream: ResponseStream
-    _text: str = attrs.field(default="", init=False)
+    # a line that has not ended, in the parts that came
+    _parts: list[str] = attrs.field(factory=list, init=False)
     _lines: list[str] = attrs.field(factory=list, init=False)
     _ended: bool = attrs.field(default=False, init=False)
     _decode: Callable[[bytes, bool], str] = attrs.field(init=False)
@@ -106,9 +108,15 @@ class LineIterator:
         except StopAsyncIteration:
             self._ended = True
             text = self._decode(b"", True)
-        *lines, self._text = (self._text + text).split("\n")
-        if self._ended and self._text:
-            lines.append(self._text)
+        first, *rest = text.split("\n")
+        self._parts.append(first)
+        if not rest and not self._ended:
+            return
+        lines = ["".join(self._parts), *rest]
+        last = lines.pop()
+        self._parts = [last]
+        if self._ended and last:
+            lines.append(last)
         # reversed, since the next one is taken from the end
         self._lines = [line.removesuffix("\r") for line in reversed(lines)]
 

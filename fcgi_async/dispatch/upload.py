@@ -24,6 +24,9 @@ class Uploader(Protocol):
     def begin_upload(self) -> int | None:
         """Write the head of the job, now that the body's first part is at hand; None where that came to nothing."""
 
+    def upload_refused(self) -> None:
+        """Take note that nothing was written, since the worker had left."""
+
     def end(self, error: FastCGIError, *, close: bool = False) -> bool:
         """End the job with `error`."""
 
@@ -57,57 +60,58 @@ class Upload:
     def stop(self, *, settled: bool = True) -> None:
         """Stop sending; what was taken and not written stays at hand unless the job is `settled`."""
         task, self._task = self._task, None
-        if settled:
-            self._at_hand = None
+        self.running = False
         if task is not None:
             task.cancel()
-        elif settled and self._parts is not None and self._backend is not None:
-            self._backend.spawn(self._close_parts)
+        elif settled and self._at_hand is not None and self._backend is not None:
+            parts, self._parts, self._at_hand = self._parts, None, None
+            self._backend.spawn(lambda: close_iterator(parts))
 
     async def _run(self, uploader: Uploader) -> None:
+        task, refused = self._task, False
+        parts = None
         try:
-            await self._send(uploader)
+            if self._parts is None:
+                self._parts = self.body.open()
+            parts = self._parts
+            refused = not await self._send(uploader, parts)
         except Exception as error:
-            failure = JobError(f"the job's body failed after {self._sent} of {self.body.length} bytes: {error!r}")
+            failure = JobError(f"the job's body failed after {self._sent} of {self.body.length} bytes: {error}")
             failure.__cause__ = error
-            self._task = None
+            self._done(task)
             uploader.end(failure, close=True)
         finally:
+            self._done(task)
+            if not refused:
+                await close_iterator(parts)
+        if refused:
+            uploader.upload_refused()
+
+    def _done(self, task: TaskHandle | None) -> None:
+        # another attempt may have begun while this one was ending
+        if self._task is task:
             self._task = None
-            if self._at_hand is None:
-                await self._close_parts()
 
-    async def _close_parts(self) -> None:
-        parts, self._parts = self._parts, None
-        await close_iterator(parts)
-
-    async def _send(self, uploader: Uploader) -> None:
-        part = self._at_hand if self._at_hand is not None else await self._next()
+    async def _send(self, uploader: Uploader, parts: AsyncIterator[bytes]) -> bool:
+        part = self._at_hand if self._at_hand is not None else await _next(parts)
         self._at_hand = part
         self._check(len(part or b""), last=part is None)
         request_id = uploader.begin_upload()
         connection = uploader.connection
         if request_id is None or connection is None:
-            return
+            return False
         self.running = True
         self._at_hand = None
         while part is not None:
             self._sent += len(part)
             if not await connection.send_body(request_id, part):
                 # over already, or the peer gone: the connection tells
-                return
-            part = await self._next()
+                return True
+            part = await _next(parts)
             self._check(self._sent + len(part or b""), last=part is None)
         self.running = False
         connection.end_body(request_id)
-
-    async def _next(self) -> bytes | None:
-        if self._parts is None:
-            self._parts = self.body.open()
-        async for part in self._parts:
-            if part:
-                return bytes(part)
-        return None
+        return True
 
     def _check(self, size: int, *, last: bool) -> None:
         if size > self.body.length or (last and size < self.body.length):
@@ -115,3 +119,13 @@ class Upload:
                 f"content_length is {self.body.length}, "
                 f"and the iterable gave {'only' if last else 'at least'} {size} bytes"
             )
+
+
+async def _next(parts: AsyncIterator[bytes]) -> bytes | None:
+    part: object
+    async for part in parts:
+        if not isinstance(part, bytes | bytearray | memoryview):
+            raise TypeError(f"the iterable gave {type(part).__name__}, not bytes")
+        if part:
+            return bytes(part)
+    return None

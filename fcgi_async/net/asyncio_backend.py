@@ -17,6 +17,21 @@ from fcgi_async.net.transport import Transport, TransportHandler
 __all__ = ("AsyncioBackend",)
 
 
+@attrs.frozen(eq=False)
+class AsyncioTask:
+    """A task of the backend's."""
+
+    _task: asyncio.Task[None]
+
+    def cancel(self) -> None:
+        """Cancel the task; it ends some time later."""
+        self._task.cancel()
+
+    async def join(self) -> None:
+        """Wait for its end."""
+        await asyncio.wait((self._task,))
+
+
 @attrs.define(eq=False)
 class AsyncioBackend:
     """The running asyncio loop, uvloop included."""
@@ -35,6 +50,9 @@ class AsyncioBackend:
 
     async def open(self) -> None:
         """Do nothing: a set is enough to own tasks."""
+
+    def check_owner(self) -> None:
+        """Allow it: asyncio's tasks have no owner but the set."""
 
     async def aclose(self) -> None:
         """Cancel every task that is left and wait for their ends."""
@@ -61,7 +79,7 @@ class AsyncioBackend:
         task = self._loop.create_task(run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
+        return AsyncioTask(task)
 
     async def attach(self, sock: socket, handler: TransportHandler) -> Transport:
         """Start reading a connected socket into `handler`."""

@@ -35,8 +35,11 @@ class Timer(Protocol):
 class TaskHandle(Protocol):
     """A task that the backend owns."""
 
-    def cancel(self) -> object:
+    def cancel(self) -> None:
         """Cancel the task; it ends some time later."""
+
+    async def join(self) -> None:
+        """Wait for its end."""
 
 
 class Backend(Protocol):
@@ -44,6 +47,13 @@ class Backend(Protocol):
 
     async def open(self) -> None:
         """Get ready to own tasks."""
+
+    def check_owner(self) -> None:
+        """Refuse to be closed here.
+
+        Raises:
+            ConfigurationError: on trio, where the task is not the one that called `open()`.
+        """
 
     async def aclose(self) -> None:
         """Cancel every task that is left and wait for their ends, even where the caller is being cancelled."""

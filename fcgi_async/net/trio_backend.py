@@ -12,6 +12,7 @@ from socket import socket
 import attrs
 import trio
 
+from fcgi_async.errors import ConfigurationError
 from fcgi_async.net.backend import TaskHandle, Timer, Waiter
 from fcgi_async.net.transport import Transport, TransportHandler
 from fcgi_async.net.trio_transport import TrioTransport
@@ -44,13 +45,31 @@ class _TrioTimer:
             self._cancelled()
 
 
+@attrs.frozen(eq=False)
+class TrioTask:
+    """A task of the backend's."""
+
+    # shielded: when the block around the nursery is cancelled, its owner still decides in which order things end
+    scope: trio.CancelScope = attrs.field(factory=lambda: trio.CancelScope(shield=True), init=False)
+    ended: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    def cancel(self) -> None:
+        """Cancel the task; it ends some time later."""
+        self.scope.cancel()
+
+    async def join(self) -> None:
+        """Wait for its end."""
+        await self.ended.wait()
+
+
 @attrs.define(eq=False)
 class TrioBackend:
     """The running trio loop. It is opened and closed in one task, as a nursery demands."""
 
     _manager: AbstractAsyncContextManager[trio.Nursery] = attrs.field(factory=trio.open_nursery, init=False)
     _nursery: trio.Nursery = attrs.field(init=False)
-    _scopes: set[trio.CancelScope] = attrs.field(factory=set, init=False)
+    _tasks: set[TrioTask] = attrs.field(factory=set, init=False)
+    _owner: trio.lowlevel.Task = attrs.field(factory=trio.lowlevel.current_task, init=False)
     _timers: list[tuple[float, int, _TrioTimer]] = attrs.field(factory=list, init=False)
     # how many of them are cancelled; they leave when they are due, or when they are most
     _dead: int = attrs.field(default=0, init=False)
@@ -64,10 +83,15 @@ class TrioBackend:
         self._nursery = await self._manager.__aenter__()
         self.spawn(self._run_timers)
 
+    def check_owner(self) -> None:
+        """Refuse to be closed by another task than the one that opened it."""
+        if trio.lowlevel.current_task() is not self._owner:
+            raise ConfigurationError("on trio a dispatcher is closed by the task that entered it, as a nursery demands")
+
     async def aclose(self) -> None:
         """Cancel every task that is left and wait for their ends."""
-        for scope in self._scopes:
-            scope.cancel()
+        for task in self._tasks:
+            task.cancel()
         await self._manager.__aexit__(None, None, None)
 
     def waiter(self) -> Waiter:
@@ -84,19 +108,19 @@ class TrioBackend:
 
     def spawn(self, function: Callable[[], Awaitable[None]]) -> TaskHandle:
         """Start a task."""
-        # shielded: when the block around the nursery is cancelled, its owner still decides in which order things end
-        scope = trio.CancelScope(shield=True)
-        self._scopes.add(scope)
+        task = TrioTask()
+        self._tasks.add(task)
 
         async def run() -> None:
             try:
-                with scope:
+                with task.scope:
                     await function()
             finally:
-                self._scopes.discard(scope)
+                self._tasks.discard(task)
+                task.ended.set()
 
         self._nursery.start_soon(run)
-        return scope
+        return task
 
     async def attach(self, sock: socket, handler: TransportHandler) -> Transport:
         """Start reading a connected socket into `handler`."""

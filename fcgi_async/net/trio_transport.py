@@ -16,7 +16,9 @@ __all__ = ("TrioTransport",)
 class TrioTransport:
     """Pushes what a reader task reads into the handler."""
 
-    def __init__(self, sock: socket, handler: TransportHandler, spawn: Callable[[Callable[[], Awaitable[None]]], object]) -> None:
+    def __init__(
+        self, sock: socket, handler: TransportHandler, spawn: Callable[[Callable[[], Awaitable[None]]], object]
+    ) -> None:
         self._sock = sock
         self._handler = handler
         self._spawn = spawn

@@ -218,6 +218,8 @@ class Pool:
         if self.closed:
             return
         now = self.backend.now()
+        if not self.reachability.away:
+            logger.warning("%s", self.reachability.explain(self.name, cause))
         delay = self.reachability.failed(now, closed=closed)
         if self.reachability.given_up(now):
             error = ConnectError(self.reachability.explain(self.name, cause), endpoint=self.name)
@@ -233,6 +235,8 @@ class Pool:
     # ConnectionOwner
 
     def connection_answered(self, connection: Connection) -> None:
+        if self.reachability.away:
+            logger.info("%s is back", self.name)
         self.reachability.answered()
         self._answer_wait = _ANSWER_WAIT_MIN
         self.source.worker_answered()
@@ -318,6 +322,9 @@ class Pool:
         now = self.backend.now()
         connections = {slot: connection for connection, slot in self._slots.items()}
         for slot in self.ledger.overdue(now):
+            # what was done to the ones before may have changed it
+            if slot not in self.ledger.slots or slot.deadline > now:
+                continue
             if slot.state is SlotState.LINGERING:
                 self.ledger.release(slot)
                 self.source.capacity_freed()

@@ -24,7 +24,7 @@ def parsed(content_type: str, body: bytes) -> list[tuple[str | None, str | None,
     message = BytesParser(policy=HTTP).parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
     parts = message.get_payload()
     assert isinstance(parts, list)
-    found = []
+    found: list[tuple[str | None, str | None, str | None, bytes]] = []
     for part in parts:
         assert isinstance(part, Message)
         name = part.get_param("name", header="content-disposition")
@@ -72,7 +72,11 @@ async def test_fields_and_files() -> None:
 async def test_form_as_pairs() -> None:
     """Fields may be pairs, repeated and in their order."""
     content_type, body = encode_multipart({}, [("b", "1"), ("a", "2"), ("b", "3")])
-    assert [part[::3] for part in parsed(content_type, await collected(body))] == [("b", b"1"), ("a", b"2"), ("b", b"3")]
+    assert [part[::3] for part in parsed(content_type, await collected(body))] == [
+        ("b", b"1"),
+        ("a", b"2"),
+        ("b", b"3"),
+    ]
 
 
 async def test_file_by_path(tmp_path: Path) -> None:
@@ -140,7 +144,10 @@ async def test_boundaries_differ() -> None:
         ({"f": (None, b"b", "a/b")}, "filename and content_type are strings"),
         ({"f": ("a", b"b", None)}, "filename and content_type are strings"),
         ({"f": ("a", b"b", "a/b\r\nX: y")}, "the content type has a line break"),
-        ({"f": ("a", 7, "a/b")}, "the content is bytes, str, a path, or an async iterable of bytes with its length behind"),
+        (
+            {"f": ("a", 7, "a/b")},
+            "the content is bytes, str, a path, or an async iterable of bytes with its length behind",
+        ),
         ({"f": ("a", in_parts(), "a/b")}, "an async iterable of bytes with its length behind"),
         ({"f": ("a", in_parts(), "a/b", -1)}, "an async iterable of bytes with its length behind"),
         ({"f": ("a", Path("/nowhere/at all"), "a/b")}, "No such file"),

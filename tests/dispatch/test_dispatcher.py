@@ -77,15 +77,18 @@ async def test_what_php_gets(address: str) -> None:
             await php.run(Job("job.php", uri="/orders/7?x=1", headers={"X-A": "1"}, json={}))
         (request,) = responder.requests
         assert request.keep_conn
-        assert request.params.items() >= {
-            "SCRIPT_FILENAME": "/srv/job.php",
-            "REQUEST_URI": "/orders/7?x=1",
-            "PATH_INFO": "/orders/7",
-            "APP": "x",
-            "HTTP_X_E": "e",
-            "HTTP_X_A": "1",
-            "CONTENT_LENGTH": "2",
-        }.items()
+        assert (
+            request.params.items()
+            >= {
+                "SCRIPT_FILENAME": "/srv/job.php",
+                "REQUEST_URI": "/orders/7?x=1",
+                "PATH_INFO": "/orders/7",
+                "APP": "x",
+                "HTTP_X_E": "e",
+                "HTTP_X_A": "1",
+                "CONTENT_LENGTH": "2",
+            }.items()
+        )
 
 
 @pytest.mark.parametrize("size", [0, 1, 65535, 65536, 200_000, 5_000_000])
@@ -335,7 +338,10 @@ async def test_without_handshake(address: str) -> None:
 
 async def test_php_that_closes_behind_get_values(address: str) -> None:
     """PHP before 8.2.13 answers GET_VALUES and closes: every job is served all the same, none is run twice."""
-    async with Responder(echo, address, values=answer_and_close) as responder, Dispatcher(address, max_children=2) as php:
+    async with (
+        Responder(echo, address, values=answer_and_close) as responder,
+        Dispatcher(address, max_children=2) as php,
+    ):
         jobs = [Job("/a.php", content=str(i)) for i in range(10)]
         assert [response.text for response in await php.run_all(jobs)] == list("0123456789")
         assert len(responder.requests) == 10
@@ -383,7 +389,7 @@ def test_configuration_is_checked_at_once() -> None:
         ({"shutdown_timeout": -1}, "shutdown_timeout is a number of seconds"),
     ):
         with pytest.raises(ConfigurationError, match=message):
-            Dispatcher(**({"endpoints": "unix:///a"} | arguments))  # type: ignore[arg-type]
+            Dispatcher(**({"endpoints": "unix:///a"} | arguments))
 
 
 def test_settings_are_checked_at_once() -> None:
@@ -398,7 +404,7 @@ def test_settings_are_checked_at_once() -> None:
 
 async def test_unknown_size(address: str) -> None:
     """Entering without a number of workers says where to find it."""
-    with pytest.raises(ConfigurationError, match="pm.max_children"):
+    with pytest.raises(ConfigurationError, match=r"pm\.max_children"):
         async with Dispatcher(address):
             pass
 
@@ -747,7 +753,7 @@ async def test_ping_times_out(address: str) -> None:
     async with Responder(held, address), Dispatcher(address, max_children=1) as php:
         await php.submit(JOB)
         await eventually(lambda: held.running)
-        with pytest.raises(QueueTimeout, match="no worker answered a ping within 0.01 s") as caught:
+        with pytest.raises(QueueTimeout, match=r"no worker answered a ping within 0\.01 s") as caught:
             await php.ping(timeout=0.01)
         assert caught.value.endpoint == address
         held.release()

@@ -165,7 +165,12 @@ def test_accepted(arguments: dict[str, Any]) -> None:
         ({"content": "é"}, b"\xc3\xa9", None, True),
         ({"json": {"a": [1, "é"]}}, '{"a":[1,"é"]}'.encode(), "application/json", True),
         ({"json": 0}, b"0", "application/json", True),
-        ({"form": {"a": "1 2", "b[]": ["x", "y"]}}, b"a=1+2&b%5B%5D=x&b%5B%5D=y", FORM := "application/x-www-form-urlencoded", True),
+        (
+            {"form": {"a": "1 2", "b[]": ["x", "y"]}},
+            b"a=1+2&b%5B%5D=x&b%5B%5D=y",
+            FORM := "application/x-www-form-urlencoded",
+            True,
+        ),
         ({"form": [("a", 1), ("a", 2)]}, b"a=1&a=2", FORM, True),
         ({"form": "a=%31"}, b"a=%31", FORM, True),
         ({"form": {}}, b"", FORM, True),
@@ -202,7 +207,9 @@ def test_iterable_body() -> None:
     ids=str,
 )
 def test_target(arguments: dict[str, Any], query_string: str, path_info: str | None) -> None:
-    """The request target is taken apart as a web server does: the path decoded, byte for byte, the query left as it is."""
+    """The request target is taken apart as a web server does: the path decoded, byte for byte, the query left as it
+    is.
+    """
     job = Job("/a.php", **arguments)
     assert (job.query_string, job.path_info) == (query_string, path_info)
 

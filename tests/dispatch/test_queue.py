@@ -112,7 +112,7 @@ def test_iteration() -> None:
     leave(queue, gone)
     queue.push(last := Entry())
     assert list(queue) == [high, outside, low, last] or list(queue) == [outside, high, low, last]
-    assert list(queue)[0] is outside
+    assert next(iter(queue)) is outside
 
 
 def test_those_who_left_do_not_pile_up() -> None:

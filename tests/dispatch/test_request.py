@@ -59,7 +59,11 @@ def test_default_parameters() -> None:
 def test_body_parameters() -> None:
     """A body brings its length, its type and POST."""
     found = params(Job("/a.php", json={"id": 7}))
-    assert (found["CONTENT_LENGTH"], found["CONTENT_TYPE"], found["REQUEST_METHOD"]) == ("8", "application/json", "POST")
+    assert (found["CONTENT_LENGTH"], found["CONTENT_TYPE"], found["REQUEST_METHOD"]) == (
+        "8",
+        "application/json",
+        "POST",
+    )
 
 
 def test_empty_body_is_a_body() -> None:
@@ -85,7 +89,10 @@ def test_content_type_header_wins() -> None:
 
 def test_who_overrides_whom() -> None:
     """Defaults yield to the endpoint, and both to the job."""
-    endpoint: dict[str, Any] = {"headers": {"Host": "endpoint", "X-A": "endpoint"}, "params": {"SERVER_NAME": "endpoint"}}
+    endpoint: dict[str, Any] = {
+        "headers": {"Host": "endpoint", "X-A": "endpoint"},
+        "params": {"SERVER_NAME": "endpoint"},
+    }
     found = params(Job("/a.php"), **endpoint)
     assert (found["HTTP_HOST"], found["SERVER_NAME"], found["HTTP_X_A"]) == ("endpoint", "endpoint", "endpoint")
     found = params(Job("/a.php", headers={"X-A": "job"}, params={"SERVER_NAME": "job", "HTTP_HOST": "job"}), **endpoint)
@@ -111,14 +118,18 @@ def test_who_overrides_whom() -> None:
     ],
 )
 def test_script_and_root(root: str | None, script: str, filename: str, name: str, document_root: str) -> None:
-    """SCRIPT_FILENAME, SCRIPT_NAME and DOCUMENT_ROOT agree with each other, whether the script is relative or absolute."""
+    """SCRIPT_FILENAME, SCRIPT_NAME and DOCUMENT_ROOT agree with each other, whether the script is relative or
+    absolute.
+    """
     found = params(Job(script), root=root)
     assert (found["SCRIPT_FILENAME"], found["SCRIPT_NAME"], found["DOCUMENT_ROOT"]) == (filename, name, document_root)
 
 
 def test_relative_script_without_a_root() -> None:
     """A relative script needs a root, and the error says how to give one."""
-    with pytest.raises(InvalidJob, match=r"script='job.php' is relative, and the endpoint has no root; .*Endpoint\(root="):
+    with pytest.raises(
+        InvalidJob, match=r"script='job.php' is relative, and the endpoint has no root; .*Endpoint\(root="
+    ):
         encoder().check(Job("job.php"))
 
 

@@ -12,7 +12,12 @@ JOB = Job("/a.php", tag="nightly")
 
 
 def response(
-    content: bytes = b"", *, status: int = 200, content_type: str | None = None, app_status: int = 0, stderr: bytes = b""
+    content: bytes = b"",
+    *,
+    status: int = 200,
+    content_type: str | None = None,
+    app_status: int = 0,
+    stderr: bytes = b"",
 ) -> Response:
     """A response."""
     headers = () if content_type is None else (("Content-type", content_type),)
@@ -32,7 +37,8 @@ def test_headers() -> None:
     assert headers.get_list("nothing") == []
     assert headers.get("nothing") is None
     assert "x-a" in headers
-    assert 7 not in headers
+    number: object = 7
+    assert number not in headers
     assert list(headers) == ["content-type", "set-cookie", "x-a"]
     assert len(headers) == 3
     assert headers.raw == raw

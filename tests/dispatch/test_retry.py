@@ -40,7 +40,11 @@ def test_what_may_have_run_is_tried_again_where_idempotent(kind: type[FastCGIErr
     """What may have run is tried again only where that does no harm, and three times in all."""
     retry = Retry()
     assert not retry.allows(kind("x"), may_have_run=True, idempotent=False, attempts=1)
-    assert [retry.allows(kind("x"), may_have_run=True, idempotent=True, attempts=n) for n in (1, 2, 3)] == [True, True, False]
+    assert [retry.allows(kind("x"), may_have_run=True, idempotent=True, attempts=n) for n in (1, 2, 3)] == [
+        True,
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("kind", FINAL)
@@ -68,7 +72,9 @@ def test_backoff() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"attempts": 0}, {"idempotent_attempts": 0}, {"backoff": -1.0}, {"backoff": 2.0, "backoff_max": 1.0}], ids=str
+    "arguments",
+    [{"attempts": 0}, {"idempotent_attempts": 0}, {"backoff": -1.0}, {"backoff": 2.0, "backoff_max": 1.0}],
+    ids=str,
 )
 def test_out_of_range(arguments: dict[str, Any]) -> None:
     """A job is sent at least once, and waits are ordered."""

@@ -78,5 +78,5 @@ def test_longest_path() -> None:
 
 def test_another_type() -> None:
     """Something that is not even a string is named by its type."""
-    with pytest.raises(ConfigurationError, match="not PosixPath|not int"):
+    with pytest.raises(ConfigurationError, match=r"not PosixPath|not int"):
         Address.parse(9000)  # type: ignore[arg-type]

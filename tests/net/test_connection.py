@@ -1,4 +1,6 @@
-"""One connection between its owner and its transport, linked to a responder's state machine in memory: what is written, who is told what."""
+"""One connection between its owner and its transport, linked to a responder's state machine in memory: what is
+written, who is told what.
+"""
 
 from __future__ import annotations
 
@@ -228,7 +230,9 @@ async def test_stray_is_told_and_dropped() -> None:
 
 
 async def test_stray_behind_the_answer_is_a_fault() -> None:
-    """Bytes that come behind the tail's answer in the same read mean that the worker is not free: no job is given to it."""
+    """Bytes that come behind the tail's answer in the same read mean that the worker is not free: no job is given
+    to it.
+    """
     link = Link().greet()
     request_id = link.begin()
     server = link.wire.server
@@ -257,7 +261,9 @@ async def test_abandoned_output_is_counted() -> None:
 
 
 async def test_large_body_waits_where_the_socket_does() -> None:
-    """A large body is written record by record, not while the transport is paused, with the tail behind its last byte."""
+    """A large body is written record by record, not while the transport is paused, with the tail behind its last
+    byte.
+    """
     link = Link().greet()
     body = bytes(range(256)) * 4096
     connection = link.connection
@@ -290,7 +296,9 @@ async def test_body_of_an_abandoned_request_is_still_written() -> None:
 
 
 async def test_response_before_the_body_is_through() -> None:
-    """A script that answers without reading its body has its answer delivered; the worker is free only behind the rest of the body."""
+    """A script that answers without reading its body has its answer delivered; the worker is free only behind the
+    rest of the body.
+    """
     link = Link().greet()
     link.connection.pause_writing()
     request_id = link.begin(bytes(300_000))
@@ -460,7 +468,9 @@ SITUATIONS = [written, responding, unsent, unwritten, refused, unfinished, unfin
 async def test_whether_it_may_have_run(
     situation: Callable[[Link], Awaitable[int]], ending: Ending, address: Address
 ) -> None:
-    """Only a clean EOF on a unix socket, without a byte of response, behind a request that was taken whole, proves that nothing ran."""
+    """Only a clean EOF on a unix socket, without a byte of response, behind a request that was taken whole, proves
+    that nothing ran.
+    """
     link = Link(address).greet()
     request_id = await situation(link)
     ending(link.connection)

@@ -101,7 +101,9 @@ async def test_refused_tcp(host: str) -> None:
 
 
 async def test_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A socket that may not be opened is EACCES, told at once; root is refused nothing, so the kernel's answer is given for it."""
+    """A socket that may not be opened is EACCES, told at once; root is refused nothing, so the kernel's answer is
+    given for it.
+    """
 
     def connect(self: socket.socket, address: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")

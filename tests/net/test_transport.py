@@ -250,7 +250,9 @@ async def test_reset(ends: tuple[socket.socket, socket.socket]) -> None:
 
 
 async def test_write_to_a_peer_that_has_gone() -> None:
-    """On a unix socket a peer that has closed is known at once: write() says that not one byte was taken, and what came before is still read."""
+    """On a unix socket a peer that has closed is known at once: write() says that not one byte was taken, and what
+    came before is still read.
+    """
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     async with attached(ours) as (transport, recorder):

@@ -62,7 +62,9 @@ def test_attempts_back_off() -> None:
 
 
 def test_closed_before_the_answer() -> None:
-    """An unknown peer that closes before it answers may be reloading: it is given up when that happens three times in a row."""
+    """An unknown peer that closes before it answers may be reloading: it is given up when that happens three times
+    in a row.
+    """
     reachability = Reachability(30.0)
     for _ in range(2):
         reachability.failed(0.0, closed=True)

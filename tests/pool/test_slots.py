@@ -157,7 +157,9 @@ def test_load_prefers_what_is_free_or_idle() -> None:
 
 
 class Ledger(RuleBasedStateMachine):
-    """Whatever is done to a ledger, in whatever order: it agrees with a plain dictionary, and never gives out more than its share."""
+    """Whatever is done to a ledger, in whatever order: it agrees with a plain dictionary, and never gives out more
+    than its share.
+    """
 
     held = Bundle("held")
     gone = Bundle("gone")

@@ -1,0 +1,368 @@
+"""Bodies that come in parts: nothing is sent before the first one, and no part is lost or doubled."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from fcgi_async import (
+    ConnectionLost,
+    Dispatcher,
+    Endpoint,
+    Job,
+    JobCancelled,
+    JobError,
+    JobTimeout,
+    Overloaded,
+    QueueTimeout,
+)
+from tests.dispatch.settled import settled
+from tests.eventually import eventually
+from tests.responder import Held, Request, Responder, echo, ok
+
+pytestmark = pytest.mark.anyio
+
+
+def endpoint(address: str, max_children: int = 1) -> Endpoint:
+    """Workers whose slots are free as soon as their connections are closed."""
+    return Endpoint(address, max_children=max_children, linger=0.0)
+
+
+async def parts_of(*parts: bytes) -> AsyncIterator[bytes]:
+    """A body in parts."""
+    for part in parts:
+        await anyio.lowlevel.checkpoint()
+        yield part
+
+
+def uploaded(*parts: bytes, **options: Any) -> Job:
+    """A job with a body in parts."""
+    return Job("/a.php", content=parts_of(*parts), content_length=len(b"".join(parts)), **options)
+
+
+@pytest.mark.parametrize(
+    "parts", [(), (b"",), (b"0",), (b"", b"a", b"", b"b", b""), (b"x" * 200_000,), (b"y" * 1000,) * 300]
+)
+async def test_upload(address: str, parts: tuple[bytes, ...]) -> None:
+    """However the body is cut, the script reads it whole, and the worker is free afterwards."""
+    async with Responder(echo, address) as responder, Dispatcher(endpoint(address)) as php:
+        response = await php.run(uploaded(*parts))
+        assert response.content == b"".join(parts)
+        assert responder.requests[0].params["CONTENT_LENGTH"] == str(len(response.content))
+        assert (await settled(php)).idle == 1
+        assert (await php.run(uploaded(b"next"))).content == b"next"
+        assert responder.connections == 1
+
+
+async def test_both_ways_at_once(address: str) -> None:
+    """The response is read while the body is written: 10 MB against 10 MB do not wait for each other."""
+
+    async def script(request: Request) -> None:
+        await request.respond()
+        while part := await request.read():
+            await request.stdout(part)
+
+    async with Responder(script, address), Dispatcher(endpoint(address)) as php:
+        response = await php.run(uploaded(*[bytes([n]) * 1_000_000 for n in range(10)]))
+        assert response.content == b"".join(bytes([n]) * 1_000_000 for n in range(10))
+
+
+async def test_files_are_streamed(address: str, tmp_path: Path) -> None:
+    """A file given by path goes out in parts."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(1_000_000))
+    async with Responder(echo, address), Dispatcher(endpoint(address)) as php:
+        response = await php.run(Job("/a.php", files={"f": ("name", path, "a/b")}))
+        assert bytes(1_000_000) in response.content
+
+
+async def test_slow_peer_holds_up_the_iterable(address: str) -> None:
+    """Parts are asked for only as fast as the socket takes them."""
+    asked: list[int] = []
+    read_on = anyio.Event()
+
+    async def parts() -> AsyncIterator[bytes]:
+        for n in range(200):
+            asked.append(n)
+            yield bytes(100_000)
+
+    async def script(request: Request) -> None:
+        await read_on.wait()
+        await request.respond(str(len(await request.body())).encode())
+
+    async with Responder(script, address), Dispatcher(endpoint(address)) as php:
+        handle = await php.submit(Job("/a.php", content=parts(), content_length=20_000_000))
+        last = -1
+        while last != len(asked):
+            last = len(asked)
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(20):
+                await anyio.lowlevel.checkpoint()
+        assert len(asked) < 50
+        read_on.set()
+        assert (await handle).text == "20000000"
+
+
+async def test_nothing_is_sent_before_the_first_part(address: str) -> None:
+    """A job that is cancelled before its body begins has certainly not run; its worker serves the next one."""
+    began: list[bool] = []
+
+    async def parts() -> AsyncIterator[bytes]:
+        began.append(True)
+        await anyio.sleep_forever()
+        yield b"never"
+
+    async with Responder(echo, address) as responder, Dispatcher(endpoint(address)) as php:
+        handle = await php.submit(Job("/a.php", content=parts(), content_length=5))
+        await eventually(lambda: began)
+        assert handle.cancel()
+        error = handle.exception()
+        assert isinstance(error, JobCancelled)
+        assert (error.may_have_run, error.body_truncated) == (False, False)
+        assert (await php.run(Job("/b.php", content=b"next"))).content == b"next"
+        assert len(responder.requests) == 1
+        assert responder.connections == 1
+
+
+async def test_deadline_before_the_first_part(address: str) -> None:
+    """So has one whose deadline passes before."""
+
+    async def parts() -> AsyncIterator[bytes]:
+        await anyio.sleep_forever()
+        yield b"never"
+
+    async with Responder(echo, address) as responder, Dispatcher(endpoint(address)) as php:
+        with pytest.raises(JobTimeout) as caught:
+            await php.run(Job("/a.php", content=parts(), content_length=5), timeout=0.05)
+        assert not caught.value.may_have_run
+        await settled(php)
+        assert not responder.requests
+
+
+@pytest.mark.parametrize("how", ["cancel", "deadline"])
+async def test_ended_in_the_middle(address: str, how: str) -> None:
+    """A body that is ended in the middle closes the connection, and the error says that PHP may have seen the
+    beginning.
+    """
+    closed: list[bool] = []
+
+    async def parts() -> AsyncIterator[bytes]:
+        try:
+            yield b"first"
+            await anyio.sleep_forever()
+        finally:
+            closed.append(True)
+
+    async with Responder(echo, address) as responder, Dispatcher(endpoint(address)) as php:
+        run_timeout = None if how == "cancel" else 0.05
+        handle = await php.submit(Job("/a.php", content=parts(), content_length=50, run_timeout=run_timeout))
+        await eventually(lambda: responder.requests)
+        if how == "cancel":
+            handle.cancel()
+        with pytest.raises(JobCancelled if how == "cancel" else JobTimeout) as caught:
+            await handle
+        assert (caught.value.may_have_run, caught.value.body_truncated) == (True, True)
+        assert "with a truncated body" in str(caught.value)
+        await eventually(lambda: closed and responder.open == 0)
+        assert (await php.run(Job("/b.php", content=b"next"))).content == b"next"
+
+
+@pytest.mark.parametrize(
+    ("parts", "length", "may_have_run", "message"),
+    [
+        ((b"12345", b"6"), 5, True, "content_length is 5, and the iterable gave at least 6 bytes"),
+        ((b"123456",), 5, False, "content_length is 5, and the iterable gave at least 6 bytes"),
+        ((b"1234",), 5, True, "content_length is 5, and the iterable gave only 4 bytes"),
+        ((), 5, False, "content_length is 5, and the iterable gave only 0 bytes"),
+        ((b"1",), 0, False, "content_length is 0, and the iterable gave at least 1 bytes"),
+    ],
+)
+async def test_another_length(
+    address: str, parts: tuple[bytes, ...], length: int, may_have_run: bool, message: str
+) -> None:
+    """A body that does not keep to its length fails the job; before anything is sent where that can be told."""
+    async with Responder(echo, address) as responder, Dispatcher(endpoint(address)) as php:
+        with pytest.raises(JobError, match=message) as caught:
+            await php.run(Job("/a.php", content=parts_of(*parts), content_length=length))
+        assert (caught.value.may_have_run, caught.value.body_truncated) == (may_have_run, may_have_run)
+        await eventually(lambda: not responder.running)
+        assert (await php.run(Job("/b.php", content=b"next"))).content == b"next"
+
+
+@pytest.mark.parametrize("when", ["before", "between"])
+async def test_iterable_that_fails(address: str, when: str) -> None:
+    """What the iterable raises is the cause of the job's error."""
+
+    async def parts() -> AsyncIterator[bytes]:
+        if when == "between":
+            yield b"first"
+        raise LookupError("mine")
+
+    async with Responder(echo, address), Dispatcher(endpoint(address)) as php:
+        with pytest.raises(JobError, match="the job's body failed after") as caught:
+            await php.run(Job("/a.php", content=parts(), content_length=50, idempotent=True))
+        assert isinstance(caught.value.__cause__, LookupError)
+        assert caught.value.may_have_run is (when == "between")
+        assert (await php.run(Job("/b.php", content=b"next"))).content == b"next"
+
+
+async def test_iterable_of_something_else(address: str) -> None:
+    """Parts are bytes."""
+
+    async def parts() -> AsyncIterator[Any]:
+        yield "text"
+
+    async with Responder(echo, address), Dispatcher(endpoint(address)) as php:
+        with pytest.raises(JobError, match="the iterable gave str, not bytes"):
+            await php.run(Job("/a.php", content=parts(), content_length=4))
+
+
+async def test_answer_before_the_body_is_through(address: str) -> None:
+    """A script that answers early ends the upload: the caller has its answer, the connection is closed, the
+    iterable too.
+    """
+    closed: list[bool] = []
+
+    async def parts() -> AsyncIterator[bytes]:
+        try:
+            yield b"first"
+            await anyio.sleep_forever()
+        finally:
+            closed.append(True)
+
+    async def early(request: Request) -> None:
+        await request.respond(b"enough")
+        await request.end()
+
+    async with Responder(early, address) as responder, Dispatcher(endpoint(address)) as php:
+        response = await php.run(Job("/a.php", content=parts(), content_length=50))
+        assert response.content == b"enough"
+        await eventually(lambda: closed and responder.open == 0)
+        assert (await php.run(Job("/b.php"))).content == b"enough"
+
+
+async def test_worker_that_leaves_while_the_first_part_is_awaited(address: str) -> None:
+    """A worker that goes before anything was sent is replaced, and the parts taken so far are not lost."""
+    asked, go_on = anyio.Event(), anyio.Event()
+    closed: list[bool] = []
+
+    async def parts() -> AsyncIterator[bytes]:
+        try:
+            asked.set()
+            await go_on.wait()
+            yield b"one"
+            yield b"two"
+        finally:
+            closed.append(True)
+
+    # two connections are up and idle; the one that the job gets is closed under it
+    async with Responder(echo, address) as responder, Dispatcher(endpoint(address, 2)) as php:
+        await php.run_all([Job("/w.php", content=b"x")] * 8)
+        await settled(php)
+        handle = await php.submit(Job("/a.php", content=parts(), content_length=6))
+        await asked.wait()
+        open_before = php.statistics()
+        assert open_before.busy == 1
+        responder.drop_idle()
+        await eventually(lambda: responder.open == 0)
+        go_on.set()
+        assert (await handle).content == b"onetwo"
+        await eventually(lambda: closed)
+        assert handle.result().attempts == 1
+        await settled(php)
+
+
+@pytest.mark.parametrize("replayable", [True, False])
+async def test_refused_in_the_middle(address: str, tmp_path: Path, replayable: bool) -> None:
+    """OVERLOADED in the middle of a body: what can be sent again is, what cannot is an error, not half a body."""
+    path = tmp_path / "file"
+    path.write_bytes(b"f" * 600_000)
+
+    async def script(request: Request) -> None:
+        if len(responder.requests) == 1:
+            await request.read()
+            await request.end(protocol_status=2)
+            # reads no more, so that the body stays in the middle
+            await anyio.sleep_forever()
+        await echo(request)
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(60):
+            yield b"f" * 10_000
+
+    async with Responder(script, address) as responder, Dispatcher(endpoint(address)) as php:
+        if replayable:
+            response = await php.run(Job("/a.php", files={"f": ("n", path, "a/b")}))
+            assert b"f" * 600_000 in response.content
+            assert response.attempts == 2
+        else:
+            with pytest.raises(Overloaded):
+                await php.run(Job("/a.php", content=parts(), content_length=600_000))
+        assert (await php.run(Job("/b.php", content=b"next"))).content == b"next"
+        await settled(php)
+
+
+async def test_idempotent_iterable_is_not_sent_twice(address: str) -> None:
+    """An iterable gives its parts once: a job that lost its worker in the middle cannot be tried again."""
+
+    async def script(request: Request) -> None:
+        await request.body()
+        await request.peer.reset()
+
+    async with Responder(script, address) as responder, Dispatcher(endpoint(address)) as php:
+        with pytest.raises(ConnectionLost) as caught:
+            await php.run(uploaded(b"part", idempotent=True))
+        assert caught.value.may_have_run
+        assert len(responder.requests) == 1
+
+
+async def test_replayable_body_is_sent_again(address: str, tmp_path: Path) -> None:
+    """A file can be read again: an idempotent job that lost its worker is tried again with its whole body."""
+    path = tmp_path / "file"
+    path.write_bytes(b"f" * 300_000)
+
+    async def script(request: Request) -> None:
+        body = await request.body()
+        if len(responder.requests) < 3:
+            await request.peer.reset()
+        await request.respond(body)
+
+    async with Responder(script, address) as responder, Dispatcher(endpoint(address)) as php:
+        response = await php.run(Job("/a.php", files={"f": ("n", path, "a/b")}, idempotent=True))
+        assert b"f" * 300_000 in response.content
+        assert response.attempts == 3
+
+
+async def test_iterable_of_a_job_that_never_runs(address: str) -> None:
+    """An iterable that was never begun is left alone."""
+    held = Held()
+    began: list[bool] = []
+
+    async def parts() -> AsyncIterator[bytes]:
+        began.append(True)
+        yield b"x"
+
+    async with Responder(held, address), Dispatcher(endpoint(address)) as php:
+        await php.submit(Job("/a.php"))
+        await eventually(lambda: held.running)
+        body = parts()
+        with pytest.raises(QueueTimeout):
+            await php.run(Job("/b.php", content=body, content_length=1), timeout=0.01)
+        assert not began
+        held.release()
+        await php.join()
+        # it can still be used
+        assert (await php.run(Job("/c.php", content=body, content_length=1))).text == "/c.php"
+        assert began
+
+
+async def test_many_uploads(address: str) -> None:
+    """Uploads share workers as other jobs do."""
+    async with Responder(ok, address) as responder, Dispatcher(endpoint(address, 3)) as php:
+        await php.run_all([uploaded(b"a" * 1000, b"b" * 1000) for _ in range(50)])
+        assert responder.most_running <= 3
+        assert (await settled(php)).completed == 50
