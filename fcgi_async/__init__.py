@@ -36,6 +36,7 @@ from fcgi_async.errors import (
     UnknownRole,
 )
 from fcgi_async.fpm.local import LocalFPM
+from fcgi_async.fpm.status import StatusPage
 from fcgi_async.pool.endpoint import Endpoint, KeepAlive
 from fcgi_async.wire.spec import Role
 
@@ -77,6 +78,7 @@ __all__ = (
     "Retry",
     "Role",
     "Statistics",
+    "StatusPage",
     "StatusUnavailable",
     "Timeouts",
     "Timing",

@@ -74,19 +74,16 @@ class Peer:
         await self.send(self.machine.data_to_send())
 
     async def send(self, data: bytes) -> None:
-        """Send any bytes, in pieces where that is asked for, and close once `cut_after` bytes are out."""
+        """Send any bytes, in pieces where that is asked for, and die once `cut_after` bytes are out."""
         if self.cut_after is not None and self.sent + len(data) >= self.cut_after:
             await self._send(data[: self.cut_after - self.sent])
-            await self.close()
+            raise Gone
         await self._send(data)
 
     async def close(self) -> None:
         """End the connection in good order, with nothing left unread: the client sees an EOF."""
         self.sock.shutdown(socket.SHUT_WR)
-        with suppress(OSError, Gone):
-            while True:
-                await self._receive(1)
-        raise Gone
+        await self.wait_gone()
 
     async def reset(self) -> None:
         """End the connection as a worker does that is killed: the client sees a reset."""
@@ -98,21 +95,24 @@ class Peer:
         raise Gone
 
     async def wait_gone(self) -> None:
-        """Wait until the client has closed, and throw away what it still sends."""
+        """Throw away what the client still sends until it has closed, and end the worker's turn."""
         with suppress(OSError):
             while True:
-                await self._receive(1)
+                await self._receive_some(1 << 20)
+        raise Gone
 
     async def _receive(self, size: int) -> bytes:
         data = b""
         while len(data) < size:
-            await anyio.wait_readable(self.sock)
-            with suppress(BlockingIOError):
-                part = self.sock.recv(size - len(data))
-                if not part:
-                    raise Gone
-                data += part
+            data += await self._receive_some(size - len(data))
         return data
+
+    async def _receive_some(self, size: int) -> bytes:
+        await anyio.wait_readable(self.sock)
+        part = self.sock.recv(size)
+        if not part:
+            raise Gone
+        return part
 
     async def _send(self, data: bytes) -> None:
         size = self.piece or len(data)
@@ -192,7 +192,6 @@ class Request:
     async def wait_gone(self) -> None:
         """Wait until the client has closed the connection."""
         await self.peer.wait_gone()
-        raise Gone
 
 
 Script = Callable[[Request], Awaitable[None]]
@@ -220,7 +219,6 @@ async def reset(peer: Peer) -> None:
 async def ignore(peer: Peer) -> None:
     """Keep the connection and never answer."""
     await peer.wait_gone()
-    raise Gone
 
 
 async def echo(request: Request) -> None:
@@ -267,7 +265,7 @@ class Responder:
         values: what is done with GET_VALUES.
         backlog: how many connections may wait.
         piece: send everything in pieces of so many bytes.
-        cut_after: close each connection when so many bytes have been sent on it.
+        cut_after: let the worker of each connection die when it has sent so many bytes.
     """
 
     script: Script

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Ma
 from pathlib import Path
 from urllib.parse import urlencode
 
-import anyio
+import anyio.to_thread
 import attrs
 
 from fcgi_async.dispatch.closing import close_iterator
@@ -180,8 +180,9 @@ def _file_stream(name: str, path: Path) -> BodyStream:
         raise InvalidJob(f"files[{name!r}]: {path} is not a regular file")
 
     async def read() -> AsyncIterator[bytes]:
-        async with await anyio.open_file(path, "rb") as file:
-            while data := await file.read(_READ_SIZE):
+        # anyio.open_file() loses the file where asyncio's task.cancel() meets its opening
+        with path.open("rb") as file:
+            while data := await anyio.to_thread.run_sync(file.read, _READ_SIZE):
                 yield data
 
     return BodyStream(found.st_size, read, replayable=True)

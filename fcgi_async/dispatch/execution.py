@@ -156,7 +156,9 @@ class Execution:
         if self.state is not ExecutionState.RUNNING or pool is None or connection is None or connection.closed:
             return None
         request_id = pool.begin(connection, self, self.owner.encode(pool, self.job))
-        if request_id is not None:
+        if request_id is None:
+            pool.gone(connection)
+        else:
             self.attempts += 1
             self.request_id = request_id
         return request_id

@@ -73,6 +73,7 @@ class Scheduler:
     _idle_waiters: list[Waiter] = attrs.field(factory=list, init=False)
     # pings that wait for a worker, ahead of all jobs
     _probes: list[Probe] = attrs.field(factory=list, init=False)
+    _offering: bool = attrs.field(default=False, init=False)
     # those that a kept connection was asked for
     _asking: set[Probe] = attrs.field(factory=set, init=False)
 
@@ -235,8 +236,9 @@ class Scheduler:
             self.running.discard(execution)
             if execution.waiting:
                 self.queue.push_back(execution)
-            if connection.closed:
-                return False
+            # the job is in the queue again, so that it is offered to whoever takes the place
+            pool.gone(connection)
+            return False
         return False
 
     def worker_answered(self) -> None:
@@ -280,6 +282,16 @@ class Scheduler:
         pool.begin_probe(connection)
 
     def _offer(self) -> None:
+        # what becomes free while jobs are offered is taken by the loop that offers them
+        if self._offering:
+            return
+        self._offering = True
+        try:
+            self._offer_all()
+        finally:
+            self._offering = False
+
+    def _offer_all(self) -> None:
         if len(self.pools) == 1:
             if self.waiting():
                 while self.pools[0].offer() and self.waiting():

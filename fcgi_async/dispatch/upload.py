@@ -74,7 +74,7 @@ class Upload:
             if self._parts is None:
                 self._parts = self.body.open()
             parts = self._parts
-            refused = not await self._send(uploader, parts)
+            refused = not await self._send(uploader, parts, task)
         except Exception as error:
             failure = JobError(f"the job's body failed after {self._sent} of {self.body.length} bytes: {error}")
             failure.__cause__ = error
@@ -92,7 +92,7 @@ class Upload:
         if self._task is task:
             self._task = None
 
-    async def _send(self, uploader: Uploader, parts: AsyncIterator[bytes]) -> bool:
+    async def _send(self, uploader: Uploader, parts: AsyncIterator[bytes], task: TaskHandle | None) -> bool:
         part = self._at_hand if self._at_hand is not None else await _next(parts)
         self._at_hand = part
         self._check(len(part or b""), last=part is None)
@@ -108,6 +108,9 @@ class Upload:
                 # over already, or the peer gone: the connection tells
                 return True
             part = await _next(parts)
+            if self._task is not task:
+                # told to stop while a thread read a file, which no cancellation interrupts: the next attempt counts now
+                return True
             self._check(self._sent + len(part or b""), last=part is None)
         self.running = False
         connection.end_body(request_id)

@@ -9,6 +9,7 @@ from typing import Literal
 import attrs
 
 from fcgi_async.errors import ConfigurationError
+from fcgi_async.fpm.status import StatusPage
 from fcgi_async.net.address import Address
 
 __all__ = ("Endpoint", "KeepAlive")
@@ -18,6 +19,10 @@ _MIB = 1024 * 1024
 
 def _address(value: str | Address) -> Address:
     return value if isinstance(value, Address) else Address.parse(value)
+
+
+def _status_page(value: str | Address | StatusPage | None) -> StatusPage | None:
+    return value if value is None or isinstance(value, StatusPage) else StatusPage(value)
 
 
 def _frozen(value: Mapping[str, str]) -> Mapping[str, str]:
@@ -72,6 +77,7 @@ class Endpoint:
         linger: seconds that a slot stays taken after its connection was closed under a script; None for 5.
         connect_timeout: seconds for a TCP handshake.
         reconnect_timeout: seconds that an endpoint which has answered before may be away before its waiting jobs fail.
+        status: FPM's status page, or its address where its path is `/status`.
         allow_params: parameters that are refused as dangerous unless named here, such as `PHP_VALUE`.
 
     Raises:
@@ -93,6 +99,7 @@ class Endpoint:
     linger: float | None = None
     connect_timeout: float = 5.0
     reconnect_timeout: float = 30.0
+    status: StatusPage | None = attrs.field(default=None, converter=_status_page)
     allow_params: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
 
     def __attrs_post_init__(self) -> None:

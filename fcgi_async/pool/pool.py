@@ -100,14 +100,17 @@ class Pool:
         return False
 
     def begin(self, connection: Connection, exchange: Exchange, request: EncodedRequest) -> int | None:
-        """Write a job to a connection that `assign()` was called with; None where the peer had gone."""
+        """Write a job to a connection that `assign()` was called with; None where the peer had gone: call `gone()`."""
         keep = self.endpoint.handshake
         request_id = connection.begin(exchange, request, keep_conn=keep, tail=keep)
-        if request_id is None:
-            connection.close()
-        else:
+        if request_id is not None:
             self.hold(connection)
         return request_id
+
+    def gone(self, connection: Connection) -> None:
+        """Give up a connection whose peer took not one byte of a job; that job is waiting again when this is called."""
+        connection.worker_left = True
+        connection.close()
 
     def hold(self, connection: Connection) -> None:
         """Keep the worker of a connection that `assign()` was called with for a job that is not ready to be written."""

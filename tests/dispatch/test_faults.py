@@ -1,0 +1,702 @@
+"""Whatever a peer does ends in the right error with the right `may_have_run`, the ledger whole, the next job served."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+
+from fcgi_async import (
+    CannotMultiplex,
+    ConnectError,
+    ConnectionLost,
+    Dispatcher,
+    Endpoint,
+    FastCGIError,
+    Job,
+    JobFailed,
+    Overloaded,
+    QueueTimeout,
+    RemoteProtocolError,
+    Retry,
+    UnknownRole,
+)
+from fcgi_async.net.address import Address
+from fcgi_async.wire.records import END_BODY, HEADER, encode_record
+from fcgi_async.wire.spec import RecordType
+from tests.dispatch.settled import settled, slots
+from tests.eventually import eventually
+from tests.responder import (
+    HEAD,
+    Held,
+    Peer,
+    Request,
+    Responder,
+    Script,
+    answer,
+    answer_and_close,
+    echo,
+    ignore,
+    listening,
+    ok,
+    reset,
+)
+
+pytestmark = pytest.mark.anyio
+
+NEXT = Job("/next.php")
+BAD = Job("/bad.php", content=b"body")
+
+
+def endpoint(address: str, **settings: Any) -> Endpoint:
+    """One worker, whose slot is free as soon as its connection is closed."""
+    return Endpoint(address, **({"max_children": 1, "linger": 0.0} | settings))
+
+
+def bad(fault: Script) -> Script:
+    """A script that does its worst for one job, and serves the others."""
+
+    async def script(request: Request) -> None:
+        await (fault(request) if request.script == "/bad.php" else ok(request))
+
+    return script
+
+
+async def fails(address: str, fault: Script, job: Job = BAD, *, kept: bool = True, **settings: Any) -> FastCGIError:
+    """Run the job that goes wrong and return its error; see that the next one runs, on a kept and a new connection."""
+    async with Responder(bad(fault), address, workers=2) as responder:
+        async with Dispatcher(endpoint(responder.address, **settings), retry=Retry(attempts=1)) as php:
+            if kept:
+                await php.run(NEXT)
+                await settled(php)
+            with pytest.raises(FastCGIError) as caught:
+                await php.run(job)
+            assert slots(php.statistics()) <= 1
+            assert (await php.run(NEXT)).text == "ok"
+            now = await settled(php)
+            assert (now.failed, now.completed) == (1, 1 + kept)
+            assert sum(request.script == "/bad.php" for request in responder.requests) == 1
+    assert caught.value.job is job
+    assert caught.value.endpoint == responder.address
+    return caught.value
+
+
+# in the middle of a request
+
+
+async def resets_before_reading(request: Request) -> None:
+    """Dies at once."""
+    await request.peer.reset()
+
+
+async def resets_after_reading(request: Request) -> None:
+    """Dies when it has read the body."""
+    await request.body()
+    await request.peer.reset()
+
+
+async def resets_in_the_response(request: Request) -> None:
+    """Dies when it has written a part."""
+    await request.respond(b"part")
+    await request.peer.reset()
+
+
+async def closes_in_the_response(request: Request) -> None:
+    """Ends in good order without END_REQUEST."""
+    await request.respond(b"part")
+    await request.peer.close()
+
+
+async def closes_in_a_record(request: Request) -> None:
+    """Ends in the middle of a record."""
+    await request.peer.send(encode_record(RecordType.STDOUT, request.id, HEAD)[:-3])
+    await request.peer.close()
+
+
+async def speaks_http(request: Request) -> None:
+    """Is no FastCGI responder."""
+    await request.peer.send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+    await request.wait_gone()
+
+
+async def names_another_request(request: Request) -> None:
+    """Answers what nobody asked."""
+    await request.peer.send(encode_record(RecordType.STDOUT, request.id + 1, HEAD))
+    await request.wait_gone()
+
+
+async def begins_a_request(request: Request) -> None:
+    """Sends what only a client sends."""
+    await request.peer.send(encode_record(RecordType.BEGIN_REQUEST, request.id, bytes(8)))
+    await request.wait_gone()
+
+
+async def ends_with_a_short_record(request: Request) -> None:
+    """END_REQUEST has eight bytes of content."""
+    await request.peer.send(encode_record(RecordType.END_REQUEST, request.id, bytes(7)))
+    await request.wait_gone()
+
+
+async def ends_with_an_unknown_status(request: Request) -> None:
+    """There is no protocol status 9."""
+    await request.peer.send(encode_record(RecordType.END_REQUEST, request.id, END_BODY.pack(0, 9)))
+    await request.wait_gone()
+
+
+async def speaks_another_version(request: Request) -> None:
+    """There is no version 2."""
+    await request.peer.send(HEADER.pack(2, RecordType.STDOUT, request.id, 0, 0))
+    await request.wait_gone()
+
+
+async def answers_values_that_nobody_asked(request: Request) -> None:
+    """The tail's answer comes once."""
+    for _ in range(2):
+        await request.peer.send(encode_record(RecordType.GET_VALUES_RESULT, 0, b"\x01\x01ab"))
+    await request.wait_gone()
+
+
+async def sends_no_head(request: Request) -> None:
+    """A CGI response begins with a head."""
+    await request.stdout(b"<html>\n\n")
+    await request.wait_gone()
+
+
+async def sends_half_a_head(request: Request) -> None:
+    """A head ends with an empty line."""
+    await request.body()
+    await request.stdout(b"Content-type: text/html\r\n")
+
+
+async def sends_nothing(request: Request) -> None:
+    """END_REQUEST alone is no response."""
+    await request.body()
+
+
+async def sends_a_bad_status(request: Request) -> None:
+    """A status is a number."""
+    await request.respond(head=b"Status: fine\r\n\r\n")
+    await request.wait_gone()
+
+
+@pytest.mark.parametrize("where", ["unix", "tcp://127.0.0.1:1"])
+@pytest.mark.parametrize("fault", [resets_before_reading, resets_after_reading, resets_in_the_response])
+async def test_reset(address: str, where: str, fault: Script) -> None:
+    """A worker that dies under its job resets the connection: the job may have run, and is not tried again."""
+    error = await fails(address if where == "unix" else where, fault)
+    assert type(error) is ConnectionLost
+    assert error.may_have_run
+    assert isinstance(error.__cause__, OSError)
+    assert "PHP may have run it" in str(error)
+
+
+@pytest.mark.parametrize("where", ["unix", "tcp://127.0.0.1:1"])
+async def test_closed_in_the_response(address: str, where: str) -> None:
+    """A response without its end is no response, in however good order the connection was closed."""
+    error = await fails(address if where == "unix" else where, closes_in_the_response)
+    assert type(error) is ConnectionLost
+    assert error.may_have_run
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (closes_in_a_record, "in the middle of a record"),
+        (speaks_http, "does not speak FastCGI version 1: a record starts with b'HTTP/1.1'"),
+        (speaks_another_version, "does not speak FastCGI version 1"),
+        (names_another_request, "never begun"),
+        (begins_a_request, "does not send records of type 1"),
+        (ends_with_a_short_record, "7 bytes of content instead of 8"),
+        (ends_with_an_unknown_status, "unknown protocol status 9"),
+        (answers_values_that_nobody_asked, "without a GET_VALUES"),
+        (sends_no_head, "no header"),
+        (sends_half_a_head, "before its head was complete: b'Content-type: text/html"),
+        (sends_nothing, "before its head was complete: b''"),
+        (sends_a_bad_status, "not a status code"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+async def test_malformed(address: str, fault: Script, message: str) -> None:
+    """Every malformed byte is a RemoteProtocolError that says what was wrong; the job may have run."""
+    error = await fails(address, fault)
+    assert type(error) is RemoteProtocolError
+    assert message in error.message
+    assert error.may_have_run
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(1, CannotMultiplex), (2, Overloaded), (3, UnknownRole)], ids=lambda value: str(value)
+)
+async def test_rejected(address: str, status: int, kind: type[FastCGIError]) -> None:
+    """END_REQUEST with a protocol status is its own error: the peer did not run the job."""
+
+    async def rejects(request: Request) -> None:
+        await request.body()
+        await request.end(protocol_status=status)
+
+    error = await fails(address, rejects)
+    assert type(error) is kind
+    assert error.protocol_status == status  # type: ignore[attr-defined]
+    assert not error.may_have_run
+
+
+@pytest.mark.parametrize("status", [1, 2])
+async def test_rejected_for_a_while(address: str, status: int) -> None:
+    """What the peer refused for the moment is tried again until it takes it; output before a refusal is forgotten."""
+
+    async def script(request: Request) -> None:
+        await request.body()
+        if len(responder.requests) < 4:
+            await request.stdout(b"X-Half: ")
+            await request.stderr(b"refused")
+            await request.end(protocol_status=status)
+        else:
+            await request.respond(b"done")
+
+    async with Responder(script, address) as responder, Dispatcher(endpoint(address)) as php:
+        response = await php.run(BAD)
+        assert (response.content, response.attempts, response.stderr) == (b"done", 4, b"")
+        assert list(response.headers) == ["content-type"]
+        assert php.statistics().retried == 3
+
+
+async def test_app_status(address: str) -> None:
+    """An app_status is the script's own business: a response, whose raise_for_status() raises."""
+
+    async def script(request: Request) -> None:
+        await request.respond(b"said")
+        await request.end(app_status=4_000_000_000)
+
+    async with Responder(script, address), Dispatcher(endpoint(address)) as php:
+        response = await php.run(BAD)
+        assert (response.app_status, response.content, response.ok) == (4_000_000_000, b"said", False)
+        with pytest.raises(JobFailed, match="app_status 4000000000"):
+            response.raise_for_status()
+
+
+# closed in good order, without a byte of response
+
+
+@attrs.define(eq=False)
+class LeavesAtFirst:
+    """A worker that leaves as pm.max_requests makes it, having read all and run nothing; the next one serves."""
+
+    times: int = 1
+    seen: int = attrs.field(default=0, init=False)
+
+    async def __call__(self, request: Request) -> None:
+        self.seen += 1
+        if self.seen <= self.times:
+            await request.peer.close()
+        await echo(request)
+
+
+@pytest.mark.parametrize("times", [1, 5])
+async def test_clean_end_on_a_unix_socket(address: str, times: int) -> None:
+    """On a unix socket a clean EOF without a byte of response proves that nothing ran: it is silently tried again."""
+    script = LeavesAtFirst(times)
+    async with Responder(script, address), Dispatcher(endpoint(address)) as php:
+        response = await php.run(BAD)
+        assert (response.content, response.attempts) == (b"body", times + 1)
+        assert (php.statistics().retried, php.statistics().failed) == (times, 0)
+
+
+async def test_clean_end_without_another_attempt(address: str) -> None:
+    """Where no attempt is left the error says that PHP did not start it."""
+
+    async def closes(request: Request) -> None:
+        await request.peer.close()
+
+    error = await fails(address, closes)
+    assert type(error) is ConnectionLost
+    assert not error.may_have_run
+    assert "PHP did not start it" in str(error)
+
+
+async def test_clean_end_on_tcp() -> None:
+    """Over TCP something in between may have turned a reset into an EOF: the job may have run."""
+    script = LeavesAtFirst()
+    async with Responder(script, "tcp://127.0.0.1:1") as responder, Dispatcher(endpoint(responder.address)) as php:
+        with pytest.raises(ConnectionLost) as caught:
+            await php.run(BAD)
+        assert caught.value.may_have_run
+        assert (await php.run(NEXT)).content == b""
+
+
+async def test_clean_end_under_a_large_body(address: str) -> None:
+    """Where the body was not through, an EOF proves nothing: the script may have begun to read it."""
+
+    async def closes(request: Request) -> None:
+        await request.read()
+        request.peer.sock.shutdown(socket.SHUT_WR)
+        await request.wait_gone()
+
+    error = await fails(address, closes, Job("/bad.php", content=bytes(5_000_000)))
+    assert type(error) is ConnectionLost
+    assert error.may_have_run
+
+
+async def test_worker_that_dies_under_a_large_body(address: str) -> None:
+    """A worker that dies having read all that had come, while more is to come: not one sign of it, and yet it ran."""
+
+    async def dies(request: Request) -> None:
+        with suppress(BlockingIOError):
+            while request.peer.sock.recv(1 << 20):
+                pass
+        request.peer.sock.close()
+        raise OSError
+
+    error = await fails(address, dies, Job("/bad.php", content=bytes(5_000_000)))
+    assert type(error) is ConnectionLost
+    assert error.may_have_run
+
+
+async def test_idempotent(address: str) -> None:
+    """What may have run is tried again where running it twice does no harm, three times in all."""
+    times = 2
+
+    async def script(request: Request) -> None:
+        body = await request.body()
+        if len(responder.requests) <= times:
+            await request.stdout(b"X-Half: ")
+            await request.stderr(b"dying")
+            await request.peer.reset()
+        await request.respond(body)
+
+    job = Job("/a.php", content=b"body", idempotent=True)
+    async with Responder(script, address) as responder, Dispatcher(endpoint(address)) as php:
+        response = await php.run(job)
+        assert (response.content, response.attempts, response.stderr) == (b"body", 3, b"")
+        assert list(response.headers) == ["content-type"]
+        times = 100
+        with pytest.raises(ConnectionLost) as caught:
+            await php.run(job)
+        assert caught.value.may_have_run
+        assert len(responder.requests) == 6
+
+
+async def test_idempotent_with_half_a_response(address: str) -> None:
+    """A response of which the caller has seen nothing may be begun anew; one that is being streamed may not."""
+
+    async def script(request: Request) -> None:
+        await request.respond(b"half")
+        await request.body()
+        if len(responder.requests) % 2:
+            await request.peer.reset()
+
+    job = Job("/a.php", idempotent=True)
+    async with Responder(script, address) as responder, Dispatcher(endpoint(address)) as php:
+        response = await php.run(job)
+        assert (response.content, response.attempts) == (b"half", 2)
+        async with php.stream(job) as stream:
+            with pytest.raises(ConnectionLost):
+                await stream.aread()
+        assert len(responder.requests) == 3
+
+
+async def test_may_have_run_is_not_forgotten(address: str) -> None:
+    """A job that may have run once, and then finds no worker in time, may have run."""
+    first = anyio.Event()
+
+    async def script(request: Request) -> None:
+        await request.body()
+        responder.stop_listening()
+        first.set()
+        await request.peer.reset()
+
+    async with Responder(script, address) as responder:
+        async with Dispatcher(endpoint(address, reconnect_timeout=3600.0)) as php:
+            handle = await php.submit(Job("/a.php", idempotent=True, timeout=0.3))
+            await first.wait()
+            with pytest.raises(QueueTimeout) as caught:
+                await handle
+            assert caught.value.may_have_run
+
+
+# before a request
+
+
+async def test_missing_socket(address: str) -> None:
+    """A missing socket fails the job at once, and says where to look."""
+    async with Dispatcher(endpoint(address)) as php:
+        for _ in range(3):
+            with pytest.raises(ConnectError, match=r"there is no such socket; compare with `listen`") as caught:
+                await php.run(BAD)
+            error = caught.value
+            assert (error.job, error.endpoint, error.may_have_run) == (BAD, address, False)
+            assert isinstance(error.__cause__, FileNotFoundError)
+            assert slots(php.statistics()) == 0
+
+
+async def test_refused(address: str) -> None:
+    """So does a socket that nobody listens on."""
+    listening(address).close()
+    async with Dispatcher(endpoint(address)) as php:
+        with pytest.raises(ConnectError, match="nothing listens there") as caught:
+            await php.run(BAD)
+        assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+
+
+async def test_permission(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So does a socket that may not be opened; root may open any, so the kernel's answer is given for it."""
+
+    def connect(self: socket.socket, place: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    async with Dispatcher(endpoint(address)) as php:
+        with pytest.raises(ConnectError, match=r"`listen\.mode`"):
+            await php.run(BAD)
+
+
+async def test_every_waiting_job_is_told(address: str) -> None:
+    """All jobs that wait for an endpoint that was never there fail together, each with an error of its own."""
+    async with Dispatcher(endpoint(address)) as php:
+        handles = [await php.submit(Job("/a.php", tag=n)) for n in range(5)]
+        errors = []
+        for handle in handles:
+            with pytest.raises(ConnectError) as caught:
+                await handle
+            errors.append(caught.value)
+        assert [error.job.tag for error in errors if error.job is not None] == [0, 1, 2, 3, 4]
+        assert len(set(map(id, errors))) == 5
+
+
+async def test_closed_before_any_answer(address: str) -> None:
+    """A peer that takes connections and resets them does not want us: the message names listen.allowed_clients."""
+    async with Responder(ok, address, values=reset) as responder, Dispatcher(endpoint(address)) as php:
+        with anyio.fail_after(20), pytest.raises(ConnectError, match=r"`listen\.allowed_clients`") as caught:
+            await php.run(BAD)
+        assert not caught.value.may_have_run
+        assert responder.connections <= 5
+        assert not responder.requests
+
+
+async def test_http_server_on_the_port(address: str) -> None:
+    """An answer to the head probe that is no FastCGI fails the job at once, and does not begin an endless loop."""
+
+    async def http(peer: Peer) -> None:
+        await peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await peer.wait_gone()
+
+    async with Responder(ok, address, values=http) as responder, Dispatcher(endpoint(address)) as php:
+        with anyio.fail_after(20), pytest.raises(ConnectError, match="does not speak FastCGI") as caught:
+            await php.run(BAD)
+        assert isinstance(caught.value.__cause__, RemoteProtocolError)
+        assert responder.connections <= 5
+
+
+async def test_worker_that_never_answers(address: str) -> None:
+    """A connection that nobody answers is waited on, within the job's deadline, and was never begun."""
+    async with Responder(ok, address, values=ignore), Dispatcher(endpoint(address)) as php:
+        with pytest.raises(QueueTimeout) as caught:
+            await php.run(Job("/a.php", timeout=0.05))
+        assert not caught.value.may_have_run
+
+
+async def test_one_connection_waits_at_a_time(address: str) -> None:
+    """However many jobs there are, one connection at a time waits for its answer: a burst strands pm = ondemand."""
+    waiting, go_on = [0], anyio.Event()
+    most = [0]
+
+    async def values(peer: Peer) -> None:
+        if peer.number not in greeted:
+            waiting[0] += 1
+            most[0] = max(most[0], waiting[0])
+            await go_on.wait()
+            await anyio.lowlevel.checkpoint()
+            waiting[0] -= 1
+            greeted.add(peer.number)
+        await answer(peer)
+
+    greeted: set[int] = set()
+    held = Held()
+    async with Responder(held, address, values=values) as responder:
+        async with Dispatcher(endpoint(address, max_children=4)) as php:
+            handles = [await php.submit(NEXT) for _ in range(8)]
+            await eventually(lambda: waiting[0])
+            await anyio.wait_all_tasks_blocked()
+            assert (responder.connections, php.statistics().connecting) == (1, 1)
+            go_on.set()
+            await eventually(lambda: len(held.running) == 4)
+            assert most == [1]
+            held.release()
+            for handle in handles:
+                await handle
+
+
+async def test_endpoint_that_comes_back(address: str) -> None:
+    """An endpoint that has answered before may be away: its jobs wait, and run when it is there again."""
+    path = Path(Address.parse(address).path)
+    async with Dispatcher(endpoint(address)) as php:
+        async with Responder(ok, address):
+            await php.run(NEXT)
+        await anyio.Path(path).unlink()
+        handle = await php.submit(NEXT)
+        with pytest.raises(QueueTimeout):
+            await php.run(Job("/a.php", timeout=0.05))
+        assert not handle.done()
+        async with Responder(ok, address):
+            assert (await handle).text == "ok"
+            await settled(php)
+
+
+async def test_endpoint_that_does_not_come_back(address: str) -> None:
+    """After reconnect_timeout the jobs that wait for it fail."""
+    path = Path(Address.parse(address).path)
+    async with Dispatcher(endpoint(address, reconnect_timeout=0.1)) as php:
+        async with Responder(ok, address):
+            await php.run(NEXT)
+        await anyio.Path(path).unlink()
+        with anyio.fail_after(20), pytest.raises(ConnectError, match="there is no such socket"):
+            await php.run(BAD)
+
+
+async def test_full_backlog_is_waited_for(address: str) -> None:
+    """A backlog that is full is no error: the job waits in the queue, and runs when there is room."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(listening(address, 1))
+        with suppress(BlockingIOError):
+            while True:
+                other = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
+                other.connect(Address.parse(address).path)
+        async with Dispatcher(endpoint(address)) as php:
+            with pytest.raises(QueueTimeout):
+                await php.run(Job("/a.php", timeout=0.05))
+            assert php.statistics().connecting == 1
+            handle = await php.submit(NEXT)
+            # the others go, and a responder takes the socket over
+            stack.pop_all().close()
+            assert listener.fileno() == -1
+            os.unlink(Address.parse(address).path)
+            async with Responder(ok, address):
+                with suppress(ConnectError):
+                    await handle
+                assert (await php.run(NEXT)).text == "ok"
+
+
+# between requests
+
+
+async def test_kept_connection_that_was_closed(address: str) -> None:
+    """A kept connection that the peer closed is noticed at once, and costs no job anything."""
+    async with Responder(ok, address) as responder, Dispatcher(endpoint(address)) as php:
+        for n in range(5):
+            await php.run(NEXT)
+            await settled(php)
+            responder.drop_idle()
+            await eventually(lambda: php.statistics().idle == 0)
+            assert responder.connections == n + 1
+        assert php.statistics().retried == 0
+
+
+async def test_job_that_meets_a_closing_connection(address: str) -> None:
+    """A job that is written at the very moment at which the worker leaves is tried again, and runs once."""
+    async with Responder(echo, address) as responder, Dispatcher(endpoint(address)) as php:
+        for n in range(20):
+            await php.run(NEXT)
+            await settled(php)
+            responder.drop_idle()
+            # before this end has noticed
+            assert (await php.run(Job("/a.php", content=str(n)))).text == str(n)
+        assert len(responder.requests) >= 40
+        assert php.statistics().failed == 0
+
+
+async def test_bytes_on_an_idle_connection(address: str) -> None:
+    """A kept connection that says something unasked is closed; no job sees it."""
+
+    async def script(request: Request) -> None:
+        await echo(request)
+        peers.append(request.peer)
+
+    peers: list[Peer] = []
+    async with Responder(script, address) as responder, Dispatcher(endpoint(address)) as php:
+        await php.run(NEXT)
+        await settled(php)
+        await peers[0].send(encode_record(RecordType.STDOUT, 1, b"SECRET"))
+        await eventually(lambda: php.statistics().idle == 0)
+        assert (await php.run(BAD)).content == b"body"
+        assert responder.connections == 2
+
+
+async def test_worker_that_dies_after_its_response(address: str) -> None:
+    """What happens to the worker behind END_REQUEST is no longer the job's concern."""
+
+    async def script(request: Request) -> None:
+        await request.respond(b"done")
+        await request.end()
+        await request.peer.reset()
+
+    async with Responder(script, address), Dispatcher(endpoint(address)) as php:
+        for _ in range(3):
+            assert (await php.run(BAD)).content == b"done"
+        assert (await settled(php)).failed == 0
+
+
+@pytest.mark.parametrize("size", [*range(0, 100, 13), *range(100, 170, 5)])
+async def test_cut_anywhere(address: str, size: int) -> None:
+    """A worker that dies after any number of bytes: an error or a whole response, and it tells whether it ran."""
+    ran: list[bytes] = []
+
+    async def script(request: Request) -> None:
+        ran.append(await request.body())
+        await request.respond(ran[-1])
+
+    async with Responder(script, address, cut_after=size):
+        async with Dispatcher(endpoint(address), retry=Retry(attempts=2)) as php:
+            with anyio.fail_after(20):
+                try:
+                    assert (await php.run(BAD)).content == b"body"
+                except FastCGIError as error:
+                    assert isinstance(error, ConnectError | ConnectionLost | RemoteProtocolError)
+                    assert error.may_have_run or not ran
+            assert len(ran) <= 1
+            await settled(php)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_reload(address: str, times: int) -> None:
+    """Workers that are replaced between two requests cost nothing, however often."""
+
+    async def script(request: Request) -> None:
+        await echo(request)
+        await request.end()
+        if len(responder.requests) % times == 0:
+            await request.peer.close()
+
+    async with Responder(script, address) as responder, Dispatcher(endpoint(address, max_children=3)) as php:
+        jobs = [Job("/a.php", content=str(n)) for n in range(60)]
+        assert [response.text for response in await php.run_all(jobs)] == [str(n) for n in range(60)]
+        assert len(responder.requests) == 60
+
+
+async def test_old_php_over_tcp() -> None:
+    """PHP before 8.2.13, which closes behind GET_VALUES, is served over TCP as well."""
+    async with Responder(echo, "tcp://127.0.0.1:1", values=answer_and_close) as responder:
+        async with Dispatcher(endpoint(responder.address, max_children=2)) as php:
+            jobs = [Job("/a.php", content=str(n)) for n in range(10)]
+            assert [response.text for response in await php.run_all(jobs)] == list("0123456789")
+
+
+async def test_log_of_an_endpoint_that_is_not_there(address: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Where one of two endpoints is missing, the log says which and why, once, and its jobs go to the other."""
+    endpoints = [endpoint(address + ".missing"), endpoint(address)]
+    held = Held()
+    async with Responder(held, address), Dispatcher(endpoints) as php:
+        handles = [await php.submit(NEXT) for _ in range(3)]
+        await eventually(lambda: held.running and caplog.records)
+        held.release()
+        for handle in handles:
+            await handle
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert f"cannot reach PHP-FPM at {address}.missing: there is no such socket" in record.getMessage()
