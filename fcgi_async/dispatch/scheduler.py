@@ -271,7 +271,7 @@ class Scheduler:
             if probe not in self._asking:
                 return
             self._asking.remove(probe)
-            if connection.closed:
+            if not connection.probe_answered:
                 # it had gone without an answer: another is asked
                 self._probes.insert(0, probe)
             else:

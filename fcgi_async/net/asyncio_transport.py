@@ -8,6 +8,7 @@ from socket import SHUT_RDWR, socket
 from typing import cast
 
 from fcgi_async.net.transport import WRITE_HIGH, TransportHandler
+from fcgi_async.net.unread import unread
 
 __all__ = ("AsyncioTransport",)
 
@@ -59,6 +60,10 @@ class AsyncioTransport(asyncio.Protocol):
     @property
     def unsent(self) -> int:
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    @property
+    def unread(self) -> int:
+        return unread(self._sock)
 
     def pause_reading(self) -> None:
         if self._transport is not None:

@@ -10,7 +10,7 @@ import attrs
 
 from fcgi_async.errors import ConnectionLost, FastCGIError, RemoteProtocolError
 from fcgi_async.net.address import Address
-from fcgi_async.net.backend import Backend, Waiter
+from fcgi_async.net.backend import Backend, Timer, Waiter
 from fcgi_async.net.transport import Transport
 from fcgi_async.wire.client import ClientConnection
 from fcgi_async.wire.events import (
@@ -30,6 +30,9 @@ logger = logging.getLogger("fcgi_async.net")
 _HEAD_PROBE = (FCGI_MPXS_CONNS, FCGI_MAX_REQS, FCGI_MAX_CONNS)
 # a body up to this size goes out in the same write as the request's head and the tail probe
 _ONE_WRITE = MAX_CONTENT
+# the worker that has just answered reads on within microseconds: look again at once, and leave it the processor then
+_LOOKS_AT_ONCE = 3
+_LOOK_SECONDS = 0.0005
 
 
 @attrs.frozen
@@ -116,6 +119,8 @@ class Connection:
     # requests begun, and responses completed, on this connection so far
     requests: int = attrs.field(default=0, init=False)
     responses: int = attrs.field(default=0, init=False)
+    # whether the last probe is answered
+    probe_answered: bool = attrs.field(default=False, init=False)
     # seconds that connecting took
     connect_time: float = attrs.field(default=0.0, init=False)
     closed: bool = attrs.field(default=False, init=False)
@@ -134,6 +139,8 @@ class Connection:
     _refused: bool = attrs.field(default=False, init=False)
     _writing_paused: bool = attrs.field(default=False, init=False)
     _writable_waiters: list[Waiter] = attrs.field(factory=list, init=False)
+    # when it is looked again whether the worker has read on
+    _look: Timer | None = attrs.field(default=None, init=False)
 
     # verbs of the owner
 
@@ -143,12 +150,12 @@ class Connection:
         Asked twice: a worker that was told to stop while it waited for its first record answers that one, and leaves.
         """
         self.client.get_values(_HEAD_PROBE)
-        self.client.get_values()
+        self._tail()
         self._flush()
 
     def send_tail_probe(self) -> None:
         """Ask whether the worker is free; `worker_free` follows."""
-        self.client.get_values()
+        self._tail()
         self._flush()
 
     def begin(
@@ -174,11 +181,11 @@ class Connection:
             self._unfinished_bodies[request_id] = tail
         elif request.role is Role.AUTHORIZER:
             if tail:
-                client.get_values()
+                self._tail()
         elif len(body) <= _ONE_WRITE:
             client.send_stdin(request_id, body, end=True)
             if tail:
-                client.get_values()
+                self._tail()
         else:
             self._uploads.append(_Upload(request_id, memoryview(body), tail))
             self._write_record(self._uploads[-1])
@@ -212,7 +219,7 @@ class Connection:
             return
         self.client.send_stdin(request_id, end=True)
         if tail:
-            self.client.get_values()
+            self._tail()
         self._flush()
 
     def abandon(self, request_id: int) -> None:
@@ -266,7 +273,7 @@ class Connection:
                 self._terminate(event.error)
                 return
         if free and not self.closed:
-            self.owner.worker_free(self)
+            self._worker_answered()
 
     def eof_received(self) -> None:
         self.eof = True
@@ -317,7 +324,27 @@ class Connection:
             return True
         return not self.client.probes_outstanding and not self._exchanges and not self.client.unfinished
 
+    def _worker_answered(self, looks: int = 1) -> None:
+        """Tell that the worker is free once it has read the byte behind its probe.
+
+        A worker that was told to stop leaves between its answer and its next read: a job written then is lost, and
+        the reset does not tell whether it ran. One that reads has nothing but the next request before it.
+        """
+        self._look, self.probe_answered = None, True
+        assert self.transport is not None
+        if self.transport.unread:
+            now = self.backend.now()
+            when = now if looks < _LOOKS_AT_ONCE else now + _LOOK_SECONDS
+            self._look = self.backend.call_at(when, lambda: self._worker_answered(looks + 1))
+        else:
+            self.owner.worker_free(self)
+
     # writing
+
+    def _tail(self) -> None:
+        self.probe_answered = False
+        self.client.get_values()
+        self.client.send_ahead()
 
     def _flush(self) -> bool:
         if self.transport is None or self.closed:
@@ -341,7 +368,7 @@ class Connection:
         content, upload.rest = upload.rest[:MAX_CONTENT], upload.rest[MAX_CONTENT:]
         self.client.send_stdin(upload.request_id, content, end=not upload.rest)
         if not upload.rest and upload.tail:
-            self.client.get_values()
+            self._tail()
 
     def _wake_writers(self) -> None:
         waiters, self._writable_waiters = self._writable_waiters, []
@@ -356,6 +383,8 @@ class Connection:
             return
         self.closed = True
         self.client.open = False
+        if self._look is not None:
+            self._look.cancel()
         self.close_cause = fault or cause
         # a clean EOF behind a completely written request proves that it was never begun (the unread empty STDIN
         # record of a request that runs turns the EOF into a reset), but only where nothing between us and the peer

@@ -45,6 +45,10 @@ class Transport(Protocol):
     def unsent(self) -> int:
         """How many bytes the socket has not taken yet."""
 
+    @property
+    def unread(self) -> int:
+        """How much of what the socket took the peer has not read; 0 where that cannot be told, as on TCP."""
+
     def pause_reading(self) -> None:
         """Deliver nothing until `resume_reading`."""
 

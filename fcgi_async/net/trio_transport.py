@@ -9,6 +9,7 @@ from socket import SHUT_RDWR, socket
 import trio
 
 from fcgi_async.net.transport import READ_SIZE, WRITE_HIGH, TransportHandler
+from fcgi_async.net.unread import unread
 
 __all__ = ("TrioTransport",)
 
@@ -53,6 +54,10 @@ class TrioTransport:
     @property
     def unsent(self) -> int:
         return len(self._unsent)
+
+    @property
+    def unread(self) -> int:
+        return unread(self._sock)
 
     def pause_reading(self) -> None:
         if self._reading.is_set():

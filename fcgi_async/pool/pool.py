@@ -221,9 +221,10 @@ class Pool:
         if self.closed:
             return
         now = self.backend.now()
-        if not self.reachability.away:
-            logger.warning("%s", self.reachability.explain(self.name, cause))
+        known = self.reachability.meant
         delay = self.reachability.failed(now, closed=closed)
+        if self.reachability.meant and not known:
+            logger.warning("%s", self.reachability.explain(self.name, cause))
         if self.reachability.given_up(now):
             error = ConnectError(self.reachability.explain(self.name, cause), endpoint=self.name)
             error.__cause__ = cause
@@ -238,7 +239,7 @@ class Pool:
     # ConnectionOwner
 
     def connection_answered(self, connection: Connection) -> None:
-        if self.reachability.away:
+        if self.reachability.meant:
             logger.info("%s is back", self.name)
         self.reachability.answered()
         self._answer_wait = _ANSWER_WAIT_MIN

@@ -46,6 +46,11 @@ class Reachability:
         """Whether the last attempt to reach the peer failed."""
         return self._away_since is not None
 
+    @property
+    def meant(self) -> bool:
+        """Whether it is more than one worker's leaving: nobody listens, or several connections in a row were closed."""
+        return self._failures >= _CLOSES_MEANT
+
     def answered(self) -> None:
         """Take note that a worker answered."""
         self._ever_answered = True
@@ -67,7 +72,7 @@ class Reachability:
         if self._away_since is None:
             return False
         if not self._ever_answered:
-            return self._failures >= _CLOSES_MEANT
+            return self.meant
         return now - self._away_since >= self.reconnect_timeout
 
     def served(self) -> None:

@@ -46,6 +46,8 @@ _BEGIN_LENGTH = BEGIN_BODY.size
 _UNKNOWN_TYPE_LENGTH = 8
 _LAST_PROTOCOL_STATUS = max(ProtocolStatus)
 _ASK_NOTHING = encode_record(RecordType.GET_VALUES, NULL_REQUEST_ID)
+# what every record begins with
+_FIRST_BYTE = bytes((VERSION,))
 
 # plain names for the hot path: looking up a member of an enum costs more than what is done with it
 _BEGIN, _PARAMS, _STDIN = RecordType.BEGIN_REQUEST, RecordType.PARAMS, RecordType.STDIN
@@ -94,6 +96,9 @@ class ClientConnection:
     # multiplexing only: all ids below it are taken
     _lowest_free: int = attrs.field(default=1, init=False)
     _outgoing: list[bytes | memoryview] = attrs.field(factory=list, init=False)
+    # whether the next record's first byte shall go out, and whether it has
+    _ahead_wanted: bool = attrs.field(default=False, init=False)
+    _ahead: bool = attrs.field(default=False, init=False)
 
     # verbs
 
@@ -193,10 +198,24 @@ class ClientConnection:
         self._outgoing.append(encode_record(RecordType.ABORT_REQUEST, request_id))
         self._settle(request_id, request, following)
 
+    def send_ahead(self) -> None:
+        """Send the first byte of the record that will come next, which is the same for all of them.
+
+        A PHP-FPM worker that was told to stop leaves between two records, and never within one: once it has taken this
+        byte it will serve the request that begins with it.
+        """
+        self._ahead_wanted = True
+
     def data_to_send(self) -> bytes:
         """Return the bytes that the verbs have written since the last call, and forget them."""
         data = b"".join(self._outgoing)
         self._outgoing.clear()
+        if self._ahead and data:
+            data, self._ahead = data[1:], False
+        if self._ahead_wanted:
+            self._ahead_wanted = False
+            if not self._ahead:
+                data, self._ahead = data + _FIRST_BYTE, True
         return data
 
     # what the peer did

@@ -19,6 +19,7 @@ from fcgi_async.wire.events import ParamsReceived, RequestBegun, ServerEvent, St
 from fcgi_async.wire.records import encode_pair, encode_record
 from fcgi_async.wire.server import ServerConnection
 from fcgi_async.wire.spec import FCGI_MPXS_CONNS, RecordType, Role
+from tests.eventually import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +37,7 @@ class Wire:
     writes: int = attrs.field(default=0, init=False)
     peer_gone: bool = attrs.field(default=False, init=False)
     unsent: int = attrs.field(default=0, init=False)
+    unread: int = attrs.field(default=0, init=False)
     aborted: bool = attrs.field(default=False, init=False)
     reading: bool = attrs.field(default=True, init=False)
     on_write: Callable[[], None] | None = attrs.field(default=None, init=False)
@@ -167,6 +169,36 @@ async def test_head_probe() -> None:
     assert link.owner.calls == ["answered", "free"]
     assert link.connection.values == {FCGI_MPXS_CONNS: b"0"}
     assert link.connection.answered
+
+
+async def test_worker_that_has_not_read_on() -> None:
+    """A worker that has answered is free once it has read the byte behind the probe, as one that leaves never does."""
+    link = Link()
+    await link.backend.open()
+    try:
+        link.wire.unread = 1
+        link.greet()
+        await anyio.sleep(0.01)
+        assert link.owner.calls == ["answered"]
+        link.wire.unread = 0
+        await eventually(lambda: link.owner.calls == ["answered", "free"])
+    finally:
+        await link.backend.aclose()
+
+
+async def test_worker_that_leaves_instead_of_reading_on() -> None:
+    """One that closes between its answer and the next record is never free."""
+    link = Link()
+    await link.backend.open()
+    try:
+        link.wire.unread = 1
+        link.greet()
+        link.connection.connection_lost(ConnectionResetError())
+        link.wire.unread = 0
+        await anyio.sleep(0.01)
+        assert link.owner.calls == ["answered", "closed"]
+    finally:
+        await link.backend.aclose()
 
 
 async def test_request_goes_out_in_one_write() -> None:

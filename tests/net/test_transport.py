@@ -120,6 +120,28 @@ async def test_small_write_is_sent_at_once(ends: tuple[socket.socket, socket.soc
         assert recorder.calls == []
 
 
+async def test_what_the_peer_has_not_read(ends: tuple[socket.socket, socket.socket]) -> None:
+    """A unix socket tells how much the peer has left unread; TCP tells nothing."""
+    ours, theirs = ends
+    async with attached(ours) as (transport, _):
+        assert transport.unread == 0
+        transport.write(b"12")
+        assert (transport.unread > 0) is (ours.family == socket.AF_UNIX)
+        await eventually(lambda: readable(theirs))
+        theirs.recv(1)
+        assert (transport.unread > 0) is (ours.family == socket.AF_UNIX)
+        theirs.recv(1)
+        assert transport.unread == 0
+
+
+def readable(sock: socket.socket) -> bool:
+    """Whether there is something to be read."""
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return False
+
+
 async def test_reads(ends: tuple[socket.socket, socket.socket]) -> None:
     """What the peer sends is pushed into the handler, in order."""
     ours, theirs = ends

@@ -119,6 +119,22 @@ def test_empty_part_of_a_body() -> None:
     assert client.state(request_id) is RequestState.STDIN
 
 
+def test_first_byte_ahead() -> None:
+    """The first byte of the next record goes out behind what is written, once, and the record goes on from there."""
+    client, plain = ClientConnection(), ClientConnection()
+    for machine in (client, plain):
+        machine.get_values()
+    client.send_ahead()
+    sent = client.data_to_send()
+    assert sent == plain.data_to_send() + b"\x01"
+    client.send_ahead()
+    assert client.data_to_send() == b""
+    for machine in (client, plain):
+        machine.send_params(machine.begin_request(), [b"pairs"])
+    client.send_ahead()
+    assert b"\x01" + client.data_to_send() == plain.data_to_send() + b"\x01"
+
+
 def test_names_of_values() -> None:
     """GET_VALUES carries the names asked for, with empty values."""
     client = ClientConnection()
