@@ -46,23 +46,25 @@ class JobQueue(Generic[T]):
     # by negative priority, so that sorting puts the highest first
     _lanes: dict[int, deque[T]] = attrs.field(factory=dict, init=False)
     _order: list[int] = attrs.field(factory=list, init=False)
-    _outside: OrderedDict[T, None] = attrs.field(factory=OrderedDict, init=False)
+    _outside: dict[int, OrderedDict[T, None]] = attrs.field(factory=dict, init=False)
+    _outside_size: int = attrs.field(default=0, init=False)
     _left: int = attrs.field(default=0, init=False)
 
     @property
     def full(self) -> bool:
         """Whether one more would have to stand outside."""
-        return self.size >= self.bound or bool(self._outside)
+        return self.size >= self.bound or bool(self._outside_size)
 
     @property
     def total(self) -> int:
         """How many entries wait, inside and outside."""
-        return self.size + len(self._outside)
+        return self.size + self._outside_size
 
     def push(self, entry: T) -> bool:
         """Add an entry; False where it stands outside until there is room."""
         if self.full:
-            self._outside[entry] = None
+            self._outside.setdefault(-entry.priority, OrderedDict())[entry] = None
+            self._outside_size += 1
             return False
         self._enter(entry)
         return True
@@ -88,8 +90,10 @@ class JobQueue(Generic[T]):
 
     def left(self, entry: T) -> None:
         """Take note that an entry, inside or outside, waits no longer."""
-        if entry in self._outside:
-            del self._outside[entry]
+        lane = self._outside.get(-entry.priority)
+        if lane is not None and entry in lane:
+            del lane[entry]
+            self._leave_outside(-entry.priority, lane)
             return
         self.size -= 1
         self._left += 1
@@ -101,7 +105,8 @@ class JobQueue(Generic[T]):
         """Yield every entry that waits, those outside last."""
         for order in tuple(self._order):
             yield from (entry for entry in tuple(self._lanes[order]) if entry.waiting)
-        yield from tuple(self._outside)
+        for order in sorted(self._outside):
+            yield from tuple(self._outside.get(order, ()))
 
     def _enter(self, entry: T) -> None:
         self._lane(entry.priority).append(entry)
@@ -115,10 +120,18 @@ class JobQueue(Generic[T]):
         return lane
 
     def _admit(self) -> None:
-        while self._outside and self.size < self.bound:
-            entry, _ = self._outside.popitem(last=False)
+        while self._outside_size and self.size < self.bound:
+            order = min(self._outside)
+            lane = self._outside[order]
+            entry, _ = lane.popitem(last=False)
+            self._leave_outside(order, lane)
             self._enter(entry)
             entry.admitted()
+
+    def _leave_outside(self, order: int, lane: OrderedDict[T, None]) -> None:
+        self._outside_size -= 1
+        if not lane:
+            del self._outside[order]
 
     def _compact(self) -> None:
         for order in tuple(self._order):

@@ -13,7 +13,7 @@ from fcgi_async.dispatch.queue import JobQueue
 from fcgi_async.dispatch.request import RequestEncoder
 from fcgi_async.dispatch.retry import Retry
 from fcgi_async.dispatch.settings import Limits
-from fcgi_async.errors import ConnectError, DispatcherClosed, FastCGIError, InvalidJob
+from fcgi_async.errors import ConnectError, DispatcherClosed, FastCGIError, InvalidJob, Overloaded
 from fcgi_async.net.backend import Backend, Timer, Waiter
 from fcgi_async.net.connection import Connection, EncodedRequest
 from fcgi_async.pool.endpoint import Endpoint
@@ -173,6 +173,8 @@ class Scheduler:
         job, attempts = execution.job, execution.attempts
         if not self.retry.allows(error, may_have_run=may_have_run, idempotent=job.idempotent, attempts=attempts):
             return False
+        if isinstance(error, Overloaded) and execution.pool is not None:
+            execution.pool.reachability.overloaded(self.backend.now())
         self.retried += 1
         self.running.discard(execution)
         execution.again()
@@ -297,10 +299,17 @@ class Scheduler:
                 while self.pools[0].offer() and self.waiting():
                     pass
             return
+        now = self.backend.now()
+        pools = [pool for pool in self.pools if pool.reachability.retry_at <= now] or list(self.pools)
         while self.waiting():
             # the least loaded first; one that cannot begin a job now may still open a connection for it
-            if not any(pool.offer() for pool in sorted(self.pools, key=_load)):
-                return
+            pools.sort(key=_load)
+            if not any(pool.offer() for pool in pools):
+                break
+        if self.waiting():
+            for pool in self.pools:
+                if pool not in pools:
+                    pool.offer_later()
 
 
 def _load(pool: Pool) -> tuple[bool, float]:

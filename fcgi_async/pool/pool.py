@@ -99,6 +99,11 @@ class Pool:
         self._grow()
         return False
 
+    def offer_later(self) -> None:
+        """See to it that a waiting job is offered again once the peer need not be left alone any longer."""
+        if self._retry is None and not self.closed:
+            self._retry = self.backend.call_at(self.reachability.retry_at, self._try_again)
+
     def begin(self, connection: Connection, exchange: Exchange, request: EncodedRequest) -> int | None:
         """Write a job to a connection that `assign()` was called with; None where the peer had gone: call `gone()`."""
         keep = self.endpoint.handshake
@@ -234,7 +239,7 @@ class Pool:
 
     def _try_again(self) -> None:
         self._retry = None
-        self._grow()
+        self.source.capacity_freed()
 
     # ConnectionOwner
 

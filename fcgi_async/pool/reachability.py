@@ -34,6 +34,8 @@ class Reachability:
     """
 
     reconnect_timeout: float
+    # where there is another peer, this one is left alone until then
+    retry_at: float = attrs.field(default=0.0, init=False)
     _ever_answered: bool = attrs.field(default=False, init=False)
     _away_since: float | None = attrs.field(default=None, init=False)
     _delay: float = attrs.field(default=_RETRY_MIN, init=False)
@@ -54,7 +56,8 @@ class Reachability:
     def answered(self) -> None:
         """Take note that a worker answered."""
         self._ever_answered = True
-        self._away_since = None
+        if self._away_since is not None:
+            self._away_since, self.retry_at = None, 0.0
         self._failures = 0
         self._delay = _RETRY_MIN
 
@@ -64,8 +67,13 @@ class Reachability:
         if self._away_since is None:
             self._away_since = now
         delay = self._delay
+        self.retry_at = now + delay
         self._delay = min(delay * 2, _RETRY_MAX)
         return delay
+
+    def overloaded(self, now: float) -> None:
+        """Take note that the peer is there, and refused a job because it has too many."""
+        self.retry_at = max(self.retry_at, now + _RETRY_MIN)
 
     def given_up(self, now: float) -> bool:
         """Return whether jobs should fail rather than wait for the peer."""

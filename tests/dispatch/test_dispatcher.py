@@ -348,31 +348,6 @@ async def test_php_that_closes_behind_get_values(address: str) -> None:
         assert responder.most_running <= 2
 
 
-# several endpoints
-
-
-async def test_least_loaded_endpoint(address: str) -> None:
-    """Jobs are spread over the endpoints by how full they are, each within its share."""
-    one, two = Held(), Held()
-    endpoints = [Endpoint(address + str(n), max_children=n) for n in (1, 2)]
-    async with Responder(one, address + "1"), Responder(two, address + "2"), Dispatcher(endpoints) as php:
-        async with anyio.create_task_group() as tasks:
-            for _ in range(9):
-                tasks.start_soon(php.run, JOB)
-            await eventually(lambda: (len(one.running), len(two.running)) == (1, 2))
-            assert php.statistics().share == 3
-            one.release()
-            two.release()
-
-
-async def test_endpoint_that_is_not_there(address: str) -> None:
-    """With one of two endpoints missing its jobs go to the other."""
-    endpoints = [Endpoint(address + ".missing", max_children=2), Endpoint(address, max_children=2)]
-    async with Responder(ok, address), Dispatcher(endpoints) as php:
-        responses = await php.run_all([JOB] * 10)
-        assert {response.endpoint for response in responses} == {address}
-
-
 # life
 
 

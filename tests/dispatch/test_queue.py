@@ -70,12 +70,13 @@ def test_bound() -> None:
 
 
 def test_outside_is_a_queue_too() -> None:
-    """Nobody overtakes those who stand outside, not even where there is room by now, nor by priority."""
+    """Those outside come in by priority, then in the order of their coming, and nobody new is let in before them."""
     queue: JobQueue[Entry] = JobQueue(1)
-    inside, outside, urgent = Entry(), Entry(), Entry(9)
-    for entry in (inside, outside, urgent):
+    inside, first, second, urgent = Entry(), Entry(), Entry(), Entry(9)
+    for entry in (inside, first, second, urgent):
         queue.push(entry)
-    assert taken(queue) == [inside, outside, urgent]
+    assert list(queue) == [inside, urgent, first, second]
+    assert taken(queue) == [inside, urgent, first, second]
 
 
 def test_push_back_goes_to_the_front() -> None:
@@ -141,7 +142,10 @@ class Queue(RuleBasedStateMachine):
 
     def admit(self) -> None:
         while self.outside and len(self.inside) < self.bound:
-            self.inside.append(self.outside.pop(0))
+            # max() finds the first of equals
+            entry = max(self.outside, key=lambda entry: entry.priority)
+            self.outside.remove(entry)
+            self.inside.append(entry)
 
     def best(self) -> Entry:
         return max(self.inside, key=lambda entry: entry.priority)
@@ -185,7 +189,8 @@ class Queue(RuleBasedStateMachine):
         assert self.queue.size == len(self.inside)
         assert self.queue.total == len(self.inside) + len(self.outside)
         # sorted() keeps the order of equals
-        assert list(self.queue) == sorted(self.inside, key=lambda entry: -entry.priority) + self.outside
+        expected = [sorted(entries, key=lambda entry: -entry.priority) for entries in (self.inside, self.outside)]
+        assert list(self.queue) == expected[0] + expected[1]
         assert all(entry.admissions <= 1 for entry in self.inside)
         assert not any(entry.admissions for entry in self.outside)
 

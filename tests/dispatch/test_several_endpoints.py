@@ -1,0 +1,88 @@
+"""Several endpoints behind one queue: the least loaded gets the next job, one that is away gets none."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from fcgi_async import Dispatcher, Endpoint, Job
+from tests.dispatch.settled import settled
+from tests.eventually import eventually
+from tests.responder import Held, Request, Responder, ok, reset
+
+pytestmark = pytest.mark.anyio
+
+JOB = Job("/a.php")
+
+
+async def test_least_loaded_endpoint(address: str) -> None:
+    """Jobs are spread over the endpoints by how full they are, each within its share."""
+    one, two = Held(), Held()
+    endpoints = [Endpoint(address + str(n), max_children=n) for n in (1, 2)]
+    async with Responder(one, address + "1"), Responder(two, address + "2"), Dispatcher(endpoints) as php:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(9):
+                tasks.start_soon(php.run, JOB)
+            await eventually(lambda: (len(one.running), len(two.running)) == (1, 2))
+            assert php.statistics().share == 3
+            one.release()
+            two.release()
+
+
+async def test_endpoint_that_is_not_there(address: str) -> None:
+    """With one of two endpoints missing its jobs go to the other."""
+    endpoints = [Endpoint(address + ".missing", max_children=2), Endpoint(address, max_children=2)]
+    async with Responder(ok, address), Dispatcher(endpoints) as php:
+        responses = await php.run_all([JOB] * 10)
+        assert {response.endpoint for response in responses} == {address}
+
+
+async def test_endpoint_that_is_away_is_left_alone(address: str) -> None:
+    """One that closes every connection is tried again with back-off, not for every job; the other serves them all."""
+    endpoints = [Endpoint(address + "1", max_children=2), Endpoint(address + "2", max_children=1)]
+    async with Responder(ok, address + "1", values=reset) as away, Responder(ok, address + "2") as there:
+        async with Dispatcher(endpoints) as php:
+            for _ in range(300):
+                await php.run(JOB)
+            assert len(there.requests) == 300
+            assert away.connections < 30
+
+
+async def test_endpoint_that_comes_back_gets_jobs_again(address: str) -> None:
+    """An endpoint that was away is used again once it listens, without a job failing meanwhile."""
+    endpoints = [Endpoint(address + "1", max_children=1), Endpoint(address + "2", max_children=1)]
+    served: set[str | None] = set()
+    async with Responder(ok, address + "2"), Dispatcher(endpoints) as php:
+        assert {response.endpoint for response in await php.run_all([JOB] * 20)} == {address + "2"}
+
+        async def load() -> None:
+            while len(served) < 2:
+                served.update({response.endpoint for response in await php.run_all([JOB] * 8)})
+
+        async with Responder(ok, address + "1"):
+            with anyio.fail_after(20):
+                await load()
+            await settled(php)
+        assert php.statistics().failed == 0
+
+
+async def test_job_that_did_not_run_goes_elsewhere(address: str) -> None:
+    """A job that an endpoint's worker refused, or left unread, is served by another endpoint."""
+
+    async def overloaded(request: Request) -> None:
+        await request.end(protocol_status=2)
+
+    held = Held()
+    endpoints = [Endpoint(address + "1", max_children=1), Endpoint(address + "2", max_children=1)]
+    async with Responder(held, address + "2"), Dispatcher(endpoints) as php:
+        # keeps the second one busy, so that the next job goes to the first
+        first = await php.submit(JOB)
+        await eventually(lambda: held.running)
+        async with Responder(overloaded, address + "1") as one:
+            second = await php.submit(Job("/b.php"))
+            await eventually(lambda: one.requests)
+            held.release()
+            response = await second
+            assert response.endpoint == address + "2"
+            assert response.attempts >= 2
+        await first
