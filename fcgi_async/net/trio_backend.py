@@ -119,7 +119,7 @@ class TrioBackend:
                 self._tasks.discard(task)
                 task.ended.set()
 
-        self._nursery.start_soon(run)
+        self._nursery.start_soon(run, name=function)
         return task
 
     async def attach(self, sock: socket, handler: TransportHandler) -> Transport:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import anyio
 import pytest
 
 from fcgi_async import Dispatcher, Endpoint, FastCGIError, Job, JobCancelled, JobTimeout
+from tests.checkpoints import USES, Use, use_upload
 from tests.dispatch.settled import settled, slots
 from tests.eventually import eventually
 from tests.responder import HEAD, Held, Request, Responder, echo, ignore, ok
@@ -22,7 +23,7 @@ JOB = Job("/a.php")
 
 def endpoint(address: str, **settings: Any) -> Endpoint:
     """One worker."""
-    return Endpoint(address, **({"max_children": 1, "linger": 0.0} | settings))
+    return Endpoint(address, root="/", **({"max_children": 1, "linger": 0.0} | settings))
 
 
 async def cancelled_run(php: Dispatcher, job: Job, when: Callable[[], object]) -> None:
@@ -161,62 +162,7 @@ async def test_error_of_a_cancelled_handle(address: str) -> None:
         held.release()
 
 
-# every checkpoint in turn
-
-
-async def parts() -> AsyncIterator[bytes]:
-    """A body in parts."""
-    for _ in range(3):
-        await anyio.lowlevel.checkpoint()
-        yield b"part"
-
-
-async def use_run(php: Dispatcher) -> None:
-    await php.run(Job("/a.php", content=b"x" * 300_000))
-
-
-async def use_upload(php: Dispatcher) -> None:
-    await php.run(Job("/a.php", content=parts(), content_length=12))
-
-
-async def use_stream(php: Dispatcher) -> None:
-    async with php.stream(Job("/a.php", content=b"x" * 100_000)) as response:
-        await response.aread()
-
-
-async def use_run_all(php: Dispatcher) -> None:
-    await php.run_all(Job("/a.php", content=str(n)) for n in range(5))
-
-
-async def use_map(php: Dispatcher) -> None:
-    async def jobs() -> AsyncIterator[Job]:
-        for n in range(4):
-            await anyio.lowlevel.checkpoint()
-            yield Job("/a.php", content=str(n))
-
-    async with php.map(jobs()) as outcomes:
-        async for outcome in outcomes:
-            outcome.result()
-
-
-async def use_group(php: Dispatcher) -> None:
-    async with php.group(limit=2) as group:
-        for n in range(4):
-            await group.submit(Job("/a.php", content=str(n)))
-        async for handle in group.as_completed():
-            handle.result()
-
-
-async def use_submit(php: Dispatcher) -> None:
-    handle = await php.submit(Job("/a.php", content=b"x"))
-    await handle
-
-
-async def use_ping(php: Dispatcher) -> None:
-    await php.ping()
-
-
-USES = [use_run, use_upload, use_stream, use_run_all, use_map, use_group, use_submit, use_ping]
+# every turn of the loop
 
 
 async def steps(count: int, scope: anyio.CancelScope) -> None:
@@ -227,7 +173,7 @@ async def steps(count: int, scope: anyio.CancelScope) -> None:
 
 
 @pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
-async def test_cancelled_at_every_checkpoint(address: str, use: Callable[[Dispatcher], Awaitable[None]]) -> None:
+async def test_cancelled_at_every_turn_of_the_loop(address: str, use: Use) -> None:
     """Cancelled after 0, 1, 2, ... turns of the loop until it completes: the ledger is whole each time, and the
     next job runs.
     """
@@ -257,9 +203,7 @@ async def test_cancelled_at_every_checkpoint(address: str, use: Callable[[Dispat
 
 
 @pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
-async def test_dispatcher_closed_at_every_checkpoint(
-    address: str, use: Callable[[Dispatcher], Awaitable[None]]
-) -> None:
+async def test_dispatcher_closed_at_every_turn_of_the_loop(address: str, use: Use) -> None:
     """Left by a cancellation after 0, 1, 2, ... turns of the loop: no slot, no connection and no descriptor is left."""
     async with Responder(echo, address) as responder:
         # uvloop opens a descriptor of its own with its first connection
