@@ -154,7 +154,7 @@ class Dispatcher:
                 await self._finish(scheduler, seconds)
         finally:
             if not scheduler.idle:
-                logger.warning("closing with %d job(s) running and %d queued", len(scheduler.running), scheduler.queued)
+                logger.warning("closing with %s", scheduler.describe_outstanding())
             scheduler.close()
             self._state = _State.CLOSED
             await backend.aclose()
@@ -170,9 +170,7 @@ class Dispatcher:
     async def _finish(self, scheduler: Scheduler, seconds: float | None) -> None:
         scheduler.resume()
         if not scheduler.idle:
-            logger.info(
-                "closing: waiting for %d job(s) running and %d queued", len(scheduler.running), scheduler.queued
-            )
+            logger.info("closing: waiting for %s", scheduler.describe_outstanding())
         with anyio.move_on_after(seconds):
             await scheduler.join()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain, islice
 
 import attrs
 
@@ -22,6 +23,9 @@ from fcgi_async.pool.pool import Pool
 __all__ = ("Scheduler",)
 
 logger = logging.getLogger("fcgi_async.dispatch")
+
+# of the jobs that a closing dispatcher waits for, or gives up, the log names so many
+_NAMED_MAX = 5
 
 
 @attrs.define(eq=False)
@@ -131,6 +135,11 @@ class Scheduler:
     def queued(self) -> int:
         """How many jobs have no worker."""
         return self.queue.total + len(self._backing_off)
+
+    def describe_outstanding(self) -> str:
+        """Return for a log how many jobs are running and queued, and which are the first of them."""
+        queued = _scripts(chain(self.queue, self._backing_off))
+        return f"{len(self.running)} job(s) running{_scripts(self.running)} and {self.queued} queued{queued}"
 
     @property
     def idle(self) -> bool:
@@ -314,3 +323,13 @@ class Scheduler:
 
 def _load(pool: Pool) -> tuple[bool, float]:
     return pool.reachability.away, pool.ledger.load
+
+
+def _scripts(executions: Iterable[Execution]) -> str:
+    names = [
+        repr(job.script) if job.tag is None else f"{job.script!r} tag {job.tag!r}"
+        for job in (execution.job for execution in islice(executions, _NAMED_MAX + 1))
+    ]
+    if len(names) > _NAMED_MAX:
+        names[-1] = "..."
+    return f" ({', '.join(names)})" if names else ""

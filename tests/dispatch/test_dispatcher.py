@@ -461,15 +461,18 @@ async def test_shutdown_timeout(address: str, caplog: pytest.LogCaptureFixture) 
         async with Dispatcher(address, max_children=1, shutdown_timeout=0.02) as php:
             tasks.start_soon(keep, results, php, Job("/running.php"))
             await eventually(lambda: held.running)
-            tasks.start_soon(keep, results, php, Job("/queued.php"))
-            await eventually(lambda: php.statistics().queued == 1)
+            for tag in range(7):
+                tasks.start_soon(keep, results, php, Job("/queued.php", tag=tag))
+                await eventually(lambda tag=tag: php.statistics().queued == tag + 1)  # type: ignore[misc]
         assert slots(php.statistics()) == 0
-        await eventually(lambda: len(results) == 2)
+        await eventually(lambda: len(results) == 8)
     assert {error.job.script: error.may_have_run for error in results} == {"/running.php": True, "/queued.php": False}
     assert all(type(error) is DispatcherClosed for error in results)
     messages = [record.getMessage() for record in caplog.records]
-    assert "closing: waiting for 1 job(s) running and 1 queued" in messages
-    assert "closing with 1 job(s) running and 1 queued" in messages
+    queued = ", ".join(f"'/queued.php' tag {tag}" for tag in range(5))
+    jobs = f"1 job(s) running ('/running.php') and 7 queued ({queued}, ...)"
+    assert f"closing: waiting for {jobs}" in messages
+    assert f"closing with {jobs}" in messages
 
 
 async def test_leaving_on_an_exception(address: str) -> None:
