@@ -36,7 +36,7 @@ from fcgi_async.errors import (
     UnknownRole,
 )
 from fcgi_async.fpm.local import LocalFPM
-from fcgi_async.fpm.status import StatusPage
+from fcgi_async.fpm.status import PoolStatus, ProcessState, ProcessStatus, StatusPage
 from fcgi_async.pool.endpoint import Endpoint, KeepAlive
 from fcgi_async.wire.spec import Role
 
@@ -67,6 +67,9 @@ __all__ = (
     "LocalProtocolError",
     "Outcome",
     "Overloaded",
+    "PoolStatus",
+    "ProcessState",
+    "ProcessStatus",
     "ProtocolError",
     "QueueFull",
     "QueueTimeout",

@@ -12,16 +12,18 @@ from typing import NoReturn
 
 import anyio
 
-from fcgi_async.commands import demo, map, run
+from fcgi_async.commands import demo, map, ping, run, status
 from fcgi_async.commands.errors import UsageError
 from fcgi_async.commands.stdio import STDOUT
-from fcgi_async.errors import ConfigurationError, FastCGIError, InvalidJob
+from fcgi_async.errors import ConfigurationError, FastCGIError, InvalidJob, StatusUnavailable
 
 __all__ = ("main", "make_parser")
 
 COMMANDS = {
     "run": (run, "run one job and print what it answers"),
     "map": (map, "run a job for each line of NDJSON on standard input"),
+    "ping": (ping, "see whether a worker of a pool answers, and how soon"),
+    "status": (status, "show what the workers of a pool are doing, from FPM's status page"),
     "demo": (demo, "run PHP over every file of Python's standard library, and check what it counts"),
 }
 FAILED = 1
@@ -42,8 +44,9 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     parser = Parser(
         prog="fcgi-async",
-        description="Run PHP jobs on PHP-FPM, without a web server in between.",
-        epilog="Exit codes: 0 done, 1 a job failed, 2 wrong usage or configuration, 130 interrupted.",
+        description="Run PHP jobs on PHP-FPM, without a web server in between, and see what its workers do.",
+        epilog="Exit codes: 0 done, 1 a job failed or FPM did not answer, 2 wrong usage or configuration, "
+        "130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"fcgi-async {version('fcgi-async')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -77,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Python flushes standard output once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
         return NOBODY_READS
+    except StatusUnavailable as error:
+        return complain(str(error), FAILED)
     except (UsageError, ConfigurationError, InvalidJob) as error:
         return complain(str(error), USAGE)
     except (FastCGIError, OSError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from types import TracebackType
@@ -31,7 +32,9 @@ from fcgi_async.errors import (
     QueueFull,
     QueueTimeout,
 )
+from fcgi_async.fpm.status import PoolStatus
 from fcgi_async.net.backend import Backend, current_backend
+from fcgi_async.pool.discovery import discover
 from fcgi_async.pool.endpoint import Endpoint
 
 __all__ = ("Dispatcher", "Endpoints")
@@ -43,6 +46,7 @@ Endpoints = str | Endpoint | Sequence[str | Endpoint]
 
 class _State(StrEnum):
     NEW = "not entered yet; use `async with Dispatcher(...) as php:`"
+    OPENING = "being entered"
     OPEN = "open"
     CLOSING = "closing and takes no more jobs"
     CLOSED = "closed"
@@ -106,11 +110,19 @@ class Dispatcher:
     async def __aenter__(self) -> Dispatcher:
         """Get ready; nothing is connected before there is a job.
 
+        Where an endpoint has a status page and no `max_children`, the page is asked for it.
+
         Raises:
             ConfigurationError: the number of workers is not known, or it was entered before.
+            StatusUnavailable: the status page that should tell it did not answer.
         """
         if self._state is not _State.NEW:
             raise ConfigurationError("a dispatcher is entered once; make a new one")
+        self._state = _State.OPENING
+        try:
+            self._endpoints = tuple([await discover(endpoint) for endpoint in self._endpoints])
+        finally:
+            self._state = _State.NEW
         backend = current_backend()
         self._scheduler = Scheduler(self._endpoints, backend, self._limits, self._retry, self._max_queued)
         await backend.open()
@@ -348,6 +360,33 @@ class Dispatcher:
                 f"no worker answered a ping within {timeout} s", endpoint=str(self._endpoints[0].address)
             )
         return scheduler.backend.now() - started
+
+    async def status(self, timeout: float = 5.0, *, endpoint: str | Endpoint | None = None) -> PoolStatus:
+        """Return what FPM's status page says of a pool now, its workers one by one.
+
+        With `pm.status_listen` it answers also while every worker is busy. Slots of abandoned scripts that have ended
+        are given back with it, and a WARNING says where others use more workers than are left to them.
+
+        Args:
+            timeout: seconds to wait at most.
+            endpoint: the pool, or its address; may be left out where there is one.
+
+        Raises:
+            StatusUnavailable: there is no page, or no answer in time; says what to configure.
+            ConfigurationError: the endpoint is not one of the dispatcher's.
+
+        Cancelling closes the page's connection; jobs do not notice.
+        """
+        scheduler = self._require_open()
+        seconds = _check_seconds("timeout", timeout)
+        pools = scheduler.pools
+        if endpoint is not None:
+            address = str(endpoint.address if isinstance(endpoint, Endpoint) else endpoint)
+            pools = tuple(pool for pool in pools if pool.name == address)
+        if len(pools) != 1:
+            known = ", ".join(pool.name for pool in scheduler.pools)
+            raise ConfigurationError(f"status(endpoint=...): name one of {known}")
+        return await pools[0].monitor.fetch(math.inf if seconds is None else seconds)
 
     def __repr__(self) -> str:
         addresses = ", ".join(str(endpoint.address) for endpoint in self._endpoints)

@@ -15,6 +15,7 @@ from fcgi_async.net.backend import Backend, Timer
 from fcgi_async.net.connection import Connection, EncodedRequest, Exchange
 from fcgi_async.net.dial import dial
 from fcgi_async.pool.endpoint import Endpoint
+from fcgi_async.pool.monitor import StatusMonitor
 from fcgi_async.pool.reachability import Reachability
 from fcgi_async.pool.slots import Slot, SlotLedger, SlotState
 
@@ -62,6 +63,7 @@ class Pool:
     source: JobSource
     ledger: SlotLedger = attrs.field(init=False)
     reachability: Reachability = attrs.field(init=False)
+    monitor: StatusMonitor = attrs.field(init=False)
     connections_opened: int = attrs.field(default=0, init=False)
     stray_records: int = attrs.field(default=0, init=False)
     closed: bool = attrs.field(default=False, init=False)
@@ -77,6 +79,7 @@ class Pool:
     def __attrs_post_init__(self) -> None:
         self.ledger = SlotLedger(self.endpoint.share)
         self.reachability = Reachability(self.endpoint.reconnect_timeout)
+        self.monitor = StatusMonitor(self.endpoint, self.backend, self.ledger, self.source.capacity_freed)
 
     @property
     def name(self) -> str:
@@ -162,6 +165,7 @@ class Pool:
     def close(self) -> None:
         """Close every connection and stop dialling; jobs that run are failed."""
         self.closed = True
+        self.monitor.close()
         for timer in (self._sweep, self._retry):
             if timer is not None:
                 timer.cancel()
@@ -301,6 +305,7 @@ class Pool:
         else:
             linger = self.endpoint.linger if self.endpoint.linger is not None else _DEFAULT_LINGER
             self.ledger.move(slot, SlotState.LINGERING, self._due(linger))
+            self.monitor.slot_lingers()
         self._tell_free(connection)
         if connection.worker_left and connection.values is not None and not connection.responses:
             self.reachability.answered()

@@ -7,6 +7,11 @@ known to have left us:
                                     \\-> DRAINING -> IDLE             the caller is gone, the script is not
                                     \\-> LINGERING -> FREE            the connection is closed, the script may run on
 
+LINGERING ends by time, or by what FPM says of its workers. It does not say whose they are, so they are counted: a
+script that was abandoned and still runs keeps a worker active, and so does each connection that we hold. Where fewer
+workers were active than that makes together, some of the abandoned scripts have ended. What somebody else does makes
+more workers active, and so the answer later, never wrong.
+
 The ledger is pure: it is told the time, performs nothing, and answers which slots are overdue.
 """
 
@@ -18,7 +23,7 @@ from typing import Final
 
 import attrs
 
-__all__ = ("SLOT_TRANSITIONS", "Slot", "SlotLedger", "SlotState")
+__all__ = ("SLOT_TRANSITIONS", "Sighting", "Slot", "SlotLedger", "SlotState")
 
 
 class SlotState(StrEnum):
@@ -54,6 +59,23 @@ class Slot:
     deadline: float = math.inf
     # bytes of output that nobody wanted
     dropped: int = 0
+    # whether a worker has said that it has the connection; without that it may still be in the listen queue
+    accepted: bool = False
+
+
+@attrs.frozen
+class Sighting:
+    """The slots of one moment, to be held against what FPM says of its workers a moment later.
+
+    Attributes:
+        slots: all of them.
+        held: those whose worker is certainly ours.
+        abandoned: those that linger, and whose worker certainly had the connection.
+    """
+
+    slots: frozenset[Slot]
+    held: frozenset[Slot]
+    abandoned: frozenset[Slot]
 
 
 @attrs.define(eq=False)
@@ -101,6 +123,8 @@ class SlotLedger:
         self.counts[state] += 1
         slot.state = state
         slot.deadline = deadline
+        if state is SlotState.IDLE or state is SlotState.FINISHING:
+            slot.accepted = True
 
     def release(self, slot: Slot) -> None:
         """Give a slot back.
@@ -120,3 +144,26 @@ class SlotLedger:
     def next_deadline(self) -> float:
         """Return the nearest deadline of a slot; infinity where there is none."""
         return min((slot.deadline for slot in self.slots), default=math.inf)
+
+    def sight(self) -> Sighting:
+        """Return what is known now; FPM is asked behind it."""
+        accepted = {slot for slot in self.slots if slot.accepted}
+        abandoned = frozenset(slot for slot in accepted if slot.state is SlotState.LINGERING)
+        return Sighting(frozenset(self.slots), frozenset(accepted - abandoned), abandoned)
+
+    def ended(self, sighting: Sighting, active: int) -> list[Slot]:
+        """Return the slots whose abandoned scripts have certainly ended.
+
+        Args:
+            sighting: from before FPM was asked.
+            active: how many of its workers FPM saw active since, each at whatever moment.
+        """
+        # whoever held a worker all the time was seen active; what came or went between may have been seen or not
+        held = sum(slot in self.slots and slot.state is not SlotState.LINGERING for slot in sighting.held)
+        abandoned = sorted((slot for slot in sighting.abandoned if slot in self.slots), key=lambda slot: slot.deadline)
+        running = max(active - held, 0)
+        return abandoned[: max(len(abandoned) - running, 0)]
+
+    def others(self, sighting: Sighting, active: int) -> int:
+        """Return how many of the workers that FPM saw active since are certainly not ours."""
+        return max(active - len(sighting.slots | self.slots), 0)

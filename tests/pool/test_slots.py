@@ -6,11 +6,11 @@ import math
 from itertools import pairwise
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
-from fcgi_async.pool.slots import SLOT_TRANSITIONS, Slot, SlotLedger, SlotState
+from fcgi_async.pool.slots import SLOT_TRANSITIONS, Sighting, Slot, SlotLedger, SlotState
 
 S = SlotState
 MOVES = [(current, following) for current in S for following in S]
@@ -156,6 +156,116 @@ def test_load_prefers_what_is_free_or_idle() -> None:
     assert ledger.load == 1.0
 
 
+@pytest.mark.parametrize(
+    ("state", "accepted"), [(S.CONNECTING, False), *((s, True) for s in S if s is not S.CONNECTING)]
+)
+def test_worker_that_has_accepted(state: SlotState, accepted: bool) -> None:
+    """A slot that was ever idle has a worker; it is held until it lingers."""
+    ledger = SlotLedger(1)
+    slot = slot_in(ledger, state)
+    sighting = ledger.sight()
+    assert sighting.slots == {slot}
+    assert sighting.held == ({slot} if accepted and state is not S.LINGERING else set())
+    assert sighting.abandoned == ({slot} if state is S.LINGERING else set())
+
+
+def test_worker_that_may_not_have_accepted() -> None:
+    """A job written without a probe may wait in the listen queue, until its response ends."""
+    ledger = SlotLedger(3)
+    slots = []
+    for steps in ((S.BUSY, S.FINISHING), (S.BUSY, S.DRAINING), (S.BUSY, S.LINGERING)):
+        slot = ledger.take()
+        assert slot is not None
+        for step in steps:
+            ledger.move(slot, step)
+        slots.append(slot)
+    assert ledger.sight().held == {slots[0]}
+    assert ledger.sight().abandoned == frozenset()
+
+
+@pytest.mark.parametrize(("active", "ended"), [(0, 2), (1, 2), (2, 1), (3, 0), (9, 0)], ids=lambda value: str(value))
+def test_as_many_have_ended_as_are_not_seen_active(active: int, ended: int) -> None:
+    """One worker is held; what is active beyond it may be ours, and the rest of what was abandoned has ended."""
+    ledger = SlotLedger(4)
+    slot_in(ledger, S.BUSY)
+    late, soon = slot_in(ledger, S.LINGERING, 9.0), slot_in(ledger, S.LINGERING, 5.0)
+    slot_in(ledger, S.CONNECTING)
+    assert ledger.ended(ledger.sight(), active) == [soon, late][:ended]
+    assert len(ledger.slots) == 4
+
+
+def test_what_changed_while_fpm_was_asked() -> None:
+    """Only a worker held all the time was certainly seen, and only what had been abandoned before can have ended."""
+    ledger = SlotLedger(4)
+    stays, leaves, closes, old = (slot_in(ledger, state) for state in (S.BUSY, S.IDLE, S.BUSY, S.LINGERING))
+    sighting = ledger.sight()
+    ledger.release(leaves)
+    ledger.move(closes, S.LINGERING)
+    slot_in(ledger, S.IDLE)
+    assert ledger.ended(sighting, 2) == []
+    assert ledger.ended(sighting, 1) == [old]
+    ledger.release(stays)
+    assert ledger.ended(sighting, 1) == []
+    ledger.release(old)
+    assert ledger.ended(sighting, 0) == []
+
+
+def test_others_are_those_who_cannot_be_ours() -> None:
+    """Whatever we had before FPM was asked, or have now, may be what it saw."""
+    ledger = SlotLedger(3)
+    gone, _ = slot_in(ledger, S.IDLE), slot_in(ledger, S.LINGERING)
+    sighting = ledger.sight()
+    ledger.release(gone)
+    slot_in(ledger, S.CONNECTING)
+    assert [ledger.others(sighting, active) for active in (0, 3, 4, 6)] == [0, 0, 1, 3]
+
+
+@given(
+    held=st.lists(st.sampled_from([S.IDLE, S.BUSY, S.FINISHING, S.DRAINING]), max_size=3),
+    abandoned=st.integers(1, 3),
+    meanwhile=st.lists(st.tuples(st.sampled_from(["seen", "closed", "ended", "due", "new"]), st.integers(0, 5))),
+    strangers=st.integers(0, 2),
+)
+@settings(derandomize=True, database=None, deadline=None, max_examples=500)
+def test_a_slot_for_each_script_that_runs(
+    held: list[SlotState], abandoned: int, meanwhile: list[tuple[str, int]], strangers: int
+) -> None:
+    """FPM looks at one worker after the other, while connections come and go and scripts end: whenever it looks, as
+    many slots stay as abandoned scripts run.
+    """
+    ledger = SlotLedger(12)
+    slots = [slot_in(ledger, state, float(n)) for n, state in enumerate([*held, *[S.LINGERING] * abandoned])]
+    sighting = ledger.sight()
+    # those whose worker has a connection, or a script; and those FPM has looked at, and found active
+    active, looked, seen = set(sighting.held | sighting.abandoned), set[Slot](), 0
+    for what, n in [*meanwhile, *(("seen", n) for n in range(len(slots)))]:
+        slot = slots[n % len(slots)]
+        if what == "seen" and slot not in looked:
+            looked.add(slot)
+            seen += slot in active
+        elif what == "closed" and slot.state in (S.BUSY, S.FINISHING, S.DRAINING):
+            ledger.move(slot, S.LINGERING)
+        elif what == "closed" and slot.state is not S.LINGERING and slot in ledger.slots:
+            ledger.release(slot)
+            active.discard(slot)
+        elif what == "ended" and slot.state is S.LINGERING:
+            active.discard(slot)
+        elif what == "due" and slot.state is S.LINGERING and slot in ledger.slots:
+            # given back by time, though its script may run on
+            ledger.release(slot)
+        elif what == "new" and len(slots) < ledger.share:
+            slots.append(slot_in(ledger, S.BUSY))
+            active.add(slots[-1])
+    ended = ledger.ended(sighting, seen + strangers)
+    assert set(ended) <= sighting.abandoned & ledger.slots
+    left = [slot for slot in sighting.abandoned if slot in ledger.slots and slot not in ended]
+    running = [slot for slot in sighting.abandoned if slot in ledger.slots and slot in active]
+    assert len(left) >= len(running)
+    if not strangers and not meanwhile:
+        assert len(left) == len(running)
+    assert ledger.others(sighting, seen + strangers) <= strangers
+
+
 class Ledger(RuleBasedStateMachine):
     """Whatever is done to a ledger, in whatever order: it agrees with a plain dictionary, and never gives out more
     than its share.
@@ -169,6 +279,7 @@ class Ledger(RuleBasedStateMachine):
         self.ledger = SlotLedger(share)
         self.now = 0.0
         self.model: dict[Slot, tuple[SlotState, float]] = {}
+        self.accepted: set[Slot] = set()
 
     @precondition(lambda self: self.ledger.free)
     @rule(target=held)
@@ -190,6 +301,8 @@ class Ledger(RuleBasedStateMachine):
         if before is not None and state in SLOT_TRANSITIONS[before[0]]:
             self.ledger.move(slot, state, self.now + after)
             self.model[slot] = (state, self.now + after)
+            if state in (S.IDLE, S.FINISHING):
+                self.accepted.add(slot)
         else:
             with pytest.raises(AssertionError):
                 self.ledger.move(slot, state, self.now + after)
@@ -229,6 +342,9 @@ class Ledger(RuleBasedStateMachine):
         assert sum(ledger.counts.values()) == len(ledger.slots) <= ledger.share
         assert ledger.free == ledger.share - len(states)
         assert ledger.next_deadline() == min((deadline for _, deadline in self.model.values()), default=math.inf)
+        accepted = frozenset(self.accepted & set(self.model))
+        lingering = frozenset(slot for slot, (state, _) in self.model.items() if state is S.LINGERING)
+        assert ledger.sight() == Sighting(frozenset(self.model), accepted - lingering, accepted & lingering)
         assert 0 < ledger.load <= (ledger.share + 1) / ledger.share
 
 

@@ -1,0 +1,32 @@
+"""`fcgi-async ping`: whether a worker of a pool answers, and how soon."""
+
+from __future__ import annotations
+
+import argparse
+
+from fcgi_async.commands.pool_choice import PoolChoice, add_pool_choice
+from fcgi_async.commands.stdio import STDOUT, write
+from fcgi_async.dispatch.dispatcher import Dispatcher
+
+__all__ = ("add_arguments", "execute")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_pool_choice(parser, "where the pool listens")
+
+
+async def execute(options: argparse.Namespace) -> int:
+    """Ask a worker whether it is there; return the exit code.
+
+    Raises:
+        UsageError: the options cannot be used.
+        FastCGIError: no worker answered in time.
+    """
+    choice = PoolChoice.parse(options)
+    address = choice.address
+    # one worker is enough to be asked, and a pool has one
+    async with Dispatcher(address, max_children=1) as php:
+        seconds = await php.ping(choice.timeout)
+    await write(STDOUT, f"{address}: a worker answered in {seconds * 1000:.1f} ms\n".encode())
+    return 0

@@ -1,0 +1,140 @@
+"""What FPM's status page tells of one pool: which abandoned scripts have ended, and whether others take our workers."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+
+import anyio
+import anyio.lowlevel
+import attrs
+
+from fcgi_async.errors import StatusUnavailable
+from fcgi_async.fpm.status import PoolStatus, fetch_status
+from fcgi_async.net.backend import Backend, TaskHandle
+from fcgi_async.pool.endpoint import Endpoint
+from fcgi_async.pool.slots import Sighting, SlotLedger, SlotState
+
+__all__ = ("StatusMonitor",)
+
+logger = logging.getLogger("fcgi_async.pool")
+
+# seconds between two looks while slots linger, and that one may take
+_LOOK_MIN = 0.25
+_LOOK_MAX = 1.0
+_LOOK_TIMEOUT = 2.0
+_QUIET_SECONDS = 60.0
+
+
+@attrs.define(eq=False)
+class StatusMonitor:
+    """Asks the status page when told to, and by itself while slots linger.
+
+    By itself it asks only a page with an address of its own (`pm.status_listen`): on the pool's it would take a worker.
+
+    Args:
+        endpoint: whose page it is.
+        backend: the event loop; owns the task that asks.
+        ledger: the pool's; slots whose scripts have ended are given back to it.
+        capacity_freed: called when some were.
+    """
+
+    endpoint: Endpoint
+    backend: Backend
+    ledger: SlotLedger
+    capacity_freed: Callable[[], None]
+    _looking: TaskHandle | None = attrs.field(default=None, init=False)
+    _delay: float = attrs.field(default=_LOOK_MIN, init=False)
+    # what was said already
+    _away: bool = attrs.field(default=False, init=False)
+    _crowded: bool = attrs.field(default=False, init=False)
+    _quiet_until: float = attrs.field(default=-math.inf, init=False)
+
+    async def fetch(self, timeout: float) -> PoolStatus:
+        """Ask now, and act on the answer.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Raises:
+            StatusUnavailable: there is no page, or no answer in time; says what to configure.
+
+        Cancelling closes the connection.
+        """
+        page = self.endpoint.status
+        if page is None:
+            raise StatusUnavailable(
+                f"endpoint {self.endpoint.address} has no status page: set pm.status_path and pm.status_listen in that "
+                "pool's configuration, and give Endpoint(status=StatusPage(address, path=...))",
+                endpoint=str(self.endpoint.address),
+            )
+        sighting = self.ledger.sight()
+        status = await fetch_status(page, timeout=timeout)
+        # a connection whose worker died before FPM answered is taken note of first
+        await anyio.lowlevel.checkpoint()
+        # the worker that answers is none of those that are asked for
+        self._judge(sighting, status.active - (page.address == self.endpoint.address))
+        return status
+
+    def slot_lingers(self) -> None:
+        """Take note that a connection was closed under a script."""
+        page = self.endpoint.status
+        if page is None or page.address == self.endpoint.address:
+            return
+        self._delay = _LOOK_MIN
+        if self._looking is None:
+            self._looking = self.backend.spawn(self._look)
+
+    def close(self) -> None:
+        """Ask no more."""
+        if self._looking is not None:
+            self._looking.cancel()
+
+    async def _look(self) -> None:
+        try:
+            while self.ledger.counts[SlotState.LINGERING]:
+                await anyio.sleep(self._delay)
+                self._delay = min(self._delay * 2, _LOOK_MAX)
+                await self._look_once()
+        finally:
+            self._looking = None
+
+    async def _look_once(self) -> None:
+        try:
+            await self.fetch(_LOOK_TIMEOUT)
+        except StatusUnavailable as error:
+            if not self._away:
+                logger.warning(
+                    "%s; until it answers, slots of abandoned scripts are given back after Endpoint.linger alone", error
+                )
+            self._away = True
+        else:
+            if self._away:
+                logger.info("the status page of %s answers again", self.endpoint.address)
+            self._away = False
+
+    def _judge(self, sighting: Sighting, active: int) -> None:
+        ended = self.ledger.ended(sighting, active)
+        for slot in ended:
+            self.ledger.release(slot)
+        self._warn_where_crowded(self.ledger.others(sighting, active))
+        if ended:
+            logger.debug("%s: %d abandoned script(s) have ended", self.endpoint.address, len(ended))
+            self.capacity_freed()
+
+    def _warn_where_crowded(self, others: int) -> None:
+        endpoint, now = self.endpoint, self.backend.now()
+        left = (endpoint.max_children or 0) - endpoint.share
+        if others <= left:
+            self._crowded = False
+        elif not self._crowded and now >= self._quiet_until:
+            self._crowded, self._quiet_until = True, now + _QUIET_SECONDS
+            logger.warning(
+                "%s: others use %d of its workers, where %d of %d are left to them; jobs will wait in FPM's listen "
+                "queue, without priorities: raise Endpoint.reserve, or pm.max_children",
+                endpoint.address,
+                others,
+                left,
+                endpoint.max_children,
+            )
