@@ -35,6 +35,7 @@ from fcgi_async.errors import (
     TransportError,
     UnknownRole,
 )
+from fcgi_async.fpm.config import PoolConfig, read_pool_config
 from fcgi_async.fpm.local import LocalFPM
 from fcgi_async.fpm.status import PoolStatus, ProcessState, ProcessStatus, StatusPage
 from fcgi_async.pool.endpoint import Endpoint, KeepAlive
@@ -67,6 +68,7 @@ __all__ = (
     "LocalProtocolError",
     "Outcome",
     "Overloaded",
+    "PoolConfig",
     "PoolStatus",
     "ProcessState",
     "ProcessStatus",
@@ -87,4 +89,5 @@ __all__ = (
     "Timing",
     "TransportError",
     "UnknownRole",
+    "read_pool_config",
 )

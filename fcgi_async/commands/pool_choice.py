@@ -9,6 +9,7 @@ from typing import Self
 import attrs
 
 from fcgi_async.commands.errors import UsageError
+from fcgi_async.fpm.config import read_pool_config
 from fcgi_async.fpm.status import StatusPage
 
 __all__ = ("PoolChoice", "add_pool_choice", "seconds")
@@ -19,8 +20,17 @@ _TIMEOUT = 5.0
 def add_pool_choice(parser: argparse.ArgumentParser, whose: str) -> None:
     """Add the arguments that `PoolChoice` reads; `whose` tells what address is meant."""
     parser.add_argument(
-        "address", metavar="ADDRESS", help=f"{whose}: unix:///run/php/php-fpm.sock, unix://@abstract or tcp://host:port"
+        "address",
+        metavar="ADDRESS",
+        nargs="?",
+        help=f"{whose}: unix:///run/php/php-fpm.sock, unix://@abstract or tcp://host:port",
     )
+    parser.add_argument(
+        "--fpm-config",
+        metavar="FILE",
+        help="instead of an address: FPM's configuration, or what php-fpm -tt prints, in a file",
+    )
+    parser.add_argument("--pool", metavar="NAME", help="the pool in that configuration (default: www)")
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=seconds, default=_TIMEOUT, help=f"at most (default: {_TIMEOUT:g})"
     )
@@ -39,14 +49,14 @@ class PoolChoice:
     """The pool that was asked for.
 
     Attributes:
-        address: that was named.
-        path: of the status page.
+        address: where it listens, or what was named.
+        page: where its status page is; None where its configuration has none.
         timeout: seconds to wait at most.
         warnings: what is to be said of its settings.
     """
 
     address: str
-    path: str
+    page: StatusPage | None
     timeout: float
     warnings: tuple[str, ...] = ()
 
@@ -56,16 +66,21 @@ class PoolChoice:
 
         Raises:
             UsageError: they do not go together.
+            ConfigurationError: the address or the path is none, or FPM's configuration cannot be read.
         """
-        if not options.address:
-            raise UsageError("name the address of a pool")
-        return cls(address=options.address, path=getattr(options, "path", None) or "/status", timeout=options.timeout)
-
-    @property
-    def status_page(self) -> StatusPage:
-        """Where its status page is.
-
-        Raises:
-            ConfigurationError: the address or the path is none.
-        """
-        return StatusPage(self.address, path=self.path)
+        path = getattr(options, "path", None)
+        if options.fpm_config is None:
+            if not options.address or options.pool is not None:
+                raise UsageError("name the ADDRESS of a pool, or --fpm-config FILE and --pool NAME")
+            page = StatusPage(options.address, path=path or "/status")
+            return cls(address=options.address, page=page, timeout=options.timeout)
+        if options.address:
+            raise UsageError("name the ADDRESS of a pool, or --fpm-config FILE, not both")
+        config = read_pool_config(options.fpm_config, options.pool or "www")
+        path = path or config.status_path
+        return cls(
+            address=str(config.listen),
+            page=None if path is None else StatusPage(config.status_listen or config.listen, path=path),
+            timeout=options.timeout,
+            warnings=config.warnings(),
+        )

@@ -26,7 +26,7 @@ _WATCH_SECONDS = 2.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_pool_choice(parser, "of pm.status_listen, which answers also while every worker is busy; or of the pool")
-    parser.add_argument("--path", metavar="PATH", help="pm.status_path (default: /status)")
+    parser.add_argument("--path", metavar="PATH", help="pm.status_path (default: /status, or as configured)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on one line")
     parser.add_argument(
         "--watch",
@@ -83,7 +83,13 @@ class _Shown:
     async def refresh(self) -> None:
         """Ask FPM, and print what it says."""
         choice = self.choice
-        status = await fetch_status(choice.status_page, timeout=choice.timeout)
+        if choice.page is None:
+            raise StatusUnavailable(
+                f"the configuration of {choice.address} names no status page; set pm.status_path, and pm.status_listen "
+                "for one that answers while every worker is busy",
+                endpoint=choice.address,
+            )
+        status = await fetch_status(choice.page, timeout=choice.timeout)
         if self.json:
             text = as_json(status, choice.warnings) + "\n"
         elif self._terminal:

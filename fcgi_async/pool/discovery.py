@@ -36,8 +36,8 @@ async def discover(endpoint: Endpoint) -> Endpoint:
     if status.process_manager != _STATIC:
         raise ConfigurationError(
             f"endpoint {name}: max_children is not known: the status page of pool {status.pool!r} says "
-            f"pm = {status.process_manager}, and tells it only for pm = static; give pm.max_children of that pool, "
-            "or Endpoint.from_fpm_config()",
+            f"pm = {status.process_manager}, and tells it only for pm = static; give pm.max_children of that pool "
+            "(in FPM's configuration, often /etc/php/*/fpm/pool.d/www.conf)",
             endpoint=name,
         )
     return attrs.evolve(endpoint, max_children=status.total)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, Self, TypedDict, Unpack
 
 import attrs
 
 from fcgi_async.errors import ConfigurationError
+from fcgi_async.fpm.config import read_pool_config
 from fcgi_async.fpm.status import StatusPage
 from fcgi_async.net.address import Address
+from fcgi_async.pool.capacity import reserve_for_the_site, share_of
 
 __all__ = ("Endpoint", "KeepAlive")
+
+logger = logging.getLogger("fcgi_async.pool")
 
 _MIB = 1024 * 1024
 
@@ -56,6 +62,25 @@ class KeepAlive:
             )
 
 
+class EndpointSettings(TypedDict, total=False):
+    """What `Endpoint` takes besides its address and its share."""
+
+    max_children: int | None
+    root: str | None
+    params: Mapping[str, str]
+    headers: Mapping[str, str]
+    keepalive: KeepAlive
+    handshake: bool
+    on_cancel: Literal["drain", "close"]
+    drain_timeout: float
+    drain_bytes: int
+    linger: float | None
+    connect_timeout: float
+    reconnect_timeout: float
+    status: StatusPage | str | Address | None
+    allow_params: Iterable[str]
+
+
 @attrs.frozen(kw_only=True)
 class Endpoint:
     """One FPM pool.
@@ -74,7 +99,8 @@ class Endpoint:
         drain_timeout: seconds that a worker may take after its response, or after its caller has gone, before the
             connection is closed.
         drain_bytes: bytes of unwanted output after which the connection is closed.
-        linger: seconds that a slot stays taken after its connection was closed under a script; None for 5.
+        linger: seconds that a slot stays taken after its connection was closed under a script, or until the status page
+            shows that the script has ended; None for 5.
         connect_timeout: seconds for a TCP handshake.
         reconnect_timeout: seconds that an endpoint which has answered before may be away before its waiting jobs fail.
         status: FPM's status page, or its address where its path is `/status`.
@@ -127,6 +153,45 @@ class Endpoint:
             "leaves no worker",
         )
 
+    @classmethod
+    def from_fpm_config(
+        cls,
+        path: str | PathLike[str],
+        pool: str = "www",
+        *,
+        reserve: int | None = None,
+        processes: int = 1,
+        **settings: Unpack[EndpointSettings],
+    ) -> Self:
+        """Return the endpoint that FPM's own configuration describes.
+
+        From there come the address, `max_children`, the status page, and `linger`, which is request_terminate_timeout
+        where that is set. Settings that break promises are logged at WARNING, once for each call.
+
+        Args:
+            path: FPM's main file, the pool's own, or a file with the output of `php-fpm -tt`.
+            pool: the name of the pool's section.
+            reserve: how many workers are left to everybody else; None for a quarter, rounded up, since such a pool is
+                somebody's.
+            processes: how many processes like this one share the rest.
+            settings: whatever else `Endpoint` takes; what is given here goes before what the file says.
+
+        Raises:
+            ConfigurationError: the configuration cannot be read or understood, has no such pool, or leaves no worker.
+        """
+        config = read_pool_config(path, pool)
+        for warning in config.warnings():
+            logger.warning("%s: %s", path, warning)
+        if reserve is None:
+            reserve = reserve_for_the_site(config.max_children, processes)
+        found: EndpointSettings = {"max_children": config.max_children}
+        if config.status_path is not None:
+            found["status"] = StatusPage(config.status_listen or config.listen, path=config.status_path)
+        if config.request_terminate_timeout:
+            found["linger"] = config.request_terminate_timeout
+        found.update(settings)
+        return cls(config.listen, reserve=reserve, processes=processes, **found)
+
     @property
     def share(self) -> int:
         """How many workers this process may occupy.
@@ -137,7 +202,7 @@ class Endpoint:
         if self.max_children is None:
             raise ConfigurationError(
                 f"endpoint {self.address}: max_children is not known; give pm.max_children of that pool "
-                "(in FPM's configuration, often /etc/php/*/fpm/pool.d/www.conf)",
+                "(in FPM's configuration, often /etc/php/*/fpm/pool.d/www.conf), or use Endpoint.from_fpm_config()",
                 endpoint=str(self.address),
             )
-        return (self.max_children - self.reserve) // self.processes
+        return share_of(self.max_children, self.reserve, self.processes)

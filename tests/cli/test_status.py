@@ -211,6 +211,30 @@ def test_another_path(command: RunCommand, fpm: LocalFPM) -> None:
     assert "pm.status_path" in result.err
 
 
+def test_pool_by_its_configuration(command: RunCommand, fpm: LocalFPM, tmp_path: Path) -> None:
+    """--fpm-config finds the pool and its page, and what is said of its settings stands below the workers."""
+    conf = tmp_path / "fpm.conf"
+    conf.write_text((fpm.directory / "fpm.conf").read_text() + "request_terminate_timeout = 0\n")
+    result = command("status", "--fpm-config", conf, "--pool", "www", "--json")
+    assert result.code == 0
+    found = json.loads(result.out)
+    assert found["total"] == fpm.max_children
+    assert any("request_terminate_timeout = 0" in warning for warning in found["warnings"])
+    assert "request_terminate_timeout = 0" in command("status", "--fpm-config", conf).out
+    assert command("ping", "--fpm-config", conf).out.startswith(fpm.address)
+    assert command("status", fpm.address, "--fpm-config", conf).code == 2
+    assert command("ping").code == 2
+
+
+def test_pool_without_a_status_page(command: RunCommand, tmp_path: Path) -> None:
+    """A configuration that names no page is told what to set."""
+    conf = tmp_path / "fpm.conf"
+    conf.write_text("[www]\nlisten = /run/none.sock\npm = static\npm.max_children = 1\n")
+    result = command("status", "--fpm-config", conf)
+    assert result.code == 1
+    assert "set pm.status_path, and pm.status_listen" in result.err
+
+
 def test_watch_until_interrupted(start: StartCommand, fpm: LocalFPM) -> None:
     """--watch prints again and again, without a terminal's codes, until Ctrl-C, which is its proper end."""
     started = start("status", fpm.status_address, "--json", "--watch", "0.01")
