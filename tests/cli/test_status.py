@@ -220,8 +220,8 @@ def test_pool_by_its_configuration(command: RunCommand, fpm: LocalFPM, tmp_path:
     found = json.loads(result.out)
     assert found["total"] == fpm.max_children
     assert any("request_terminate_timeout = 0" in warning for warning in found["warnings"])
-    assert "request_terminate_timeout = 0" in command("status", "--fpm-config", conf).out
-    assert command("ping", "--fpm-config", conf).out.startswith(fpm.address)
+    assert "request_terminate_timeout = 0" in command("status", "--fpm-config", conf).out.decode()
+    assert command("ping", "--fpm-config", conf).out.decode().startswith(fpm.address)
     assert command("status", fpm.address, "--fpm-config", conf).code == 2
     assert command("ping").code == 2
 
