@@ -1,13 +1,21 @@
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format docs bench venv clean
+.PHONY: demo test faults faults-soak lint format docs bench venv clean
 
 demo: $(READY)  ## run the main job: real PHP jobs on a private PHP-FPM
 	$(VENV)/bin/fcgi-async demo --timeline demo-timeline.svg
 
 test: $(READY)  ## run the test suite against a real PHP-FPM
 	$(VENV)/bin/python -m pytest
+
+FAULTS := $(VENV)/bin/python -m pytest -p tests.fpm.fault_table tests/fpm/test_fault_*.py
+
+faults: $(READY)  ## run the fault suite, and write what it saw to docs/faults.md
+	$(FAULTS) --fault-table docs/faults.md
+
+faults-soak: $(READY)  ## run the fault suite 20 times in random order, on one core and on two
+	for run in 1 2 3 4 5 6 7 8 9 10; do taskset -c 0 $(FAULTS) --shuffle 0 && taskset -c 0,1 $(FAULTS) --shuffle 0 || exit 1; done
 
 lint: $(READY)  ## check format, style and types
 	$(VENV)/bin/ruff format --check .

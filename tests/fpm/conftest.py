@@ -16,3 +16,9 @@ async def php(anyio_backend: tuple[str, dict[str, Any]], fpm: LocalFPM, scripts:
     """A dispatcher with all four workers, whose scripts are given by their names."""
     async with Dispatcher(Endpoint(fpm.address, max_children=fpm.max_children, root=str(scripts))) as dispatcher:
         yield dispatcher
+
+
+@pytest.fixture
+def marks(tmp_path: Path) -> Path:
+    """The file in which scripts mark their stay; scripts of whatever user may."""
+    return tmp_path / "marks"
