@@ -410,7 +410,6 @@ class Dispatcher:
         sink: Sink | None = None,
         timeout: Timeout = UNSET,
         may_reject: bool = True,
-        on_admitted: Callable[[], None] | None = None,
     ) -> Execution:
         scheduler = self._require_open(job)
         _require_job(job)
@@ -425,33 +424,32 @@ class Dispatcher:
         if deadlines.total == 0:
             raise QueueTimeout("the job's deadline had passed before it was queued", job=job)
         execution = Execution(job, scheduler, sink or CollectingSink(limits.head, limits.response), deadlines, on_done)
-        if not scheduler.submit(execution):
-            execution.on_admitted = on_admitted
-        elif on_admitted is not None:
-            on_admitted()
+        execution.outside = not scheduler.submit(execution)
         return execution
 
     async def _submit(self, job: Job, on_unretrieved: Callable[[FastCGIError], None] | None) -> JobHandle:
         backend = self._require_open(job).backend
         handle = JobHandle(job, backend, on_unretrieved)
+        execution = self._start(job, handle._settle)
+        handle._begun(execution)
+        if execution.outside and not execution.done:
+            await self._wait_inside(execution, handle, backend)
+        return handle
+
+    async def _wait_inside(self, execution: Execution, handle: JobHandle, backend: Backend) -> None:
         admitted = backend.waiter()
 
-        def wake() -> None:
+        def wake(_: object = None) -> None:
             if not admitted.done():
                 admitted.set_result(None)
 
-        def done(execution: Execution) -> None:
-            handle._settle(execution)
-            wake()
-
-        execution = self._start(job, done, on_admitted=wake)
-        handle._begun(execution)
+        execution.on_admitted = wake
+        handle._when_done(wake)
         try:
             await admitted
         except BaseException:
             handle.cancel()
             raise
-        return handle
 
     def _report(self, error: FastCGIError) -> None:
         logger.error("a submitted job failed, and nobody asked: %s", error)

@@ -82,7 +82,8 @@ class Execution:
     response: Response | None = attrs.field(default=None, init=False)
     error: FastCGIError | None = attrs.field(default=None, init=False)
     attempts: int = attrs.field(default=0, init=False)
-    # called when it comes in from outside a full queue
+    # whether it stands outside a full queue, and what is called when it comes in
+    outside: bool = attrs.field(default=False, init=False)
     on_admitted: Callable[[], None] | None = attrs.field(default=None, init=False)
     # the worker that has it
     pool: Pool | None = attrs.field(default=None, init=False)
@@ -125,6 +126,7 @@ class Execution:
         return self.state is ExecutionState.QUEUED
 
     def admitted(self) -> None:
+        self.outside = False
         if self.on_admitted is not None:
             self.on_admitted()
 

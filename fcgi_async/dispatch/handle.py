@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 
 import attrs
 
@@ -57,8 +57,9 @@ class JobHandle:
     _error: FastCGIError | None = attrs.field(default=None, init=False)
     _response: Response | None = attrs.field(default=None, init=False)
     _retrieved: bool = attrs.field(default=False, init=False)
-    _waiters: list[Waiter] = attrs.field(factory=list, init=False)
-    _callbacks: list[Callable[[JobHandle], None]] = attrs.field(factory=list, init=False)
+    # empty tuples, since of thousands of handles few are awaited before their jobs are done
+    _waiters: Sequence[Waiter] = attrs.field(default=(), init=False)
+    _callbacks: Sequence[Callable[[JobHandle], None]] = attrs.field(default=(), init=False)
 
     def done(self) -> bool:
         """Return whether there is a response or an error."""
@@ -102,17 +103,17 @@ class JobHandle:
             self._execution = execution
 
     def _when_done(self, callback: Callable[[JobHandle], None]) -> None:
-        self._callbacks.append(callback)
+        self._callbacks = (*self._callbacks, callback)
 
     def _settle(self, execution: Execution) -> None:
         # no cycle is left behind, so that a handle nobody keeps is collected, and its error reported, now
         self._execution = None
         self._response, self._error = execution.response, execution.error
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters = self._waiters, ()
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        callbacks, self._callbacks = self._callbacks, []
+        callbacks, self._callbacks = self._callbacks, ()
         for callback in callbacks:
             callback(self)
 
@@ -120,12 +121,11 @@ class JobHandle:
         """Wait for the response; raises what `result()` does."""
         while not self.done():
             waiter = self._backend.waiter()
-            self._waiters.append(waiter)
+            self._waiters = (*self._waiters, waiter)
             try:
                 yield from waiter.__await__()
             finally:
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
+                self._waiters = tuple(other for other in self._waiters if other is not waiter)
         return self.result()
 
     def __repr__(self) -> str:

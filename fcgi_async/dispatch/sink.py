@@ -74,18 +74,21 @@ class StderrBuffer:
 class _HeadFirst:
     """Parses the head and knows what follows it."""
 
+    # thousands of them may wait in a queue
+    __slots__ = ("_head_limit", "_parser", "head")
+
     def __init__(self, head_limit: int) -> None:
         self.head: CGIHead | None = None
         self._head_limit = head_limit
-        self._parser: HeadParser | None = HeadParser(head_limit)
+        self._parser: HeadParser | None = None
 
     def _restart_head(self) -> None:
-        self.head = None
-        self._parser = HeadParser(self._head_limit)
+        self.head = self._parser = None
 
     def _take_head(self, data: bytes) -> bytes | None:
         """Return the body's first part once the head is complete."""
-        assert self._parser is not None
+        if self._parser is None:
+            self._parser = HeadParser(self._head_limit)
         try:
             found = self._parser.feed(data)
         except HeadTooLarge:
@@ -100,14 +103,14 @@ class _HeadFirst:
 
     def _require_head(self) -> None:
         if self.head is None:
-            assert self._parser is not None
-            raise RemoteProtocolError(
-                f"the response ended before its head was complete: {self._parser.pending[:200]!r}"
-            )
+            pending = b"" if self._parser is None else self._parser.pending
+            raise RemoteProtocolError(f"the response ended before its head was complete: {pending[:200]!r}")
 
 
 class CollectingSink(_HeadFirst):
     """Keeps the whole body."""
+
+    __slots__ = ("_limit", "_parts", "_size")
 
     def __init__(self, head_limit: int, limit: int) -> None:
         super().__init__(head_limit)

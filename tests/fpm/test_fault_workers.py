@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from fcgi_async import ConnectionLost, JobTimeout, Response
+from tests.dispatch.settled import slots
 from tests.eventually import eventually
 from tests.fpm.fault import fault
 
@@ -79,10 +80,12 @@ async def test_worker_dies_after_its_response(start_fpm: Any, marks: Path, numbe
     fpm = await start_fpm(max_children=1)
     async with fault(fpm, marks) as it:
         for _ in range(3):
-            end = await it.run("finish early")
+            end = await it.run("finish early", stay=30)
             assert isinstance(end, Response)
             for pid in fpm.worker_pids():
                 os.kill(pid, number)
+            # a signal takes its time, and until then a job could come to the worker that dies of it
+            await eventually(lambda: not slots(it.php.statistics()))
         assert not it.failed
 
 

@@ -35,7 +35,7 @@ switch ($_GET['do'] ?? '') {
     case 'finish early':
         echo $_GET['name'];
         fastcgi_finish_request();
-        usleep(5000);
+        usleep((int) (1e6 * (float) ($_GET['stay'] ?? 0.005)));
         echo 'LATE OUTPUT OF ' . $_GET['name'];
         flush();
         exit;
