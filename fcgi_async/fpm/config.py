@@ -18,7 +18,8 @@ __all__ = ("PoolConfig", "read_pool_config")
 
 _GLOBAL: Final = "global"
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_TIME = re.compile(r"(\d+)([smhd]?)", re.ASCII)
+# FPM takes the whole seconds of "1.5s", and anything below none as none
+_TIME = re.compile(r"(-?\d+)(?:\.\d*)?([smhd]?)", re.ASCII)
 _EVERYWHERE = frozenset({"", "*", "0.0.0.0"})
 
 
@@ -98,13 +99,13 @@ def read_pool_config(path: str | PathLike[str], pool: str = "www") -> PoolConfig
         pool: the name of the pool's section.
 
     Raises:
-        ConfigurationError: a file cannot be read or understood, has no such pool, or FPM would refuse it; says which
-            file and line, and what to do.
+        ConfigurationError: a file cannot be read or understood, or has no such pool; says which file and line, and what
+            to do. Other settings that FPM would refuse are not looked at: `php-fpm -t` tells.
     """
     sections: dict[str, dict[str, Directive]] = {}
     for directive in read_directives(Path(path)):
         # what stands later wins, as in FPM
-        sections.setdefault(directive.section, {})[directive.name] = directive
+        sections.setdefault(directive.section, {})[directive.name] = directive.in_pool()
     settings = sections.get(pool)
     if settings is None:
         names = ", ".join(sorted(sections.keys() - {_GLOBAL})) or "none"
@@ -138,15 +139,17 @@ def _pool(
         control = _seconds(overall.get("process_control_timeout"))
     return PoolConfig(
         name=name,
-        listen=_listen(required("listen"), name),
-        pm=required("pm").value,
+        listen=_listen(required("listen"), text("prefix")),
+        pm=required("pm").value.lower(),
         max_children=_integer(required("pm.max_children")),
         backlog=None if backlog < 0 else backlog,
         max_requests=number("pm.max_requests", 0),
         request_terminate_timeout=_seconds(settings.get("request_terminate_timeout")),
         process_control_timeout=control,
         status_path=text("pm.status_path"),
-        status_listen=_listen(status_listen, name) if status_listen is not None and status_listen.value else None,
+        status_listen=_listen(status_listen, text("prefix"))
+        if status_listen is not None and status_listen.value
+        else None,
         ping_path=text("ping.path"),
         allowed_clients=tuple(filter(None, re.split(r"[,\s]+", text("listen.allowed_clients") or ""))),
     )
@@ -165,11 +168,11 @@ def _seconds(directive: Directive | None) -> float:
     found = _TIME.fullmatch(directive.value)
     if found is None:
         raise directive.error("is not a time; write seconds, or a number with s, m, h or d")
-    return float(int(found[1]) * _SECONDS[found[2]])
+    return float(max(int(found[1]), 0) * _SECONDS[found[2]])
 
 
-def _listen(directive: Directive, pool: str) -> Address:
-    value = directive.value.replace("$pool", pool)
+def _listen(directive: Directive, prefix: str | None) -> Address:
+    value = directive.value
     host, colon, port = value.rpartition(":")
     if value.isdigit():
         host, colon, port = "", ":", value
@@ -177,9 +180,10 @@ def _listen(directive: Directive, pool: str) -> Address:
         # who listens everywhere is reached here
         host = "127.0.0.1" if host in _EVERYWHERE else "[::1]" if host == "[::]" else host
         return Address.parse(f"tcp://{host}:{port}")
+    if not value.startswith("/") and prefix is not None and prefix.startswith("/"):
+        value = f"{prefix.rstrip('/')}/{value}"
     if value.startswith("/"):
         return Address.parse(f"unix://{value}")
     raise directive.error(
-        "is relative to the prefix that FPM was built or started with, which the file does not tell; "
-        "write the whole path, or give the output of `php-fpm -tt`"
+        "is relative to the prefix that FPM was built or started with, which the file does not tell; write all of it"
     )

@@ -35,6 +35,10 @@ class Directive:
     path: Path
     line: int
 
+    def in_pool(self) -> Directive:
+        """Return it as it is meant in its pool: with the pool's name in the place of `$pool`."""
+        return attrs.evolve(self, value=self.value.replace("$pool", self.section))
+
     def error(self, what: str) -> ConfigurationError:
         """Return an error that says what is wrong with it."""
         return ConfigurationError(f"{self.path}:{self.line}: {self.name} = {self.value} {what}")
@@ -83,7 +87,7 @@ def _parse(
             # FPM knows its own section in any case
             section = section.lower() if section.lower() == "global" else section
         elif (setting := _SETTING.fullmatch(content)) is not None:
-            directive = Directive(section, setting[1], _value(setting[2], tested), path, number)
+            directive = Directive(section, setting[1].lower(), _value(setting[2], tested), path, number)
             if _VARIABLE.search(directive.value) and not tested:
                 raise directive.error("takes a value from FPM's environment; give the output of `php-fpm -tt` instead")
             if directive.name == "include":

@@ -183,7 +183,7 @@ class Endpoint:
         for warning in config.warnings():
             logger.warning("%s: %s", path, warning)
         if reserve is None:
-            reserve = reserve_for_the_site(config.max_children, processes)
+            reserve = reserve_for_the_site(settings.get("max_children") or config.max_children, processes)
         found: EndpointSettings = {"max_children": config.max_children}
         if config.status_path is not None:
             found["status"] = StatusPage(config.status_listen or config.listen, path=config.status_path)

@@ -72,6 +72,8 @@ def test_what_is_given_goes_first(conf: Path) -> None:
     """Arguments win over the file."""
     endpoint = Endpoint.from_fpm_config(conf, "shop", reserve=0, processes=2, linger=1.0, root="/srv", max_children=8)
     assert (endpoint.share, endpoint.linger, endpoint.root) == (4, 1.0, "/srv")
+    # a quarter of what is given, not of what the file says
+    assert Endpoint.from_fpm_config(conf, "shop", max_children=2).share == 1
 
 
 def test_warnings_are_logged(conf: Path, caplog: pytest.LogCaptureFixture) -> None:
