@@ -1,7 +1,7 @@
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test faults faults-soak lint format docs bench venv clean
+.PHONY: demo test faults faults-soak lint format docs bench measure venv clean
 
 demo: $(READY)  ## run the main job: real PHP jobs on a private PHP-FPM
 	$(VENV)/bin/fcgi-async demo --timeline demo-timeline.svg
@@ -31,6 +31,11 @@ docs: $(READY)  ## write the generated parts of the documentation anew
 
 bench: $(READY)  ## measure what the smallest job costs
 	$(VENV)/bin/python benchmarks/smallest_job.py
+
+measure: $(READY)  ## measure the site beside the jobs, fan-out and overload
+	$(VENV)/bin/python benchmarks/fan_out_efficiency.py
+	$(VENV)/bin/python benchmarks/overload.py
+	$(VENV)/bin/python benchmarks/beside_web_traffic.py
 
 venv: $(READY)  ## only set up: php-fpm and .venv
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import random
 import sys
 import tempfile
@@ -34,6 +35,8 @@ import attrs
 
 from fcgi_async import Dispatcher, Endpoint, Job, LocalFPM
 from fcgi_async.dispatch.request import RequestEncoder
+from fcgi_async.net.address import Address
+from fcgi_async.net.dial import dial
 from fcgi_async.wire.client import ClientConnection
 from fcgi_async.wire.events import RequestEnded
 
@@ -63,12 +66,14 @@ def request(address: str, script: str, seconds: float, *, keep_conn: bool) -> by
 
 async def probe(address: str, script: str, count: int) -> None:
     """Print when each request was begun and answered, in seconds after it was due."""
-    path, data = address.removeprefix("unix://"), request(address, script, PROBE_SECONDS, keep_conn=False)
+    where, data = Address.parse(address), request(address, script, PROBE_SECONDS, keep_conn=False)
     begun, answered = [0.0] * count, [0.0] * count
 
     async def ask(number: int, due: float) -> None:
         begun[number] = perf_counter() - due
-        reader, writer = await asyncio.open_unix_connection(path)
+        # dial() waits where the listen queue is full, which asyncio's own helper does not
+        sock = await dial(where, connect_timeout=math.inf)
+        reader, writer = await asyncio.open_unix_connection(sock=sock)
         writer.write(data)
         response = await reader.read()
         answered[number] = perf_counter() - due

@@ -4,7 +4,8 @@ Usage: python benchmarks/fan_out_efficiency.py [--workers C ...] [--rounds N] [-
 
 For each C: waves x C jobs of 50 ms on a private PHP-FPM of C workers. The clock starts with a dispatcher that has been
 entered and has no connection, and stops with the last response; a new dispatcher each time. Reported is the median of
-wall / (waves x 50 ms), and the same over what the scripts say that they really slept, since usleep() oversleeps.
+wall / (waves x 50 ms), the same over what the scripts say that they really slept, since usleep() oversleeps, and the
+first for blocking sockets, one to each worker, that do nothing else: what machine and PHP leave possible.
 
 Not measured: jobs that need the processor, which client and PHP would fight for on one machine.
 """
@@ -18,6 +19,7 @@ from statistics import median
 from time import perf_counter
 
 import anyio
+from smallest_job import Setting, connect, encode_smallest, read_response
 
 from fcgi_async import Dispatcher, Job, LocalFPM
 
@@ -25,9 +27,25 @@ SECONDS = 0.05
 SCRIPT = f"<?php $start = hrtime(true); usleep({int(SECONDS * 1e6)}); echo hrtime(true) - $start;"
 
 
-async def measure(workers: int, waves: int, rounds: int) -> tuple[float, float]:
-    """Return the medians of wall time over nominal, and over really slept, time."""
-    nominal, slept = [], []
+def run_blocking(address: str, script: str, workers: int, waves: int) -> float:
+    """Return the seconds that the jobs take over blocking sockets, wave by wave."""
+    request = encode_smallest(Setting(address, script, workers, workers * waves))
+    start = perf_counter()
+    connections = [connect(address) for _ in range(workers)]
+    for _ in range(waves):
+        for connection in connections:
+            connection.sendall(request)
+        for connection in connections:
+            read_response(connection)
+    wall = perf_counter() - start
+    for connection in connections:
+        connection.close()
+    return wall
+
+
+async def measure(workers: int, waves: int, rounds: int) -> tuple[float, float, float]:
+    """Return the medians of wall time over nominal, over really slept time, and over nominal for blocking sockets."""
+    nominal, slept, blocking = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "sleep.php")
         script.write_text(SCRIPT)
@@ -40,16 +58,18 @@ async def measure(workers: int, waves: int, rounds: int) -> tuple[float, float]:
                     responses = await php.run_all(jobs)
                     wall = perf_counter() - start
                 nominal.append(wall / (waves * SECONDS))
+                blocking.append(run_blocking(fpm.address, str(script), workers, waves) / (waves * SECONDS))
                 slept.append(wall / (sum(int(response.text) for response in responses) / 1e9 / workers))
-    return median(nominal), median(slept)
+    return median(nominal), median(slept), median(blocking)
 
 
 async def main(options: argparse.Namespace) -> None:
-    print(f"| workers | jobs of 50 ms | wall / ideal | wall / really slept | on {options.backend} |")
-    print("| --- | --- | --- | --- | --- |")
+    print("| workers | jobs of 50 ms | wall / ideal | wall / really slept | blocking sockets | backend |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for workers in options.workers:
-        nominal, slept = await measure(workers, options.waves, options.rounds)
-        print(f"| {workers} | {options.waves * workers} | {nominal:.3f} | {slept:.3f} | median of {options.rounds} |")
+        figures = await measure(workers, options.waves, options.rounds)
+        cells = " | ".join(f"{figure:.3f}" for figure in figures)
+        print(f"| {workers} | {options.waves * workers} | {cells} | {options.backend} |")
 
 
 if __name__ == "__main__":
