@@ -157,7 +157,7 @@ class Execution:
         # a task that was told to stop may have been on its way here already
         if self.state is not ExecutionState.RUNNING or pool is None or connection is None or connection.closed:
             return None
-        request_id = pool.begin(connection, self, self.owner.encode(pool, self.job))
+        request_id = pool.begin(connection, self, self.owner.encode(pool, self.job), held=True)
         if request_id is None:
             pool.gone(connection)
         else:
@@ -229,8 +229,8 @@ class Execution:
         if request_id is not None and connection.needs_caller(request_id):
             # the caller has its answer; without the rest of the body, which is the caller's too, the request cannot
             # be completed
-            connection.close()
-        if self.job.finishes_early or connection.closed:
+            self.pool.cut_short(connection, request_id)
+        if self.job.finishes_early or connection.closed or connection.client.multiplexing:
             self._complete(app_status)
         else:
             self.pool.when_free(connection, lambda: self._worker_left(connection, app_status))
@@ -244,6 +244,16 @@ class Execution:
         if repeatable and self.owner.try_again(self, error, may_have_run=may_have_run):
             return
         self._settle(None, error, may_have_run=may_have_run, body_truncated=truncated, endpoint=name)
+
+    # Flow
+
+    def pause_reading(self) -> None:
+        if self.connection is not None and self.request_id is not None:
+            self.connection.pause_reading(self.request_id)
+
+    def resume_reading(self) -> None:
+        if self.connection is not None and self.request_id is not None:
+            self.connection.resume_reading(self.request_id)
 
     def again(self) -> None:
         """Forget the last attempt; what remains is the job and its deadlines."""
@@ -260,7 +270,7 @@ class Execution:
 
     def _accept(self, connection: Connection) -> None:
         now = self._accepted = self.owner.backend.now()
-        self.sink.attach(connection)
+        self.sink.attach(self)
         if not connection.requests or (connection.requests == 1 and self.request_id is not None):
             self._connect = connection.connect_time
         if self.deadlines.run is not None or self.deadlines.queue is not None:
@@ -309,14 +319,17 @@ class Execution:
 
     def _rejected(self, protocol_status: int) -> None:
         error = _REJECTIONS[protocol_status](f"the peer refused the job: {ProtocolStatus(protocol_status).name}")
-        name = self.pool.name if self.pool is not None else None
         connection, request_id = self.connection, self.request_id
-        if connection is not None and request_id is not None and connection.needs_caller(request_id):
+        assert self.pool is not None
+        assert connection is not None
+        if isinstance(error, CannotMultiplex):
+            self.pool.multiplexing_refused(connection)
+        if request_id is not None and connection.needs_caller(request_id):
             # the rest of the body belongs to the next attempt
-            connection.close()
+            self.pool.cut_short(connection, request_id)
         repeatable = (self._upload is None or self._upload.repeatable) and self.sink.restart()
         if not (repeatable and self.owner.try_again(self, error, may_have_run=False)):
-            self._settle(None, error, may_have_run=False, endpoint=name)
+            self._settle(None, error, may_have_run=False)
 
     def _complete(self, app_status: int) -> None:
         if self.state is ExecutionState.DONE:

@@ -11,7 +11,6 @@ import attrs
 
 from fcgi_async.errors import FastCGIError, RemoteProtocolError, ResponseTooLarge
 from fcgi_async.net.backend import Waiter
-from fcgi_async.net.connection import Connection
 from fcgi_async.wire.cgi import CGIHead, HeadParser, HeadTooLarge
 
 __all__ = ("CollectingSink", "Sink", "StderrBuffer", "StreamingSink")
@@ -20,13 +19,23 @@ __all__ = ("CollectingSink", "Sink", "StderrBuffer", "StreamingSink")
 _HIGH = 256 * 1024
 
 
+class Flow(Protocol):
+    """What a response comes through; synchronous."""
+
+    def pause_reading(self) -> None:
+        """Hold the peer up, since the reader is behind."""
+
+    def resume_reading(self) -> None:
+        """Let it go on."""
+
+
 class Sink(Protocol):
     """Takes a response in parts; synchronous."""
 
     head: CGIHead | None
 
-    def attach(self, connection: Connection) -> None:
-        """Take note of the connection that will deliver."""
+    def attach(self, flow: Flow) -> None:
+        """Take note of what will deliver."""
 
     def feed(self, data: bytes) -> None:
         """Take a part of STDOUT.
@@ -118,7 +127,7 @@ class CollectingSink(_HeadFirst):
         self._parts: list[bytes] = []
         self._size = 0
 
-    def attach(self, connection: Connection) -> None:
+    def attach(self, flow: Flow) -> None:
         pass
 
     def feed(self, data: bytes) -> None:
@@ -155,7 +164,7 @@ class StreamingSink(_HeadFirst):
 
     def __init__(self, head_limit: int, waiter: Callable[[], Waiter]) -> None:
         super().__init__(head_limit)
-        self._connection: Connection | None = None
+        self._flow: Flow | None = None
         self.ended = False
         self.error: FastCGIError | None = None
         self._new_waiter = waiter
@@ -164,8 +173,8 @@ class StreamingSink(_HeadFirst):
         self._size = 0
         self._paused = False
 
-    def attach(self, connection: Connection) -> None:
-        self._connection = connection
+    def attach(self, flow: Flow) -> None:
+        self._flow = flow
 
     def feed(self, data: bytes) -> None:
         if self.head is None:
@@ -176,9 +185,9 @@ class StreamingSink(_HeadFirst):
         if data:
             self._parts.append(data)
             self._size += len(data)
-            if self._size > _HIGH and not self._paused and self._connection is not None:
+            if self._size > _HIGH and not self._paused and self._flow is not None:
                 self._paused = True
-                self._connection.pause_reading()
+                self._flow.pause_reading()
         self._wake()
 
     def finish(self) -> None:
@@ -233,8 +242,8 @@ class StreamingSink(_HeadFirst):
     def _resume(self) -> None:
         if self._paused:
             self._paused = False
-            if self._connection is not None:
-                self._connection.resume_reading()
+            if self._flow is not None:
+                self._flow.resume_reading()
 
     async def _wait(self) -> None:
         if self._waiter is not None:

@@ -22,17 +22,22 @@ from fcgi_async.wire.events import (
     ValuesReceived,
 )
 from fcgi_async.wire.spec import FCGI_MAX_CONNS, FCGI_MAX_REQS, FCGI_MPXS_CONNS, MAX_CONTENT, Role
+from fcgi_async.wire.states import RequestState
 
 __all__ = ("Connection", "ConnectionOwner", "EncodedRequest", "Exchange")
 
 logger = logging.getLogger("fcgi_async.net")
 
 _HEAD_PROBE = (FCGI_MPXS_CONNS, FCGI_MAX_REQS, FCGI_MAX_CONNS)
+# what Go's net/http/fcgi must be asked for, since its second, empty answer would else be taken for the next one's
+_TAIL_PROBE = (FCGI_MPXS_CONNS,)
 # a body up to this size goes out in the same write as the request's head and the tail probe
 _ONE_WRITE = MAX_CONTENT
 # the worker that has just answered reads on within microseconds: look again at once, and leave it the processor then
 _LOOKS_AT_ONCE = 3
 _LOOK_SECONDS = 0.0005
+# what a slow reader on a shared connection may leave unread before its neighbours are held up with it
+_SLOW_READER_MAX = 16 * 1024 * 1024
 
 
 @attrs.frozen
@@ -76,9 +81,9 @@ class ConnectionOwner(Protocol):
         """Take note that a response is complete; whether the worker is free is another question."""
 
     def worker_free(self, connection: Connection) -> None:
-        """Take note that the tail probe was answered, and that no byte came after the answer."""
+        """Take note that the last probe was answered, and that no byte came after the answer."""
 
-    def output_dropped(self, connection: Connection, size: int) -> None:
+    def output_dropped(self, connection: Connection, request_id: int, size: int) -> None:
         """Take note that output came that nobody wants."""
 
     def stray_received(self, connection: Connection) -> None:
@@ -141,8 +146,41 @@ class Connection:
     _writable_waiters: list[Waiter] = attrs.field(factory=list, init=False)
     # when it is looked again whether the worker has read on
     _look: Timer | None = attrs.field(default=None, init=False)
+    # requests whose reader is behind, and what has come for them since
+    _slow_readers: dict[int, int] = attrs.field(factory=dict, init=False)
+    _reading_paused: bool = attrs.field(default=False, init=False)
+
+    @property
+    def says_it_multiplexes(self) -> bool:
+        """Whether the peer answered that it serves several requests on a connection at once."""
+        return self.values is not None and self.values.get(FCGI_MPXS_CONNS) == b"1"
+
+    @property
+    def max_requests_at_once(self) -> int | None:
+        """How many requests the peer says it serves at once, or None."""
+        value = (self.values or {}).get(FCGI_MAX_REQS, b"")
+        return int(value) if value.isdigit() and int(value) else None
+
+    @property
+    def in_flight(self) -> int:
+        """How many responses are awaited, by whomever."""
+        return len(self._exchanges)
+
+    @property
+    def callers(self) -> int:
+        """How many responses are awaited by somebody who has not gone."""
+        return sum(exchange is not None for exchange in self._exchanges.values())
+
+    @property
+    def slow_reader(self) -> bool:
+        """Whether somebody on it reads more slowly than the peer writes."""
+        return bool(self._slow_readers)
 
     # verbs of the owner
+
+    def multiplex(self) -> None:
+        """Serve several requests at once from now on."""
+        self.client.multiplexing = True
 
     def send_head_probe(self) -> None:
         """Ask for the peer's values; `connection_answered` follows once a worker has taken the connection.
@@ -150,7 +188,7 @@ class Connection:
         Asked twice: a worker that was told to stop while it waited for its first record answers that one, and leaves.
         """
         self.client.get_values(_HEAD_PROBE)
-        self._tail()
+        self._tail(_TAIL_PROBE)
         self._flush()
 
     def send_tail_probe(self) -> None:
@@ -194,6 +232,8 @@ class Connection:
             return None
         self._exchanges[request_id] = exchange
         self.requests += 1
+        if self._slow_readers:
+            self._regulate_reading()
         if self._uploads:
             self._pump_uploads()
         return request_id
@@ -203,14 +243,18 @@ class Connection:
 
         Cancelling between two parts leaves the body incomplete; the owner must close the connection then.
         """
-        while self._writing_paused and not self.closed:
-            waiter = self.backend.waiter()
-            self._writable_waiters.append(waiter)
-            await waiter
-        if request_id not in self._unfinished_bodies:
-            return False
-        self.client.send_stdin(request_id, data)
-        return self._flush()
+        # a record at a time, so that a large part does not hold up the neighbours
+        for start in range(0, len(data), MAX_CONTENT):
+            while self._writing_paused and not self.closed:
+                waiter = self.backend.waiter()
+                self._writable_waiters.append(waiter)
+                await waiter
+            if request_id not in self._unfinished_bodies:
+                return False
+            self.client.send_stdin(request_id, memoryview(data)[start : start + MAX_CONTENT])
+            if not self._flush():
+                return False
+        return True
 
     def end_body(self, request_id: int) -> None:
         """Complete a body written with `send_body()`."""
@@ -227,15 +271,30 @@ class Connection:
         if request_id in self._exchanges:
             self._exchanges[request_id] = None
 
-    def pause_reading(self) -> None:
-        """Read nothing more: FastCGI has no windows, so this holds up every request on the connection."""
-        if self.transport is not None and not self.closed:
-            self.transport.pause_reading()
+    def abort(self, request_id: int) -> None:
+        """Forget who waits for a response, and ask a peer that multiplexes to end the request; its id stays taken."""
+        self.abandon(request_id)
+        if self.closed or self.client.state(request_id) in (RequestState.IDLE, RequestState.ABORTED):
+            return
+        # what is not written of its body is not owed any more
+        self._uploads = deque(upload for upload in self._uploads if upload.request_id != request_id)
+        self._unfinished_bodies.pop(request_id, None)
+        self.client.abort_request(request_id)
+        self._flush()
 
-    def resume_reading(self) -> None:
+    def pause_reading(self, request_id: int) -> None:
+        """Read nothing more, since the reader of a request is behind.
+
+        FastCGI has no windows: on a shared connection this would hold up every other request, so there the slow one
+        is given 16 MiB of memory before it comes to that.
+        """
+        self._slow_readers[request_id] = 0
+        self._regulate_reading()
+
+    def resume_reading(self, request_id: int) -> None:
         """Read on."""
-        if self.transport is not None and not self.closed:
-            self.transport.resume_reading()
+        self._slow_readers.pop(request_id, None)
+        self._regulate_reading()
 
     def close(self) -> None:
         """Close at once; exchanges still open are failed."""
@@ -301,28 +360,36 @@ class Connection:
         self._responding.add(event.request_id)
         exchange = self._exchanges[event.request_id]
         if exchange is None:
-            self.owner.output_dropped(self, len(event.data))
+            self.owner.output_dropped(self, event.request_id, len(event.data))
+        elif event.request_id in self._slow_readers:
+            self._slow_readers[event.request_id] += len(event.data)
+            self._regulate_reading()
         return exchange
 
     def _receive_end(self, event: RequestEnded) -> None:
         request_id = event.request_id
         exchange = self._exchanges.pop(request_id)
         self._responding.discard(request_id)
+        if self._slow_readers:
+            self.resume_reading(request_id)
         self.responses += 1
         self.owner.request_ended(self, request_id)
         if exchange is not None:
             exchange.receive_end(event.app_status, event.protocol_status)
+        # such a peer answers a probe at any time: its END_REQUEST is what tells
+        if self.says_it_multiplexes and not self.client.multiplexing and not self.closed:
+            self.owner.worker_free(self)
 
     def _receive_values(self, event: ValuesReceived) -> bool:
         if self.values is None:
             self.values = event.values
+        if self.client.probes_outstanding:
+            return False
         if not self.answered and not self.requests:
-            if self.client.probes_outstanding:
-                return False
             self.answered = True
             self.owner.connection_answered(self)
             return True
-        return not self.client.probes_outstanding and not self._exchanges and not self.client.unfinished
+        return self.client.multiplexing or not (self._exchanges or self.client.unfinished)
 
     def _worker_answered(self, looks: int = 1) -> None:
         """Tell that the worker is free once it has read the byte behind its probe.
@@ -341,10 +408,23 @@ class Connection:
 
     # writing
 
-    def _tail(self) -> None:
+    def _tail(self, names: tuple[bytes, ...] | None = None) -> None:
         self.probe_answered = False
-        self.client.get_values()
+        if names is None:
+            names = _TAIL_PROBE if self.says_it_multiplexes else ()
+        self.client.get_values(names)
         self.client.send_ahead()
+
+    def _regulate_reading(self) -> None:
+        if self.transport is None or self.closed:
+            return
+        slow = self._slow_readers
+        wanted = bool(slow) and (len(slow) >= len(self._exchanges) or max(slow.values()) > _SLOW_READER_MAX)
+        if wanted and not self._reading_paused:
+            self.transport.pause_reading()
+        elif self._reading_paused and not wanted:
+            self.transport.resume_reading()
+        self._reading_paused = wanted
 
     def _flush(self) -> bool:
         if self.transport is None or self.closed:
@@ -390,6 +470,8 @@ class Connection:
         # record of a request that runs turns the EOF into a reset), but only where nothing between us and the peer
         # rewrites resets
         never_begun = self.eof and fault is None and self.address.is_unix and not self._unsent
+        # who reads several requests at once leaves none of them unread
+        never_begun = never_begun and not self.client.multiplexing
         if self.transport is not None:
             self.transport.abort()
         exchanges, self._exchanges = self._exchanges, {}

@@ -1,30 +1,39 @@
-"""How many workers a pool has, where nobody gave a number: what its status page tells."""
+"""How many workers a pool has, where nobody gave a number: what its status page, or the peer itself, tells."""
 
 from __future__ import annotations
 
+import anyio
 import attrs
 
-from fcgi_async.errors import ConfigurationError, StatusUnavailable
+from fcgi_async.errors import ConfigurationError, FastCGIError, StatusUnavailable
 from fcgi_async.fpm.status import fetch_status
+from fcgi_async.net.values import ask_values
 from fcgi_async.pool.endpoint import Endpoint
+from fcgi_async.wire.spec import FCGI_MAX_REQS, FCGI_MPXS_CONNS
 
 __all__ = ("discover",)
 
 _STATIC = "static"
+# request ids on a connection to a peer that multiplexes and does not say how many it serves
+_REQUESTS_AT_ONCE = 100
+_ANSWER_SECONDS = 5.0
 
 
 async def discover(endpoint: Endpoint) -> Endpoint:
-    """Return an endpoint with `max_children` from its status page, or as it is where it has a number or no page.
+    """Return an endpoint with `max_children`, as it is where it has that.
 
-    With `pm = static` there are always as many workers as there may be; with the others the page does not tell.
+    A peer that multiplexes has FCGI_MAX_REQS, or 100 where it does not say. Of PHP-FPM the status page tells it where
+    `pm = static`: there are always as many workers as there may be. With the others it does not.
 
     Raises:
         StatusUnavailable: the page did not answer.
         ConfigurationError: it does not tell, or nothing is left of the workers.
     """
     page = endpoint.status
-    if endpoint.max_children is not None or page is None:
+    if endpoint.max_children is not None:
         return endpoint
+    if page is None:
+        return attrs.evolve(endpoint, max_children=await _ask_peer(endpoint))
     name = str(endpoint.address)
     try:
         status = await fetch_status(page)
@@ -41,3 +50,22 @@ async def discover(endpoint: Endpoint) -> Endpoint:
             endpoint=name,
         )
     return attrs.evolve(endpoint, max_children=status.total)
+
+
+async def _ask_peer(endpoint: Endpoint) -> int | None:
+    if endpoint.multiplex != "auto" or not endpoint.handshake:
+        return None
+    values: dict[bytes, bytes] = {}
+    with anyio.move_on_after(_ANSWER_SECONDS):
+        try:
+            values = await ask_values(endpoint.address, connect_timeout=endpoint.connect_timeout)
+        except (OSError, FastCGIError) as error:
+            raise ConfigurationError(
+                f"endpoint {endpoint.address}: max_children is not known, and the peer cannot be asked whether it "
+                f"multiplexes ({error}); give pm.max_children of that pool, or use Endpoint.from_fpm_config()",
+                endpoint=str(endpoint.address),
+            ) from error
+    if values.get(FCGI_MPXS_CONNS) != b"1":
+        return None
+    told = values.get(FCGI_MAX_REQS, b"")
+    return int(told) if told.isdigit() and int(told) else _REQUESTS_AT_ONCE

@@ -70,6 +70,7 @@ class EndpointSettings(TypedDict, total=False):
     params: Mapping[str, str]
     headers: Mapping[str, str]
     keepalive: KeepAlive
+    multiplex: Literal["auto", "never"]
     handshake: bool
     on_cancel: Literal["drain", "close"]
     drain_timeout: float
@@ -94,6 +95,8 @@ class Endpoint:
         params: FastCGI parameters sent with every job.
         headers: request headers sent with every job.
         keepalive: how long connections outlive their jobs.
+        multiplex: "auto" runs many jobs on one connection where the peer says that it can, PHP-FPM cannot; "never" does
+            not.
         handshake: False for peers that do not answer GET_VALUES: one connection for each job, freed by END_REQUEST.
         on_cancel: "drain" reads on until the worker is free, "close" closes the connection at once.
         drain_timeout: seconds that a worker may take after its response, or after its caller has gone, before the
@@ -118,6 +121,7 @@ class Endpoint:
     params: Mapping[str, str] = attrs.field(factory=dict, converter=_frozen)
     headers: Mapping[str, str] = attrs.field(factory=dict, converter=_frozen)
     keepalive: KeepAlive = KeepAlive()
+    multiplex: Literal["auto", "never"] = "auto"
     handshake: bool = True
     on_cancel: Literal["drain", "close"] = "drain"
     drain_timeout: float = 30.0
@@ -143,6 +147,7 @@ class Endpoint:
             f"root={self.root!r} is not an absolute path on FPM's side",
         )
         require(self.processes >= 1, "processes is at least 1")
+        require(self.multiplex in ("auto", "never"), 'multiplex is "auto" or "never"')
         require(self.on_cancel in ("drain", "close"), 'on_cancel is "drain" or "close"')
         require(self.drain_timeout >= 0 and self.drain_bytes >= 0, "drain_timeout and drain_bytes cannot be negative")
         require(self.linger is None or self.linger >= 0, "linger cannot be negative")

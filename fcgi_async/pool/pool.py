@@ -17,7 +17,9 @@ from fcgi_async.net.dial import dial
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.pool.monitor import StatusMonitor
 from fcgi_async.pool.reachability import Reachability
+from fcgi_async.pool.shared import Multiplexing, SharedConnection
 from fcgi_async.pool.slots import Slot, SlotLedger, SlotState
+from fcgi_async.wire.spec import MAX_REQUEST_ID
 
 __all__ = ("JobSource", "Pool")
 
@@ -68,6 +70,9 @@ class Pool:
     stray_records: int = attrs.field(default=0, init=False)
     closed: bool = attrs.field(default=False, init=False)
     _slots: dict[Connection, Slot] = attrs.field(factory=dict, init=False)
+    # to a peer that multiplexes
+    _shared: dict[Connection, SharedConnection] = attrs.field(factory=dict, init=False)
+    _multiplexing: Multiplexing = attrs.field(default=Multiplexing.ASKED, init=False)
     # the most recently used last: the others get the chance to expire
     _idle: dict[Connection, None] = attrs.field(factory=dict, init=False)
     _when_free: dict[Connection, Callable[[], None]] = attrs.field(factory=dict, init=False)
@@ -92,6 +97,9 @@ class Pool:
         """Give a waiting job to an idle connection, or see to it that there will be one; True where a job was begun."""
         if self.closed:
             return False
+        shared = self._roomy() if self._shared and self.ledger.free else None
+        if shared is not None and self.source.assign(self, shared.connection):
+            return True
         while self._idle:
             connection, _ = self._idle.popitem()
             if self.source.assign(self, connection):
@@ -107,10 +115,26 @@ class Pool:
         if self._retry is None and not self.closed:
             self._retry = self.backend.call_at(self.reachability.retry_at, self._try_again)
 
-    def begin(self, connection: Connection, exchange: Exchange, request: EncodedRequest) -> int | None:
-        """Write a job to a connection that `assign()` was called with; None where the peer had gone: call `gone()`."""
+    def begin(
+        self, connection: Connection, exchange: Exchange, request: EncodedRequest, *, held: bool = False
+    ) -> int | None:
+        """Write a job to a connection that `assign()` was called with; None where the peer had gone: call `gone()`.
+
+        Args:
+            connection: the one.
+            exchange: who gets the response.
+            request: the job.
+            held: whether `hold()` was called for it.
+        """
+        shared = self._shared.get(connection)
+        if shared is not None:
+            request_id = connection.begin(exchange, request, tail=False)
+            if request_id is not None:
+                shared.begun(request_id, held=held)
+            return request_id
         keep = self.endpoint.handshake
-        request_id = connection.begin(exchange, request, keep_conn=keep, tail=keep)
+        tail = keep and not connection.says_it_multiplexes
+        request_id = connection.begin(exchange, request, keep_conn=keep, tail=tail)
         if request_id is not None:
             self.hold(connection)
         return request_id
@@ -122,6 +146,10 @@ class Pool:
 
     def hold(self, connection: Connection) -> None:
         """Keep the worker of a connection that `assign()` was called with for a job that is not ready to be written."""
+        shared = self._shared.get(connection)
+        if shared is not None:
+            shared.hold()
+            return
         self._idle.pop(connection, None)
         slot = self._slots[connection]
         if slot.state is not SlotState.BUSY:
@@ -129,14 +157,24 @@ class Pool:
 
     def give_back(self, connection: Connection) -> None:
         """Give back a connection that was held and not written to."""
-        if not connection.closed:
+        shared = self._shared.get(connection)
+        if shared is not None:
+            shared.give_back()
+            self._left(shared)
+        elif not connection.closed:
             self.worker_free(connection)
 
     def begin_probe(self, connection: Connection) -> None:
         """Ask the worker of a connection that `assign()` was called with whether it is there; `when_free` tells."""
-        self.hold(connection)
-        slot = self._slots[connection]
-        self.ledger.move(slot, SlotState.FINISHING, self._due(self.endpoint.drain_timeout))
+        if connection not in self._shared:
+            self.hold(connection)
+            slot = self._slots[connection]
+            self.ledger.move(slot, SlotState.FINISHING, self._due(self.endpoint.drain_timeout))
+        elif self._multiplexing is Multiplexing.KNOWN:
+            # it would close behind its answer, under the requests that run; that it has not closed must do
+            connection.probe_answered = True
+            self._tell_free(connection)
+            return
         connection.send_tail_probe()
 
     def abandon(self, connection: Connection, request_id: int, *, close: bool = False) -> None:
@@ -147,6 +185,12 @@ class Pool:
             request_id: of the request.
             close: close at once: a script that writes dies of it. Else the endpoint's `on_cancel` decides.
         """
+        shared = self._shared.get(connection)
+        if shared is not None:
+            shared.abandoned(request_id, self._due(self.endpoint.drain_timeout))
+            connection.abort(request_id)
+            shared.close_where_retired()
+            return
         connection.abandon(request_id)
         slot = self._slots.get(connection)
         if slot is None:
@@ -158,8 +202,27 @@ class Pool:
         elif slot.state is SlotState.BUSY:
             self.ledger.move(slot, SlotState.DRAINING, self._due(self.endpoint.drain_timeout))
 
+    def cut_short(self, connection: Connection, request_id: int) -> None:
+        """Give up the rest of the body of a request that was answered."""
+        if connection in self._shared:
+            connection.abort(request_id)
+        else:
+            connection.close()
+
+    def multiplexing_refused(self, connection: Connection) -> None:
+        """Take note of CANT_MPX_CONN: from now on one request at a time on a connection."""
+        self._multiplexing = Multiplexing.REFUSED
+        shared = self._shared.get(connection)
+        if shared is not None:
+            logger.warning("%s says that it multiplexes, and refuses it; one request on a connection then", self.name)
+            shared.retiring = True
+            shared.close_where_retired()
+
     def when_free(self, connection: Connection, callback: Callable[[], None]) -> None:
-        """Call `callback` once the worker behind `connection` has left the job it is on, or the connection is over."""
+        """Call `callback` once the worker behind `connection` has left the job it is on, or the connection is over.
+
+        Where the peer multiplexes END_REQUEST says so already; the callback is then for an answer to `begin_probe()`.
+        """
         self._when_free[connection] = callback
 
     def close(self) -> None:
@@ -169,7 +232,7 @@ class Pool:
         for timer in (self._sweep, self._retry):
             if timer is not None:
                 timer.cancel()
-        for connection in tuple(self._slots):
+        for connection in (*self._slots, *self._shared):
             connection.close()
         # what lingers, and what is being dialled
         for slot in self.ledger.overdue(math.inf):
@@ -181,7 +244,7 @@ class Pool:
         if self._retry is not None or not self.source.waiting():
             return
         # one at a time: a burst of new connections strands some of them under pm = ondemand
-        if self.ledger.counts[SlotState.CONNECTING]:
+        if self.ledger.counts[SlotState.CONNECTING] or self._full():
             return
         slot = self.ledger.take()
         if slot is not None:
@@ -218,6 +281,9 @@ class Pool:
             if connection.transport is not None:
                 connection.transport.abort()
             connection.close()
+        elif self._multiplexing is Multiplexing.KNOWN:
+            self._share(connection)
+            self.source.capacity_freed()
         elif self.endpoint.handshake and not self.reachability.closes_after_values(self.backend.now()):
             slot.deadline = self._due(self._answer_wait)
             connection.send_head_probe()
@@ -252,19 +318,31 @@ class Pool:
             logger.info("%s is back", self.name)
         self.reachability.answered()
         self._answer_wait = _ANSWER_WAIT_MIN
+        wanted = self.endpoint.multiplex == "auto" and self._multiplexing is not Multiplexing.REFUSED
+        if wanted and connection.says_it_multiplexes:
+            self._share(connection)
         self.source.worker_answered()
 
     def request_ended(self, connection: Connection, request_id: int) -> None:
-        if connection.answered:
+        shared = self._shared.get(connection)
+        if connection.answered or shared is not None:
             self.reachability.served()
+        if shared is not None:
+            shared.ended(request_id)
+            self._left(shared)
+            return
         slot = self._slots[connection]
-        if not self.endpoint.handshake:
+        if not self.endpoint.handshake or (connection.says_it_multiplexes and connection.client.unfinished):
             connection.worker_left = True  # END_REQUEST is all that such a peer says of its worker
             connection.close()
         elif slot.state is SlotState.BUSY:
             self.ledger.move(slot, SlotState.FINISHING, self._due(self.endpoint.drain_timeout))
 
     def worker_free(self, connection: Connection) -> None:
+        if connection in self._shared:
+            self._tell_free(connection)
+            self._left(self._shared[connection])
+            return
         slot = self._slots[connection]
         self.ledger.move(slot, SlotState.IDLE)
         slot.dropped = 0
@@ -285,16 +363,26 @@ class Pool:
             else:
                 connection.close()
 
-    def output_dropped(self, connection: Connection, size: int) -> None:
-        slot = self._slots[connection]
+    def output_dropped(self, connection: Connection, request_id: int, size: int) -> None:
+        shared = self._shared.get(connection)
+        slot = self._slots[connection] if shared is None else shared.slot(request_id)
         slot.dropped += size
-        if slot.dropped > self.endpoint.drain_bytes:
+        if slot.dropped <= self.endpoint.drain_bytes:
+            return
+        if shared is None:
             connection.close()
+        else:
+            shared.retiring = True
+            shared.close_where_retired()
 
     def stray_received(self, connection: Connection) -> None:
         self.stray_records += 1
 
     def connection_closed(self, connection: Connection) -> None:
+        shared = self._shared.pop(connection, None)
+        if shared is not None:
+            self._shared_closed(shared)
+            return
         slot = self._slots.pop(connection, None)
         self._idle.pop(connection, None)
         if slot is None:
@@ -303,16 +391,58 @@ class Pool:
         if state in (SlotState.CONNECTING, SlotState.IDLE) or connection.worker_left or self.closed:
             self.ledger.release(slot)
         else:
-            linger = self.endpoint.linger if self.endpoint.linger is not None else _DEFAULT_LINGER
-            self.ledger.move(slot, SlotState.LINGERING, self._due(linger))
+            self.ledger.move(slot, SlotState.LINGERING, self._linger_until())
             self.monitor.slot_lingers()
         self._tell_free(connection)
         if connection.worker_left and connection.values is not None and not connection.responses:
             self.reachability.answered()
-            self.reachability.closed_early(self.backend.now())
-        if state is SlotState.CONNECTING and (connection.worker_left or connection.close_cause is not None):
+            if self.endpoint.multiplex == "auto" and connection.says_it_multiplexes:
+                self._multiplexing = Multiplexing.KNOWN
+            else:
+                self.reachability.closed_early(self.backend.now())
+        away = connection.worker_left or connection.close_cause is not None
+        if state is SlotState.CONNECTING and away and self._multiplexing is not Multiplexing.KNOWN:
             self._unreachable(connection.close_cause, closed=connection.worker_left)
         elif not self.closed:
+            self.source.capacity_freed()
+
+    # multiplexing
+
+    def _share(self, connection: Connection) -> None:
+        # from here on its requests hold the slots
+        self.ledger.release(self._slots.pop(connection))
+        connection.multiplex()
+        limit = connection.max_requests_at_once or MAX_REQUEST_ID
+        self._shared[connection] = SharedConnection(
+            connection, self.ledger, self.backend, self.endpoint.keepalive, limit
+        )
+
+    def _roomy(self) -> SharedConnection | None:
+        return next((shared for shared in self._shared.values() if shared.has_room), None)
+
+    def _full(self) -> bool:
+        """Whether a connection more would not help: what there is has room, or the peer serves no more."""
+        return any(not (shared.retiring or shared.connection.slow_reader) for shared in self._shared.values())
+
+    def _left(self, shared: SharedConnection) -> None:
+        """Take note that a request on a shared connection is over."""
+        shared.close_where_retired()
+        if not self.closed:
+            self.source.capacity_freed()
+        shared.rest()
+
+    def _shared_closed(self, shared: SharedConnection) -> None:
+        connection = shared.connection
+        if self._multiplexing is Multiplexing.KNOWN:
+            # whoever comes next may be another peer: ask it
+            self._multiplexing = Multiplexing.ASKED
+        elif connection.worker_left and not connection.responses and self._multiplexing is Multiplexing.ASKED:
+            # gevent-fastcgi closes a connection on which nothing but GET_VALUES has come
+            self._multiplexing = Multiplexing.KNOWN
+        over = connection.worker_left or self.closed
+        shared.closed(None if over else self._linger_until())
+        self._tell_free(connection)
+        if not self.closed:
             self.source.capacity_freed()
 
     def _tell_free(self, connection: Connection) -> None:
@@ -331,6 +461,10 @@ class Pool:
             self._sweep = self.backend.call_at(when, self._run_sweep)
         return when
 
+    def _linger_until(self) -> float:
+        linger = self.endpoint.linger
+        return self._due(_DEFAULT_LINGER if linger is None else linger)
+
     def _run_sweep(self) -> None:
         self._sweep, self._sweep_at = None, math.inf
         now = self.backend.now()
@@ -342,6 +476,10 @@ class Pool:
             if slot.state is SlotState.LINGERING:
                 self.ledger.release(slot)
                 self.source.capacity_freed()
+                continue
+            if slot not in connections:
+                # a request on a shared connection: its id stays taken, its neighbours go on
+                self.ledger.move(slot, SlotState.LINGERING, self._linger_until())
                 continue
             connection = connections[slot]
             if slot.state is SlotState.CONNECTING:

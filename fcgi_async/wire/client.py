@@ -74,8 +74,9 @@ class ClientConnection:
     Args:
         multiplexing: whether the peer serves several requests on this connection at once. Without it a second request
             is refused while one is unfinished, and ids advance by one per request, so that what a finished script still
-            prints is recognised as a stray. With it the smallest free id is taken, and an id is free once END_REQUEST
-            has come. May be switched at any time.
+            prints is recognised as a stray. With it the smallest free id is taken, and an id is free at the first
+            `receive_data()` after that which brought its END_REQUEST: until then the events of its last request are
+            being looked at. May be switched at any time.
     """
 
     multiplexing: bool = False
@@ -95,6 +96,8 @@ class ClientConnection:
     _highest_id: int = attrs.field(default=0, init=False)
     # multiplexing only: all ids below it are taken
     _lowest_free: int = attrs.field(default=1, init=False)
+    # ids whose END_REQUEST is among the last events
+    _just_ended: set[int] = attrs.field(factory=set, init=False)
     _outgoing: list[bytes | memoryview] = attrs.field(factory=list, init=False)
     # whether the next record's first byte shall go out, and whether it has
     _ahead_wanted: bool = attrs.field(default=False, init=False)
@@ -225,6 +228,9 @@ class ClientConnection:
         events: list[ClientEvent] = []
         if not self.open:
             return events
+        if self._just_ended:
+            self._lowest_free = min(self._lowest_free, *self._just_ended)
+            self._just_ended.clear()
         try:
             for record_type, request_id, content in self._parser.feed(data):
                 if record_type in _FROM_RESPONDER:
@@ -354,13 +360,13 @@ class ClientConnection:
         request.state = following
         if following is _IDLE:
             del self._requests[request_id]
-            if request_id < self._lowest_free:
-                self._lowest_free = request_id
+            if self.multiplexing or request_id < self._lowest_free:
+                self._just_ended.add(request_id)
 
     def _next_id(self) -> int:
         if self.multiplexing:
             request_id = self._lowest_free
-            while request_id in self._requests:
+            while request_id in self._requests or request_id in self._just_ended:
                 request_id += 1
             if request_id > MAX_REQUEST_ID:
                 raise LocalProtocolError(f"all {MAX_REQUEST_ID} request ids are taken")

@@ -83,7 +83,7 @@ class Owner:
     def worker_free(self, connection: Connection) -> None:
         self.calls.append("free")
 
-    def output_dropped(self, connection: Connection, size: int) -> None:
+    def output_dropped(self, connection: Connection, request_id: int, size: int) -> None:
         self.dropped += size
 
     def stray_received(self, connection: Connection) -> None:
@@ -566,10 +566,10 @@ async def test_owner_that_closes_in_a_callback() -> None:
 async def test_reading_is_paused_on_the_transport() -> None:
     """Pausing and resuming are the transport's; on a connection that is over they are nothing."""
     link = Link().greet()
-    link.connection.pause_reading()
+    link.connection.pause_reading(1)
     assert not link.wire.reading
-    link.connection.resume_reading()
+    link.connection.resume_reading(1)
     assert link.wire.reading
     link.connection.close()
-    link.connection.pause_reading()
+    link.connection.pause_reading(1)
     assert link.wire.reading

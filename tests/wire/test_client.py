@@ -273,12 +273,14 @@ def test_no_second_request_while_a_body_is_owed() -> None:
 
 
 def test_ids_are_small_and_reused_with_multiplexing() -> None:
-    """The smallest free id is taken, and none before its END_REQUEST."""
+    """The smallest free id is taken, and none while the events that ended its last request are being looked at."""
     client = ClientConnection(multiplexing=True)
     assert [awaiting(client) for _ in range(4)] == [1, 2, 3, 4]
     client.receive_data(frames.end(3) + frames.end(2))
-    assert [awaiting(client) for _ in range(3)] == [2, 3, 5]
-    assert client.unfinished == 5
+    assert awaiting(client) == 5
+    client.receive_data(b"")
+    assert [awaiting(client) for _ in range(3)] == [2, 3, 6]
+    assert client.unfinished == 6
 
 
 def test_all_ids_taken() -> None:
@@ -289,6 +291,7 @@ def test_all_ids_taken() -> None:
     with pytest.raises(LocalProtocolError, match="all 65535 request ids are taken"):
         client.begin_request()
     client.receive_data(frames.end(40_000))
+    client.receive_data(b"")
     assert client.begin_request() == 40_000
 
 
@@ -297,8 +300,10 @@ def test_multiplexing_switched_off_and_on() -> None:
     client = ClientConnection(multiplexing=True)
     assert [awaiting(client) for _ in range(3)] == [1, 2, 3]
     client.receive_data(frames.end(1) + frames.end(2) + frames.end(3))
+    client.receive_data(b"")
     assert awaiting(client) == 1
     client.receive_data(frames.end(1))
+    client.receive_data(b"")
     client.multiplexing = False
     assert awaiting(client) == 4
     client.multiplexing = True

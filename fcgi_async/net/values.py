@@ -1,0 +1,59 @@
+"""What a peer says of itself, on a connection of its own."""
+
+from __future__ import annotations
+
+import socket
+
+import anyio
+
+from fcgi_async.errors import ConnectionLost, RemoteProtocolError
+from fcgi_async.net.address import Address
+from fcgi_async.net.dial import dial
+from fcgi_async.wire.client import ClientConnection
+from fcgi_async.wire.events import Terminated, ValuesReceived
+from fcgi_async.wire.spec import FCGI_MAX_CONNS, FCGI_MAX_REQS, FCGI_MPXS_CONNS
+
+__all__ = ("ask_values",)
+
+_READ_SIZE = 4096
+
+
+async def ask_values(address: Address, *, connect_timeout: float) -> dict[bytes, bytes]:
+    """Return what the peer answers to GET_VALUES (specification 4.1): FCGI_MPXS_CONNS, FCGI_MAX_REQS, FCGI_MAX_CONNS.
+
+    Args:
+        address: of the peer.
+        connect_timeout: seconds for a TCP handshake. An answer may take as long as the peer is busy.
+
+    Raises:
+        OSError: it cannot be reached.
+        ConnectionLost: it closed without an answer.
+        RemoteProtocolError: what it answered is no FastCGI.
+
+    Cancelling closes the connection.
+    """
+    sock = await dial(address, connect_timeout=connect_timeout)
+    try:
+        return await _exchange(sock)
+    finally:
+        sock.close()
+
+
+async def _exchange(sock: socket.socket) -> dict[bytes, bytes]:
+    client = ClientConnection()
+    client.get_values((FCGI_MPXS_CONNS, FCGI_MAX_REQS, FCGI_MAX_CONNS))
+    # a few bytes always fit into the buffer of a new connection
+    sock.send(client.data_to_send())
+    while True:
+        await anyio.wait_readable(sock)
+        try:
+            data = sock.recv(_READ_SIZE)
+        except BlockingIOError:
+            continue
+        for event in client.receive_data(data) if data else client.receive_eof():
+            if isinstance(event, ValuesReceived):
+                return event.values
+            if isinstance(event, Terminated):
+                if isinstance(event.error, RemoteProtocolError):
+                    raise event.error
+                raise ConnectionLost("the peer closed the connection instead of answering GET_VALUES")

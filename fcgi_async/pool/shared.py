@@ -1,0 +1,141 @@
+"""A connection to a peer that multiplexes: a slot is a request id there, and the connection itself occupies nobody."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import attrs
+
+from fcgi_async.net.backend import Backend, Timer
+from fcgi_async.net.connection import Connection
+from fcgi_async.pool.endpoint import KeepAlive
+from fcgi_async.pool.slots import Slot, SlotLedger, SlotState
+
+__all__ = ("Multiplexing", "SharedConnection")
+
+
+class Multiplexing(Enum):
+    """Whether the next connection serves several requests at once."""
+
+    ASKED = "where the peer says so"
+    # it closes behind its answer, so that the next connection must do without
+    KNOWN = "the peer has said so on the connection before"
+    REFUSED = "the peer had said so, and refused it (CANT_MPX_CONN)"
+
+
+@attrs.define(eq=False)
+class SharedConnection:
+    """The slots of the requests on one connection.
+
+    Args:
+        connection: to the peer.
+        ledger: where the slots are taken.
+        backend: the event loop.
+        keepalive: how long the connection outlives its requests.
+        limit: how many requests the peer serves on it at once.
+    """
+
+    connection: Connection
+    ledger: SlotLedger
+    backend: Backend
+    keepalive: KeepAlive
+    limit: int
+    # it gets no more requests, and is closed when nobody waits for the last
+    retiring: bool = attrs.field(default=False, init=False)
+    # when it is looked again whether it has been without a request for long enough
+    _expiry: Timer | None = attrs.field(default=None, init=False)
+    _idle_since: float = attrs.field(default=0.0, init=False)
+    _slots: dict[int, Slot] = attrs.field(factory=dict, init=False)
+    # taken for requests that are not begun, since their bodies are not
+    _held: list[Slot] = attrs.field(factory=list, init=False)
+
+    @property
+    def empty(self) -> bool:
+        """Whether no response is awaited on it, and none will be."""
+        return not self.connection.in_flight and not self._held
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it may get one more request.
+
+        One whose reader is behind gets none: FastCGI has no windows, so its neighbours might have to wait with it.
+        """
+        if self.retiring or self.connection.closed or self.connection.slow_reader:
+            return False
+        return self.connection.in_flight + len(self._held) < self.limit
+
+    def hold(self) -> None:
+        """Take a slot for a request whose body has not begun."""
+        self._held.append(self._take())
+
+    def give_back(self) -> None:
+        """Give back a slot that was held."""
+        self.ledger.release(self._held.pop())
+
+    def begun(self, request_id: int, *, held: bool) -> None:
+        """Take note of a request that was written; `held` where its slot was taken before."""
+        self._slots[request_id] = self._held.pop() if held else self._take()
+
+    def ended(self, request_id: int) -> None:
+        """Give back the slot of a request whose END_REQUEST has come."""
+        slot = self._slots.pop(request_id)
+        # one that lingered for too long was given back before
+        if slot in self.ledger.slots:
+            self.ledger.release(slot)
+
+    def slot(self, request_id: int) -> Slot:
+        """Return the slot of a request that is not over."""
+        return self._slots[request_id]
+
+    def abandoned(self, request_id: int, deadline: float) -> None:
+        """Take note that nobody waits for a request any more."""
+        slot = self._slots.get(request_id)
+        if slot is not None and slot.state is SlotState.BUSY:
+            self.ledger.move(slot, SlotState.DRAINING, deadline)
+
+    def close_where_retired(self) -> None:
+        """Close the connection where it gets no more requests and nobody waits for what runs on it."""
+        worn_out = self.keepalive.max_requests
+        if worn_out is not None and self.connection.requests >= worn_out:
+            self.retiring = True
+        if self.retiring and not self.connection.callers and not self.connection.closed:
+            self.connection.close()
+
+    def rest(self) -> None:
+        """Begin to count the time without a request, where there is none."""
+        if self.empty and not self.connection.closed:
+            self._idle_since = self.backend.now()
+            self._expire()
+
+    def _expire(self) -> None:
+        when = self._idle_since + self.keepalive.idle
+        if when <= self.backend.now():
+            self.connection.close()
+        elif self._expiry is None:
+            self._expiry = self.backend.call_at(when, self._look_at_expiry)
+
+    def _look_at_expiry(self) -> None:
+        self._expiry = None
+        if self.empty and not self.connection.closed:
+            self._expire()
+
+    def closed(self, linger_until: float | None) -> None:
+        """Take note that the connection is over; `linger_until` where what was begun may run on."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        for slot in self._held:
+            self.ledger.release(slot)
+        self._held.clear()
+        for slot in self._slots.values():
+            if slot not in self.ledger.slots or slot.state is SlotState.LINGERING:
+                continue
+            if linger_until is None:
+                self.ledger.release(slot)
+            else:
+                self.ledger.move(slot, SlotState.LINGERING, linger_until)
+
+    def _take(self) -> Slot:
+        slot = self.ledger.take()
+        assert slot is not None, "a shared connection is offered jobs only where a slot is free"
+        self.ledger.move(slot, SlotState.BUSY)
+        return slot

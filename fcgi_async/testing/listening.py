@@ -1,0 +1,86 @@
+"""Where a responder listens: a socket of a private folder, any free port, or where it is told to."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+
+from fcgi_async.errors import ConfigurationError
+from fcgi_async.net.address import Address, AddressFamily
+
+__all__ = ("Listener", "listening")
+
+_SOCKET_NAME = "fcgi.sock"
+# what sun_path holds on Linux, less NUL
+_LONGEST_SOCKET_PATH = 107
+
+
+@attrs.frozen
+class Listener:
+    """A listening socket, non-blocking, and how a client names it."""
+
+    sock: socket.socket
+    address: str
+
+
+@contextmanager
+def listening(address: str | None, backlog: int) -> Iterator[Listener]:
+    """Listen; afterwards close, and remove what was made.
+
+    Args:
+        address: None for a unix socket in a private folder, "tcp" for a free port of 127.0.0.1, or an address.
+        backlog: how many connections the kernel keeps waiting.
+
+    Raises:
+        ConfigurationError: `address` is none, or cannot be listened at.
+    """
+    if address is None:
+        with (
+            tempfile.TemporaryDirectory(prefix="fcgi-", dir=_short_folder()) as folder,
+            _listening(Address.parse(f"unix://{folder}/{_SOCKET_NAME}"), backlog) as listener,
+        ):
+            yield listener
+    elif address == "tcp":
+        with _listening(None, backlog) as listener:
+            yield listener
+    else:
+        with _listening(Address.parse(address), backlog) as listener:
+            yield listener
+
+
+@contextmanager
+def _listening(address: Address | None, backlog: int) -> Iterator[Listener]:
+    family, place = _place(address)
+    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+        try:
+            if family is not socket.AF_UNIX:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(place)
+            sock.listen(backlog)
+        except OSError as error:
+            raise ConfigurationError(f"a responder cannot listen at {address}: {error}") from error
+        try:
+            yield Listener(sock, str(address) if address else f"tcp://127.0.0.1:{sock.getsockname()[1]}")
+        finally:
+            if address is not None and address.family is AddressFamily.UNIX:
+                Path(address.path).unlink(missing_ok=True)
+
+
+def _place(address: Address | None) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
+    if address is None:
+        return socket.AF_INET, ("127.0.0.1", 0)
+    if address.family is AddressFamily.TCP:
+        return (socket.AF_INET6 if ":" in address.host else socket.AF_INET), (address.host, address.port)
+    return socket.AF_UNIX, address.path if address.family is AddressFamily.UNIX else "\0" + address.path
+
+
+def _short_folder() -> str:
+    """Return a folder for temporary folders whose sockets have paths that the kernel takes."""
+    usual = tempfile.gettempdir()
+    return usual if len(os.fsencode(f"{usual}/fcgi-xxxxxxxx/{_SOCKET_NAME}")) <= _LONGEST_SOCKET_PATH else "/tmp"

@@ -1,0 +1,321 @@
+"""Many requests on one connection, where the peer says that it can: never where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+
+from fcgi_async import ConfigurationError, Dispatcher, Endpoint, FastCGIError, Job, JobCancelled, KeepAlive, Response
+from fcgi_async.testing import Close, ProtocolStatus, Reject, Reply, Request, Responder
+from tests.dispatch.settled import settled, slots
+from tests.eventually import eventually
+
+pytestmark = pytest.mark.anyio
+
+JOB = Job("/a.php")
+
+
+class Gate:
+    """A handler whose answers wait."""
+
+    def __init__(self) -> None:
+        self.opened = anyio.Event()
+
+    async def __call__(self, request: Request) -> str:
+        body = await request.body()
+        await self.opened.wait()
+        return f"{request.params['QUERY_STRING']} {len(body)}"
+
+
+def jobs(count: int) -> list[Job]:
+    return [Job("/a.php", query=f"n={n}", content=bytes(n * 97 % 5000)) for n in range(count)]
+
+
+async def test_many_requests_on_one_connection() -> None:
+    """Fifty jobs run at once on one connection, and each gets its own answer."""
+    gate = Gate()
+    async with Responder(gate, multiplex=True) as responder, Dispatcher(responder.address, max_children=50) as php:
+        handles = [await php.submit(job) for job in jobs(50)]
+        await eventually(lambda: responder.running == 50)
+        statistics = php.statistics()
+        assert (statistics.busy, statistics.connections_opened, len(responder.connections)) == (50, 1, 1)
+        gate.opened.set()
+        texts = [(await handle).text for handle in handles]
+        assert texts == [f"n={n} {n * 97 % 5000}" for n in range(50)]
+        assert slots(await settled(php)) == 0
+
+
+async def test_no_more_than_the_share() -> None:
+    """A slot is a request id: what finds none waits in the queue."""
+    gate = Gate()
+    async with Responder(gate, multiplex=True) as responder, Dispatcher(responder.address, max_children=3) as php:
+        handles = [await php.submit(job) for job in jobs(10)]
+        await eventually(lambda: responder.running == 3)
+        assert (php.statistics().busy, php.statistics().queued) == (3, 7)
+        gate.opened.set()
+        for handle in handles:
+            await handle
+        assert responder.most_at_once == 3
+
+
+async def test_no_more_than_the_peer_serves() -> None:
+    """FCGI_MAX_REQS bounds it where the share does not."""
+    gate = Gate()
+    async with Responder(gate, multiplex=True, max_requests=4) as responder:
+        async with Dispatcher(responder.address, max_children=50) as php:
+            handles = [await php.submit(job) for job in jobs(20)]
+            await eventually(lambda: responder.running == 4)
+            gate.opened.set()
+            for handle in handles:
+                await handle
+            assert (responder.most_at_once, len(responder.connections)) == (4, 1)
+
+
+async def test_a_peer_that_does_not_say_so() -> None:
+    """Without FCGI_MPXS_CONNS=1 no two requests are ever on one connection."""
+    gate = Gate()
+    async with Responder(gate, workers=3) as responder, Dispatcher(responder.address, max_children=3) as php:
+        handles = [await php.submit(job) for job in jobs(9)]
+        await eventually(lambda: responder.running == 3)
+        assert len(responder.connections) == 3
+        gate.opened.set()
+        for handle in handles:
+            await handle
+
+
+async def test_never() -> None:
+    """multiplex="never" takes a connection for each request of a peer that could do without, and keeps it."""
+    gate = Gate()
+    async with Responder(gate, multiplex=True) as responder:
+        async with Dispatcher(Endpoint(responder.address, max_children=3, multiplex="never")) as php:
+            handles = [await php.submit(job) for job in jobs(9)]
+            await eventually(lambda: responder.running == 3)
+            gate.opened.set()
+            for handle in handles:
+                await handle
+            assert (len(responder.connections), responder.most_at_once) == (3, 3)
+            assert php.statistics().idle == 3
+
+
+async def test_cancelling_one_leaves_the_others() -> None:
+    """A cancelled request is aborted on the wire, keeps its id and its slot until it ends, and disturbs nobody."""
+    gate = Gate()
+    async with Responder(gate, multiplex=True) as responder, Dispatcher(responder.address, max_children=9) as php:
+        handles = [await php.submit(job) for job in jobs(9)]
+        await eventually(lambda: responder.running == 9)
+        handles[4].cancel()
+        assert isinstance(handles[4].exception(), JobCancelled)
+        assert (php.statistics().busy, php.statistics().draining) == (8, 1)
+        await eventually(lambda: responder.requests[4].aborted.is_set())
+        gate.opened.set()
+        assert [(await handle).text for n, handle in enumerate(handles) if n != 4] == [
+            f"n={n} {n * 97 % 5000}" for n in range(9) if n != 4
+        ]
+        assert slots(await settled(php)) == 0
+        assert len(responder.connections) == 1
+
+
+async def test_large_uploads_do_not_hold_up_neighbours() -> None:
+    """A small job is answered while a large body is on its way to a handler that has not read it."""
+    gate = anyio.Event()
+
+    async def handler(request: Request) -> str:
+        if request.params["QUERY_STRING"] == "large":
+            size = 0
+            async for part in request:
+                size += len(part)
+                await gate.wait()
+            return str(size)
+        return "small"
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield bytes(1_000_000)
+
+    async with Responder(handler, multiplex=True) as responder, Dispatcher(responder.address, max_children=5) as php:
+        large = [
+            await php.submit(Job("/a.php", query="large", content=bytes(5_000_000))),
+            await php.submit(Job("/a.php", query="large", content=parts(), content_length=20_000_000)),
+        ]
+        await eventually(lambda: responder.running == 2)
+        gate.set()
+        with anyio.fail_after(20):
+            assert (await php.run(JOB)).text == "small"
+            assert [(await handle).text for handle in large] == ["5000000", "20000000"]
+        assert len(responder.connections) == 1
+
+
+async def test_a_slow_reader_holds_up_nobody() -> None:
+    """New jobs go around a connection whose reader is behind, and those on it are answered still."""
+    going = anyio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield bytes(50_000)
+
+    async def handler(request: Request) -> Reply | str:
+        if request.params["QUERY_STRING"] == "large":
+            return Reply(body=body())
+        if request.params["QUERY_STRING"] == "neighbour":
+            await going.wait()
+        return "small"
+
+    async with Responder(handler, multiplex=True) as responder, Dispatcher(responder.address, max_children=5) as php:
+        neighbour = await php.submit(Job("/a.php", query="neighbour"))
+        async with php.stream(Job("/a.php", query="large")) as response:
+            await eventually(lambda: len(responder.requests) == 2)
+            # its reader reads nothing; five megabytes come, more than wait for a reader otherwise
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(3):
+                assert (await php.run(JOB)).text == "small"
+            going.set()
+            assert (await neighbour).text == "small"
+            assert len(await response.aread()) == 5_000_000
+
+
+async def test_an_upload_that_fails_costs_no_connection() -> None:
+    """A body that breaks off is aborted; its neighbour, on the same connection, is answered."""
+    gate = Gate()
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"x" * 10
+        raise LookupError("no more")
+
+    async with Responder(gate, multiplex=True) as responder, Dispatcher(responder.address, max_children=5) as php:
+        neighbour = await php.submit(Job("/a.php", query="n=1"))
+        await eventually(lambda: responder.running == 1)
+        with pytest.raises(FastCGIError) as caught:
+            await php.run(Job("/a.php", content=parts(), content_length=20))
+        assert caught.value.may_have_run
+        assert caught.value.body_truncated
+        gate.opened.set()
+        assert (await neighbour).text == "n=1 0"
+        assert len(responder.connections) == 1
+
+
+async def test_multiplexing_that_is_refused() -> None:
+    """CANT_MPX_CONN: the job did not run and is sent again, and from then on a connection has one request at a time."""
+    refused = 0
+
+    async def handler(request: Request) -> Reject | str:
+        nonlocal refused
+        if responder.running > 1 and not refused:
+            refused += 1
+            return Reject(ProtocolStatus.CANT_MPX_CONN)
+        return request.params["QUERY_STRING"]
+
+    async with Responder(handler, multiplex=True) as responder, Dispatcher(responder.address, max_children=4) as php:
+        responses = await php.run_all(jobs(40))
+        assert [response.text for response in responses] == [f"n={n}" for n in range(40)]
+        assert php.statistics().failed == 0
+        assert refused <= 1
+        if refused:
+            assert php.statistics().retried == 1
+            assert len(responder.connections) > 1
+
+
+async def test_peer_that_has_too_many() -> None:
+    """OVERLOADED: the job did not run, and comes back when there may be room."""
+    times = 0
+
+    async def handler(request: Request) -> Reject | str:
+        nonlocal times
+        times += 1
+        return Reject(ProtocolStatus.OVERLOADED) if times <= 2 else "at last"
+
+    async with Responder(handler, multiplex=True) as responder, Dispatcher(responder.address, max_children=4) as php:
+        response = await php.run(JOB)
+        assert (response.text, response.attempts) == ("at last", 3)
+
+
+async def test_connection_without_requests_is_closed() -> None:
+    """A shared connection without a request pins nobody, and is closed after KeepAlive.idle all the same."""
+
+    async def handler(request: Request) -> str:
+        return "ok"
+
+    async with Responder(handler, multiplex=True) as responder:
+        keepalive = KeepAlive(idle=0.05)
+        async with Dispatcher(Endpoint(responder.address, max_children=4, keepalive=keepalive)) as php:
+            await php.run_all([JOB] * 10)
+            assert len(responder.connections) == 1
+            await eventually(lambda: responder.open_connections == 0)
+            assert (await php.run(JOB)).ok
+            assert len(responder.connections) == 2
+
+
+async def test_connection_that_is_worn_out() -> None:
+    """KeepAlive.max_requests retires a shared connection without failing what runs on it."""
+
+    async def handler(request: Request) -> str:
+        return request.params["QUERY_STRING"]
+
+    async with Responder(handler, multiplex=True) as responder:
+        keepalive = KeepAlive(max_requests=10)
+        async with Dispatcher(Endpoint(responder.address, max_children=4, keepalive=keepalive)) as php:
+            responses = await php.run_all(jobs(60))
+            assert [response.text for response in responses] == [f"n={n}" for n in range(60)]
+            assert len(responder.connections) > 3
+
+
+async def test_peer_that_goes_away() -> None:
+    """When the connection is lost every request on it may have run, and each caller is told."""
+    gate = Gate()
+    ends: list[Response | FastCGIError] = []
+
+    async def handler(request: Request) -> Close | str:
+        return Close() if request.params["QUERY_STRING"] == "close" else await gate(request)
+
+    async with Responder(handler, multiplex=True) as responder:
+        async with Dispatcher(Endpoint(responder.address, max_children=5, linger=0.0)) as php:
+
+            async def run(query: str) -> None:
+                try:
+                    ends.append(await php.run(Job("/a.php", query=query)))
+                except FastCGIError as error:
+                    ends.append(error)
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(4):
+                    tasks.start_soon(run, "n=1")
+                await eventually(lambda: responder.running == 4)
+                tasks.start_soon(run, "close")
+            assert len(ends) == 5
+            assert all(isinstance(end, FastCGIError) and end.may_have_run for end in ends)
+            gate.opened.set()
+            assert (await php.run(JOB)).ok
+
+
+async def test_ping() -> None:
+    """A ping is answered on a shared connection while requests run on it."""
+    gate = Gate()
+    async with Responder(gate, multiplex=True) as responder, Dispatcher(responder.address, max_children=5) as php:
+        handle = await php.submit(JOB)
+        await eventually(lambda: responder.running == 1)
+        assert await php.ping() >= 0
+        gate.opened.set()
+        await handle
+        assert len(responder.connections) == 1
+
+
+async def ok(request: Request) -> str:
+    return "ok"
+
+
+@pytest.mark.parametrize(("values", "share"), [(None, 7), ({"FCGI_MPXS_CONNS": "1"}, 100)], ids=["said", "not said"])
+async def test_share_that_nobody_gave(values: dict[str, str] | None, share: int) -> None:
+    """Without max_children a peer that multiplexes has FCGI_MAX_REQS, or 100 requests at once."""
+    async with Responder(ok, multiplex=True, max_requests=7, values=values) as responder:
+        async with Dispatcher(responder.address) as php:
+            assert php.statistics().share == share
+            assert (await php.run(JOB)).text == "ok"
+
+
+async def test_share_that_nobody_knows() -> None:
+    """Without max_children a peer that does not multiplex is refused on entering, and the error says where to look."""
+    async with Responder(ok) as responder:
+        with pytest.raises(ConfigurationError, match=r"give pm\.max_children of that pool"):
+            async with Dispatcher(responder.address):
+                pass
