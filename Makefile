@@ -1,13 +1,17 @@
 VENV := .venv
 READY := $(VENV)/.ready
+OTHERS := $(VENV)/.others
 
-.PHONY: demo test faults faults-soak lint format docs bench measure venv clean
+.PHONY: demo test interop faults faults-soak lint format docs bench measure venv clean
 
 demo: $(READY)  ## run the main job: real PHP jobs on a private PHP-FPM
 	$(VENV)/bin/fcgi-async demo --timeline demo-timeline.svg
 
-test: $(READY)  ## run the test suite against a real PHP-FPM
+test: $(READY) $(OTHERS)  ## run the test suite against a real PHP-FPM, and servers and clients of others
 	$(VENV)/bin/python -m pytest
+
+interop: $(READY) $(OTHERS)  ## see what the servers of others support, and write docs/interop.md
+	$(VENV)/bin/python -m pytest -p tests.interop.seen tests/interop --interop-matrix docs/interop.md
 
 FAULTS := $(VENV)/bin/python -m pytest -p tests.fpm.fault_table tests/fpm/test_fault_*.py
 
@@ -41,6 +45,10 @@ venv: $(READY)  ## only set up: php-fpm and .venv
 
 $(READY): pyproject.toml .ci/setup
 	.ci/setup $(VENV)
+	touch $@
+
+$(OTHERS): $(READY) .ci/setup-others
+	.ci/setup-others
 	touch $@
 
 clean:  ## remove everything that the other targets made

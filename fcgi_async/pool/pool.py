@@ -17,7 +17,7 @@ from fcgi_async.net.dial import dial
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.pool.monitor import StatusMonitor
 from fcgi_async.pool.reachability import Reachability
-from fcgi_async.pool.shared import Multiplexing, SharedConnection
+from fcgi_async.pool.shared import SharedConnection
 from fcgi_async.pool.slots import Slot, SlotLedger, SlotState
 from fcgi_async.wire.spec import MAX_REQUEST_ID
 
@@ -72,7 +72,9 @@ class Pool:
     _slots: dict[Connection, Slot] = attrs.field(factory=dict, init=False)
     # to a peer that multiplexes
     _shared: dict[Connection, SharedConnection] = attrs.field(factory=dict, init=False)
-    _multiplexing: Multiplexing = attrs.field(default=Multiplexing.ASKED, init=False)
+    # what a peer that multiplexes said of itself, and whether it refused to all the same
+    _values: dict[bytes, bytes] | None = attrs.field(default=None, init=False)
+    _multiplexing_refused: bool = attrs.field(default=False, init=False)
     # the most recently used last: the others get the chance to expire
     _idle: dict[Connection, None] = attrs.field(factory=dict, init=False)
     _when_free: dict[Connection, Callable[[], None]] = attrs.field(factory=dict, init=False)
@@ -170,8 +172,8 @@ class Pool:
             self.hold(connection)
             slot = self._slots[connection]
             self.ledger.move(slot, SlotState.FINISHING, self._due(self.endpoint.drain_timeout))
-        elif self._multiplexing is Multiplexing.KNOWN:
-            # it would close behind its answer, under the requests that run; that it has not closed must do
+        elif not connection.requests:
+            # gevent-fastcgi would close behind its answer; that it has answered on the connection before must do
             connection.probe_answered = True
             self._tell_free(connection)
             return
@@ -211,7 +213,7 @@ class Pool:
 
     def multiplexing_refused(self, connection: Connection) -> None:
         """Take note of CANT_MPX_CONN: from now on one request at a time on a connection."""
-        self._multiplexing = Multiplexing.REFUSED
+        self._multiplexing_refused = True
         shared = self._shared.get(connection)
         if shared is not None:
             logger.warning("%s says that it multiplexes, and refuses it; one request on a connection then", self.name)
@@ -281,9 +283,8 @@ class Pool:
             if connection.transport is not None:
                 connection.transport.abort()
             connection.close()
-        elif self._multiplexing is Multiplexing.KNOWN:
-            self._share(connection)
-            self.source.capacity_freed()
+        elif self._values is not None:
+            self._use_without_probes(connection, self._values)
         elif self.endpoint.handshake and not self.reachability.closes_after_values(self.backend.now()):
             slot.deadline = self._due(self._answer_wait)
             connection.send_head_probe()
@@ -318,10 +319,11 @@ class Pool:
             logger.info("%s is back", self.name)
         self.reachability.answered()
         self._answer_wait = _ANSWER_WAIT_MIN
-        wanted = self.endpoint.multiplex == "auto" and self._multiplexing is not Multiplexing.REFUSED
-        if wanted and connection.says_it_multiplexes:
-            self._share(connection)
         self.source.worker_answered()
+        if connection.says_it_multiplexes:
+            # gevent-fastcgi closes a connection on which nothing but GET_VALUES has come: the jobs get another one
+            self._values = connection.values
+            connection.close()
 
     def request_ended(self, connection: Connection, request_id: int) -> None:
         shared = self._shared.get(connection)
@@ -396,19 +398,30 @@ class Pool:
         self._tell_free(connection)
         if connection.worker_left and connection.values is not None and not connection.responses:
             self.reachability.answered()
-            if self.endpoint.multiplex == "auto" and connection.says_it_multiplexes:
-                self._multiplexing = Multiplexing.KNOWN
-            else:
+            if not connection.says_it_multiplexes:
                 self.reachability.closed_early(self.backend.now())
+            elif not connection.requests:
+                self._values = connection.values
+        # whoever takes the next connection may be another peer: ask it
+        if connection.requests:
+            self._values = None
         away = connection.worker_left or connection.close_cause is not None
-        if state is SlotState.CONNECTING and away and self._multiplexing is not Multiplexing.KNOWN:
+        if state is SlotState.CONNECTING and away and self._values is None:
             self._unreachable(connection.close_cause, closed=connection.worker_left)
         elif not self.closed:
             self.source.capacity_freed()
 
     # multiplexing
 
-    def _share(self, connection: Connection) -> None:
+    def _use_without_probes(self, connection: Connection, values: dict[bytes, bytes]) -> None:
+        """Give jobs to a connection whose peer multiplexes: END_REQUEST alone frees its slots."""
+        connection.values = values
+        if self.endpoint.multiplex == "never" or self._multiplexing_refused:
+            if self.source.assign(self, connection):
+                self._grow()
+            else:
+                connection.close()
+            return
         # from here on its requests hold the slots
         self.ledger.release(self._slots.pop(connection))
         connection.multiplex()
@@ -416,6 +429,7 @@ class Pool:
         self._shared[connection] = SharedConnection(
             connection, self.ledger, self.backend, self.endpoint.keepalive, limit
         )
+        self.source.capacity_freed()
 
     def _roomy(self) -> SharedConnection | None:
         return next((shared for shared in self._shared.values() if shared.has_room), None)
@@ -433,12 +447,8 @@ class Pool:
 
     def _shared_closed(self, shared: SharedConnection) -> None:
         connection = shared.connection
-        if self._multiplexing is Multiplexing.KNOWN:
-            # whoever comes next may be another peer: ask it
-            self._multiplexing = Multiplexing.ASKED
-        elif connection.worker_left and not connection.responses and self._multiplexing is Multiplexing.ASKED:
-            # gevent-fastcgi closes a connection on which nothing but GET_VALUES has come
-            self._multiplexing = Multiplexing.KNOWN
+        # whoever takes the next connection may be another peer: ask it
+        self._values = None
         over = connection.worker_left or self.closed
         shared.closed(None if over else self._linger_until())
         self._tell_free(connection)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 import attrs
 
 from fcgi_async.net.backend import Backend, Timer
@@ -11,16 +9,10 @@ from fcgi_async.net.connection import Connection
 from fcgi_async.pool.endpoint import KeepAlive
 from fcgi_async.pool.slots import Slot, SlotLedger, SlotState
 
-__all__ = ("Multiplexing", "SharedConnection")
+__all__ = ("SharedConnection",)
 
-
-class Multiplexing(Enum):
-    """Whether the next connection serves several requests at once."""
-
-    ASKED = "where the peer says so"
-    # it closes behind its answer, so that the next connection must do without
-    KNOWN = "the peer has said so on the connection before"
-    REFUSED = "the peer had said so, and refused it (CANT_MPX_CONN)"
+# request ids that are lost to aborted requests before a connection is given up
+_ABORTED_MAX = 1000
 
 
 @attrs.define(eq=False)
@@ -96,6 +88,8 @@ class SharedConnection:
     def close_where_retired(self) -> None:
         """Close the connection where it gets no more requests and nobody waits for what runs on it."""
         worn_out = self.keepalive.max_requests
+        if len(self.connection.client.aborted) >= _ABORTED_MAX:
+            self.retiring = True
         if worn_out is not None and self.connection.requests >= worn_out:
             self.retiring = True
         if self.retiring and not self.connection.callers and not self.connection.closed:

@@ -76,7 +76,8 @@ class ClientConnection:
             is refused while one is unfinished, and ids advance by one per request, so that what a finished script still
             prints is recognised as a stray. With it the smallest free id is taken, and an id is free at the first
             `receive_data()` after that which brought its END_REQUEST: until then the events of its last request are
-            being looked at. May be switched at any time.
+            being looked at. An id that was aborted stays taken: Go's net/http/fcgi answers ABORT_REQUEST at once, and
+            its handler goes on to write under that id, up to a second END_REQUEST. May be switched at any time.
     """
 
     multiplexing: bool = False
@@ -96,6 +97,8 @@ class ClientConnection:
     _highest_id: int = attrs.field(default=0, init=False)
     # multiplexing only: all ids below it are taken
     _lowest_free: int = attrs.field(default=1, init=False)
+    # ids that were aborted, and may still be written under after their END_REQUEST
+    aborted: set[int] = attrs.field(factory=set, init=False)
     # ids whose END_REQUEST is among the last events
     _just_ended: set[int] = attrs.field(factory=set, init=False)
     _outgoing: list[bytes | memoryview] = attrs.field(factory=list, init=False)
@@ -199,6 +202,7 @@ class ClientConnection:
         if following is None:
             raise LocalProtocolError(f"ABORT_REQUEST for request {request_id}: not while {request.state.value}")
         self._outgoing.append(encode_record(RecordType.ABORT_REQUEST, request_id))
+        self.aborted.add(request_id)
         self._settle(request_id, request, following)
 
     def send_ahead(self) -> None:
@@ -290,6 +294,9 @@ class ClientConnection:
             raise RemoteProtocolError(
                 f"a record of request {request_id} came after the worker had said that it was free"
             )
+        if record_type == _END and request_id in self.aborted:
+            self.aborted.discard(request_id)
+            self._just_ended.add(request_id)
         events.append(Stray(request_id, record_type, len(content)))
 
     def _receive_management(self, events: list[ClientEvent], record_type: int, request_id: int, content: bytes) -> None:
@@ -360,13 +367,13 @@ class ClientConnection:
         request.state = following
         if following is _IDLE:
             del self._requests[request_id]
-            if self.multiplexing or request_id < self._lowest_free:
+            if request_id not in self.aborted and (self.multiplexing or request_id < self._lowest_free):
                 self._just_ended.add(request_id)
 
     def _next_id(self) -> int:
         if self.multiplexing:
             request_id = self._lowest_free
-            while request_id in self._requests or request_id in self._just_ended:
+            while request_id in self._requests or request_id in self._just_ended or request_id in self.aborted:
                 request_id += 1
             if request_id > MAX_REQUEST_ID:
                 raise LocalProtocolError(f"all {MAX_REQUEST_ID} request ids are taken")

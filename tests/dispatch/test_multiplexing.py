@@ -29,6 +29,11 @@ class Gate:
         return f"{request.params['QUERY_STRING']} {len(body)}"
 
 
+def serving(responder: Responder) -> int:
+    """How many connections have had requests: one more was asked whether it multiplexes."""
+    return sum(bool(connection.requests) for connection in responder.connections)
+
+
 def jobs(count: int) -> list[Job]:
     return [Job("/a.php", query=f"n={n}", content=bytes(n * 97 % 5000)) for n in range(count)]
 
@@ -40,7 +45,7 @@ async def test_many_requests_on_one_connection() -> None:
         handles = [await php.submit(job) for job in jobs(50)]
         await eventually(lambda: responder.running == 50)
         statistics = php.statistics()
-        assert (statistics.busy, statistics.connections_opened, len(responder.connections)) == (50, 1, 1)
+        assert (statistics.busy, statistics.connections_opened, serving(responder)) == (50, 2, 1)
         gate.opened.set()
         texts = [(await handle).text for handle in handles]
         assert texts == [f"n={n} {n * 97 % 5000}" for n in range(50)]
@@ -70,7 +75,7 @@ async def test_no_more_than_the_peer_serves() -> None:
             gate.opened.set()
             for handle in handles:
                 await handle
-            assert (responder.most_at_once, len(responder.connections)) == (4, 1)
+            assert (responder.most_at_once, serving(responder)) == (4, 1)
 
 
 async def test_a_peer_that_does_not_say_so() -> None:
@@ -79,7 +84,7 @@ async def test_a_peer_that_does_not_say_so() -> None:
     async with Responder(gate, workers=3) as responder, Dispatcher(responder.address, max_children=3) as php:
         handles = [await php.submit(job) for job in jobs(9)]
         await eventually(lambda: responder.running == 3)
-        assert len(responder.connections) == 3
+        assert serving(responder) == 3
         gate.opened.set()
         for handle in handles:
             await handle
@@ -95,7 +100,7 @@ async def test_never() -> None:
             gate.opened.set()
             for handle in handles:
                 await handle
-            assert (len(responder.connections), responder.most_at_once) == (3, 3)
+            assert (serving(responder), responder.most_at_once) == (3, 3)
             assert php.statistics().idle == 3
 
 
@@ -114,7 +119,23 @@ async def test_cancelling_one_leaves_the_others() -> None:
             f"n={n} {n * 97 % 5000}" for n in range(9) if n != 4
         ]
         assert slots(await settled(php)) == 0
-        assert len(responder.connections) == 1
+        assert serving(responder) == 1
+
+
+async def test_connection_that_loses_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids of aborted requests are not given again; a connection that has lost too many of them is replaced."""
+    monkeypatch.setattr("fcgi_async.pool.shared._ABORTED_MAX", 3)
+    gate = Gate()
+    async with Responder(gate, multiplex=True) as responder, Dispatcher(responder.address, max_children=9) as php:
+        handles = [await php.submit(job) for job in jobs(4)]
+        await eventually(lambda: responder.running == 4)
+        for handle in handles[:3]:
+            handle.cancel()
+        new = await php.submit(JOB)
+        await eventually(lambda: responder.running >= 2 and serving(responder) == 2)
+        gate.opened.set()
+        assert (await handles[3]).text == "n=3 291"
+        assert (await new).text == " 0"
 
 
 async def test_large_uploads_do_not_hold_up_neighbours() -> None:
@@ -144,7 +165,7 @@ async def test_large_uploads_do_not_hold_up_neighbours() -> None:
         with anyio.fail_after(20):
             assert (await php.run(JOB)).text == "small"
             assert [(await handle).text for handle in large] == ["5000000", "20000000"]
-        assert len(responder.connections) == 1
+        assert serving(responder) == 1
 
 
 async def test_a_slow_reader_holds_up_nobody() -> None:
@@ -192,7 +213,7 @@ async def test_an_upload_that_fails_costs_no_connection() -> None:
         assert caught.value.body_truncated
         gate.opened.set()
         assert (await neighbour).text == "n=1 0"
-        assert len(responder.connections) == 1
+        assert serving(responder) == 1
 
 
 async def test_multiplexing_that_is_refused() -> None:
@@ -213,7 +234,7 @@ async def test_multiplexing_that_is_refused() -> None:
         assert refused <= 1
         if refused:
             assert php.statistics().retried == 1
-            assert len(responder.connections) > 1
+            assert serving(responder) > 1
 
 
 async def test_peer_that_has_too_many() -> None:
@@ -240,10 +261,10 @@ async def test_connection_without_requests_is_closed() -> None:
         keepalive = KeepAlive(idle=0.05)
         async with Dispatcher(Endpoint(responder.address, max_children=4, keepalive=keepalive)) as php:
             await php.run_all([JOB] * 10)
-            assert len(responder.connections) == 1
+            assert serving(responder) == 1
             await eventually(lambda: responder.open_connections == 0)
             assert (await php.run(JOB)).ok
-            assert len(responder.connections) == 2
+            assert serving(responder) == 2
 
 
 async def test_connection_that_is_worn_out() -> None:
@@ -257,7 +278,7 @@ async def test_connection_that_is_worn_out() -> None:
         async with Dispatcher(Endpoint(responder.address, max_children=4, keepalive=keepalive)) as php:
             responses = await php.run_all(jobs(60))
             assert [response.text for response in responses] == [f"n={n}" for n in range(60)]
-            assert len(responder.connections) > 3
+            assert serving(responder) > 3
 
 
 async def test_peer_that_goes_away() -> None:
@@ -297,7 +318,7 @@ async def test_ping() -> None:
         assert await php.ping() >= 0
         gate.opened.set()
         await handle
-        assert len(responder.connections) == 1
+        assert serving(responder) == 1
 
 
 async def ok(request: Request) -> str:

@@ -235,6 +235,21 @@ def test_verb_on_a_closed_connection(verb: Callable[[ClientConnection], None]) -
 # ids
 
 
+def test_id_of_an_aborted_request() -> None:
+    """Go ends an aborted request at once and writes on under its id: nobody else gets that before a second END."""
+    client = ClientConnection(multiplexing=True)
+    assert [awaiting(client), awaiting(client)] == [1, 2]
+    client.abort_request(1)
+    client.data_to_send()
+    assert client.receive_data(frames.end(1)) == [RequestEnded(1, 0, 0)]
+    client.receive_data(b"")
+    assert awaiting(client) == 3
+    assert client.receive_data(frames.stdout(1, b"late")) == [Stray(1, RecordType.STDOUT, 4)]
+    assert client.receive_data(frames.end(1)) == [Stray(1, RecordType.END_REQUEST, 8)]
+    client.receive_data(b"")
+    assert awaiting(client) == 1
+
+
 def test_ids_advance_without_multiplexing() -> None:
     """Each request has the next id, so that what a finished script still prints cannot be taken for the next job's."""
     client = ClientConnection()
