@@ -12,6 +12,7 @@ from fcgi_async.errors import ConnectionLost, FastCGIError, RemoteProtocolError
 from fcgi_async.net.address import Address
 from fcgi_async.net.backend import Backend, Timer, Waiter
 from fcgi_async.net.transport import Transport
+from fcgi_async.net.values import requests_at_once
 from fcgi_async.wire.client import ClientConnection
 from fcgi_async.wire.events import (
     RequestEnded,
@@ -158,8 +159,7 @@ class Connection:
     @property
     def max_requests_at_once(self) -> int | None:
         """How many requests the peer says it serves at once, or None."""
-        value = (self.values or {}).get(FCGI_MAX_REQS, b"")
-        return int(value) if value.isdigit() and int(value) else None
+        return requests_at_once(self.values or {})
 
     @property
     def in_flight(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 
 import anyio
 
@@ -11,11 +12,13 @@ from fcgi_async.net.address import Address
 from fcgi_async.net.dial import dial
 from fcgi_async.wire.client import ClientConnection
 from fcgi_async.wire.events import Terminated, ValuesReceived
-from fcgi_async.wire.spec import FCGI_MAX_CONNS, FCGI_MAX_REQS, FCGI_MPXS_CONNS
+from fcgi_async.wire.spec import FCGI_MAX_CONNS, FCGI_MAX_REQS, FCGI_MPXS_CONNS, MAX_REQUEST_ID
 
-__all__ = ("ask_values",)
+__all__ = ("ask_values", "requests_at_once")
 
 _READ_SIZE = 4096
+# int() refuses thousands of digits; so many are no number of requests
+_MAX_DIGITS = 10
 
 
 async def ask_values(address: Address, *, connect_timeout: float) -> dict[bytes, bytes]:
@@ -37,6 +40,14 @@ async def ask_values(address: Address, *, connect_timeout: float) -> dict[bytes,
         return await _exchange(sock)
     finally:
         sock.close()
+
+
+def requests_at_once(values: Mapping[bytes, bytes]) -> int | None:
+    """Return how many requests a peer says it serves at once, at most one for each id; None where it does not."""
+    told = values.get(FCGI_MAX_REQS, b"")
+    if not told.isdigit() or len(told) > _MAX_DIGITS:
+        return None
+    return min(int(told), MAX_REQUEST_ID) or None
 
 
 async def _exchange(sock: socket.socket) -> dict[bytes, bytes]:

@@ -7,9 +7,9 @@ import attrs
 
 from fcgi_async.errors import ConfigurationError, FastCGIError, StatusUnavailable
 from fcgi_async.fpm.status import fetch_status
-from fcgi_async.net.values import ask_values
+from fcgi_async.net.values import ask_values, requests_at_once
 from fcgi_async.pool.endpoint import Endpoint
-from fcgi_async.wire.spec import FCGI_MAX_REQS, FCGI_MPXS_CONNS
+from fcgi_async.wire.spec import FCGI_MPXS_CONNS
 
 __all__ = ("discover",)
 
@@ -67,5 +67,4 @@ async def _ask_peer(endpoint: Endpoint) -> int | None:
             ) from error
     if values.get(FCGI_MPXS_CONNS) != b"1":
         return None
-    told = values.get(FCGI_MAX_REQS, b"")
-    return int(told) if told.isdigit() and int(told) else _REQUESTS_AT_ONCE
+    return requests_at_once(values) or _REQUESTS_AT_ONCE

@@ -37,7 +37,8 @@ class CGIHead:
 class HeadParser:
     """Finds the end of the head in the parts of a response and parses it.
 
-    Lines may end in CRLF or LF, a folded line continues the one before it, and `Status` may stand anywhere.
+    Lines may end in CRLF or LF, a folded line continues the one before it, and `Status` may stand anywhere. A NUL or a
+    lone CR is refused.
 
     Args:
         limit: how many bytes the head may have.
@@ -100,12 +101,16 @@ def _parse_head(head: bytes) -> CGIHead:
     # behind the last line end there is one more, empty
     for line in text.split("\n")[:-1]:
         name, colon, value = line.partition(":")
-        if not colon or _TOKEN.fullmatch(name) is None:
+        # a lone CR or a NUL in a value would split or cut it for whoever passes it on (RFC 9110, 5.5)
+        if not colon or _TOKEN.fullmatch(name) is None or "\r" in value or "\0" in value:
             raise RemoteProtocolError(f"the response's head has a line that is no header: {line[:200]!r}")
         value = value.strip(" \t")
         lowered = name.lower()
         if lowered == "status":
-            status = _parse_status(value)
+            before, status = status, _parse_status(value)
+            # no CGI field may be repeated (RFC 3875, 6.3); the same once more does no harm
+            if before not in (None, status):
+                raise RemoteProtocolError(f"the response's head has two Status headers, {before} and {status}")
             continue
         if lowered == "location":
             location = True

@@ -325,7 +325,16 @@ async def ok(request: Request) -> str:
     return "ok"
 
 
-@pytest.mark.parametrize(("values", "share"), [(None, 7), ({"FCGI_MPXS_CONNS": "1"}, 100)], ids=["said", "not said"])
+@pytest.mark.parametrize(
+    ("values", "share"),
+    [
+        (None, 7),
+        ({"FCGI_MPXS_CONNS": "1"}, 100),
+        ({"FCGI_MPXS_CONNS": "1", "FCGI_MAX_REQS": "9" * 5000}, 100),
+        ({"FCGI_MPXS_CONNS": "1", "FCGI_MAX_REQS": "99999999"}, 65535),
+    ],
+    ids=["said", "not said", "no number", "more than ids"],
+)
 async def test_share_that_nobody_gave(values: dict[str, str] | None, share: int) -> None:
     """Without max_children a peer that multiplexes has FCGI_MAX_REQS, or 100 requests at once."""
     async with Responder(ok, multiplex=True, max_requests=7, values=values) as responder:

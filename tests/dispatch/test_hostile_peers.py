@@ -1,0 +1,111 @@
+"""Whatever a peer does, its jobs get what the table says, the next job is served, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+import pytest
+
+from fcgi_async import Dispatcher, Endpoint, FastCGIError, Job, KeepAlive, QueueTimeout, Response, Retry
+from tests.dispatch.hostile.case import Answers, Case, Expected
+from tests.dispatch.hostile.peer import HostilePeer
+from tests.dispatch.hostile_peers import CASES
+from tests.dispatch.settled import settled
+from tests.eventually import eventually
+
+pytestmark = pytest.mark.anyio
+
+# against being stuck, never a measurement
+GUARD = 30.0
+GOOD = Job("/good.php")
+
+
+def open_sockets() -> int:
+    """How many sockets this process has open."""
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        # the descriptor of the listing itself is gone again
+        with suppress(FileNotFoundError):
+            count += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
+    return count
+
+
+def dispatcher(case: Case, address: str) -> Dispatcher:
+    """One slot for each job; a slot is free as soon as its connection is closed."""
+    endpoint = Endpoint(
+        address,
+        max_children=len(case.expected),
+        linger=0.0,
+        drain_timeout=0.05,
+        keepalive=KeepAlive(idle=GUARD),
+        reconnect_timeout=GUARD,
+    )
+    return Dispatcher(endpoint, limits=case.limits, retry=Retry(attempts=case.attempts), shutdown_timeout=GUARD)
+
+
+def jobs(case: Case) -> list[Job]:
+    """The jobs that meet the peer."""
+    return [
+        Job(
+            f"/{name}.php",
+            content=bytes(case.size),
+            run_timeout=case.run_timeout if not case.impatient or name in case.impatient else None,
+            queue_timeout=case.queue_timeout,
+        )
+        for name in case.expected
+    ]
+
+
+def check(expected: Expected, got: Response | FastCGIError, *, job: Job, address: str) -> None:
+    """See that a job got what the table says."""
+    if isinstance(expected, Answers):
+        if isinstance(got, FastCGIError):
+            raise got
+        assert (got.status, got.app_status, got.content) == (expected.status, expected.app_status, expected.content)
+        assert (got.stderr, got.stderr_truncated) == (expected.stderr, expected.stderr_truncated)
+        assert {name: got.headers[name] for name in expected.headers} == expected.headers
+        assert expected.header_count in (None, len(got.headers.raw))
+    else:
+        assert isinstance(got, FastCGIError), got
+        assert (type(got), got.may_have_run) == (expected.kind, expected.may_have_run), got
+        assert expected.message in got.message
+        # one that no worker took was with no endpoint yet
+        assert (got.job, got.endpoint) == (job, None if isinstance(got, QueueTimeout) else address)
+
+
+def strays(expected: Mapping[str, Expected]) -> int:
+    """How many stray records there are in a case."""
+    return sum(one.strays for one in expected.values() if isinstance(one, Answers))
+
+
+def test_names_are_unique() -> None:
+    """A case is named once."""
+    assert len({case.name for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+async def test_hostile_peer(case: Case, tmp_path: Path) -> None:
+    """Each job gets what the table says, the next is served, and nothing is left behind."""
+    open_before, tasks_before = open_sockets(), len(anyio.get_running_tasks())
+    where = "tcp://127.0.0.1:1" if case.where == "tcp" else f"unix://{tmp_path}/hostile.sock"
+    with anyio.fail_after(GUARD):
+        async with HostilePeer(case.behaviour, where) as peer:
+            async with dispatcher(case, peer.address) as php:
+                if case.at_connection is None:
+                    assert (await php.run(GOOD)).text == "ok"
+                    await settled(php)
+                sent = jobs(case)
+                got = await php.run_all(sent, return_exceptions=True)
+                for expected, job, one in zip(case.expected.values(), sent, got, strict=True):
+                    check(expected, one, job=job, address=peer.address)
+                if case.next_served:
+                    assert (await php.run(GOOD)).text == "ok"
+                    await settled(php)
+                assert php.statistics().stray_records == strays(case.expected)
+            assert php.statistics().running == 0
+    await eventually(lambda: open_sockets() <= open_before)
+    await eventually(lambda: len(anyio.get_running_tasks()) <= tasks_before)
