@@ -36,9 +36,10 @@ docs: $(READY)  ## write the generated parts of the documentation anew
 bench: $(READY)  ## measure what the smallest job costs
 	$(VENV)/bin/python benchmarks/smallest_job.py
 
-measure: $(READY)  ## measure the site beside the jobs, fan-out and overload
+measure: $(READY) $(OTHERS)  ## measure the site beside the jobs, fan-out, overload and multiplexing
 	$(VENV)/bin/python benchmarks/fan_out_efficiency.py
 	$(VENV)/bin/python benchmarks/overload.py
+	$(VENV)/bin/python benchmarks/multiplexing.py
 	$(VENV)/bin/python benchmarks/beside_web_traffic.py
 
 venv: $(READY)  ## only set up: php-fpm and .venv

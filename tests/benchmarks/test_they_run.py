@@ -13,6 +13,7 @@ SMALL = {
     "smallest_job.py": ["--jobs", "40", "--rounds", "1", "--workers", "2"],
     "fan_out_efficiency.py": ["--workers", "2", "--waves", "1", "--rounds", "1"],
     "overload.py": ["--jobs", "50"],
+    "multiplexing.py": ["--at-once", "1", "3", "--rounds", "1", "--repeats", "1"],
     "beside_web_traffic.py": ["--jobs", "20", "--rounds", "1"],
 }
 
