@@ -10,6 +10,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from inspect import getdoc
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,8 @@ from fcgi_async.pool.slots import SLOT_TRANSITIONS, SlotState
 from fcgi_async.wire.records import decode_pairs
 from fcgi_async.wire.spec import Role
 from fcgi_async.wire.states import NEXT_STREAM, TRANSITIONS, Input, RequestState
+from tests.dispatch.hostile.case import Case
+from tests.dispatch.hostile_peers import THEMES
 
 __all__ = ("BLOCKS", "DOCS", "IMAGES", "main", "stale", "write")
 
@@ -161,6 +164,21 @@ def forbidden_params() -> str:
     return table(("parameter", "why", "permitted by"), rows)
 
 
+def hostile_peers(theme: str) -> str:
+    """What the peers of one theme do, and what their jobs get."""
+    return table(("peer", "what it does", "what the job gets"), [_hostile_peer(case) for case in THEMES[theme]])
+
+
+def _hostile_peer(case: Case) -> tuple[str, str, str]:
+    jobs: dict[str, list[str]] = {}
+    for name, expected in case.expected.items():
+        jobs.setdefault(str(expected), []).append(f"*{name}*")
+    gets = (
+        next(iter(jobs)) if len(jobs) == 1 else "; ".join(f"{', '.join(names)}: {got}" for got, names in jobs.items())
+    )
+    return case.name, case.peer, gets if case.next_served else f"{gets}; so does the next"
+
+
 def sent(job: Job) -> dict[str, str]:
     """Return the parameters that are sent with a job, those sent with every job left out."""
     encoder = RequestEncoder(Endpoint("unix:///run/php/php-fpm.sock", root=EXAMPLE_ROOT))
@@ -189,6 +207,7 @@ BLOCKS: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
         "job-examples": job_examples,
         "forbidden-params": forbidden_params,
     },
+    "hostile-peers.md": {theme: partial(hostile_peers, theme) for theme in THEMES},
 }
 
 IMAGES: Final[Mapping[str, Callable[[], str]]] = {

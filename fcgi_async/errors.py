@@ -146,7 +146,10 @@ class ConnectionLost(TransportError):
 
 
 class RequestRejected(FastCGIError):
-    """The peer answered END_REQUEST with a protocol status other than REQUEST_COMPLETE (specification 5.5)."""
+    """The peer answered END_REQUEST with a protocol status other than REQUEST_COMPLETE (specification 5.5).
+
+    It did not run the job, unless `may_have_run` says that output had come before.
+    """
 
     protocol_status: ClassVar[int]
 

@@ -327,9 +327,12 @@ class Execution:
         if request_id is not None and connection.needs_caller(request_id):
             # the rest of the body belongs to the next attempt
             self.pool.cut_short(connection, request_id)
+        # what has answered has run, whatever is said of it afterwards
+        ran = bool(self._first_byte)
+        self._may_have_run = self._may_have_run or ran
         repeatable = (self._upload is None or self._upload.repeatable) and self.sink.restart()
-        if not (repeatable and self.owner.try_again(self, error, may_have_run=False)):
-            self._settle(None, error, may_have_run=False)
+        if not (repeatable and self.owner.try_again(self, error, may_have_run=ran)):
+            self._settle(None, error, may_have_run=ran)
 
     def _complete(self, app_status: int) -> None:
         if self.state is ExecutionState.DONE:

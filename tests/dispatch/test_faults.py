@@ -15,7 +15,6 @@ import attrs
 import pytest
 
 from fcgi_async import (
-    CannotMultiplex,
     ConnectError,
     ConnectionLost,
     Dispatcher,
@@ -27,15 +26,13 @@ from fcgi_async import (
     QueueTimeout,
     RemoteProtocolError,
     Retry,
-    UnknownRole,
 )
 from fcgi_async.net.address import Address
-from fcgi_async.wire.records import END_BODY, HEADER, encode_record
+from fcgi_async.wire.records import encode_record
 from fcgi_async.wire.spec import RecordType
 from tests.dispatch.settled import settled, slots
 from tests.eventually import eventually
 from tests.responder import (
-    HEAD,
     Held,
     Peer,
     Request,
@@ -44,7 +41,6 @@ from tests.responder import (
     answer,
     answer_and_close,
     echo,
-    ignore,
     listening,
     ok,
     reset,
@@ -109,84 +105,6 @@ async def resets_in_the_response(request: Request) -> None:
     await request.peer.reset()
 
 
-async def closes_in_the_response(request: Request) -> None:
-    """Ends in good order without END_REQUEST."""
-    await request.respond(b"part")
-    await request.peer.close()
-
-
-async def closes_in_a_record(request: Request) -> None:
-    """Ends in the middle of a record."""
-    await request.peer.send(encode_record(RecordType.STDOUT, request.id, HEAD)[:-3])
-    await request.peer.close()
-
-
-async def speaks_http(request: Request) -> None:
-    """Is no FastCGI responder."""
-    await request.peer.send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
-    await request.wait_gone()
-
-
-async def names_another_request(request: Request) -> None:
-    """Answers what nobody asked."""
-    await request.peer.send(encode_record(RecordType.STDOUT, request.id + 1, HEAD))
-    await request.wait_gone()
-
-
-async def begins_a_request(request: Request) -> None:
-    """Sends what only a client sends."""
-    await request.peer.send(encode_record(RecordType.BEGIN_REQUEST, request.id, bytes(8)))
-    await request.wait_gone()
-
-
-async def ends_with_a_short_record(request: Request) -> None:
-    """END_REQUEST has eight bytes of content."""
-    await request.peer.send(encode_record(RecordType.END_REQUEST, request.id, bytes(7)))
-    await request.wait_gone()
-
-
-async def ends_with_an_unknown_status(request: Request) -> None:
-    """There is no protocol status 9."""
-    await request.peer.send(encode_record(RecordType.END_REQUEST, request.id, END_BODY.pack(0, 9)))
-    await request.wait_gone()
-
-
-async def speaks_another_version(request: Request) -> None:
-    """There is no version 2."""
-    await request.peer.send(HEADER.pack(2, RecordType.STDOUT, request.id, 0, 0))
-    await request.wait_gone()
-
-
-async def answers_values_that_nobody_asked(request: Request) -> None:
-    """The tail's answer comes once."""
-    for _ in range(2):
-        await request.peer.send(encode_record(RecordType.GET_VALUES_RESULT, 0, b"\x01\x01ab"))
-    await request.wait_gone()
-
-
-async def sends_no_head(request: Request) -> None:
-    """A CGI response begins with a head."""
-    await request.stdout(b"<html>\n\n")
-    await request.wait_gone()
-
-
-async def sends_half_a_head(request: Request) -> None:
-    """A head ends with an empty line."""
-    await request.body()
-    await request.stdout(b"Content-type: text/html\r\n")
-
-
-async def sends_nothing(request: Request) -> None:
-    """END_REQUEST alone is no response."""
-    await request.body()
-
-
-async def sends_a_bad_status(request: Request) -> None:
-    """A status is a number."""
-    await request.respond(head=b"Status: fine\r\n\r\n")
-    await request.wait_gone()
-
-
 @pytest.mark.parametrize("where", ["unix", "tcp://127.0.0.1:1"])
 @pytest.mark.parametrize("fault", [resets_before_reading, resets_after_reading, resets_in_the_response])
 async def test_reset(address: str, where: str, fault: Script) -> None:
@@ -198,64 +116,13 @@ async def test_reset(address: str, where: str, fault: Script) -> None:
     assert "PHP may have run it" in str(error)
 
 
-@pytest.mark.parametrize("where", ["unix", "tcp://127.0.0.1:1"])
-async def test_closed_in_the_response(address: str, where: str) -> None:
-    """A response without its end is no response, in however good order the connection was closed."""
-    error = await fails(address if where == "unix" else where, closes_in_the_response)
-    assert type(error) is ConnectionLost
-    assert error.may_have_run
-
-
-@pytest.mark.parametrize(
-    ("fault", "message"),
-    [
-        (closes_in_a_record, "in the middle of a record"),
-        (speaks_http, "does not speak FastCGI version 1: a record starts with b'HTTP/1.1'"),
-        (speaks_another_version, "does not speak FastCGI version 1"),
-        (names_another_request, "never begun"),
-        (begins_a_request, "does not send records of type 1"),
-        (ends_with_a_short_record, "7 bytes of content instead of 8"),
-        (ends_with_an_unknown_status, "unknown protocol status 9"),
-        (answers_values_that_nobody_asked, "without a GET_VALUES"),
-        (sends_no_head, "no header"),
-        (sends_half_a_head, "before its head was complete: b'Content-type: text/html"),
-        (sends_nothing, "before its head was complete: b''"),
-        (sends_a_bad_status, "not a status code"),
-    ],
-    ids=lambda value: value.__name__ if callable(value) else "",
-)
-async def test_malformed(address: str, fault: Script, message: str) -> None:
-    """Every malformed byte is a RemoteProtocolError that says what was wrong; the job may have run."""
-    error = await fails(address, fault)
-    assert type(error) is RemoteProtocolError
-    assert message in error.message
-    assert error.may_have_run
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"), [(1, CannotMultiplex), (2, Overloaded), (3, UnknownRole)], ids=lambda value: str(value)
-)
-async def test_rejected(address: str, status: int, kind: type[FastCGIError]) -> None:
-    """END_REQUEST with a protocol status is its own error: the peer did not run the job."""
-
-    async def rejects(request: Request) -> None:
-        await request.body()
-        await request.end(protocol_status=status)
-
-    error = await fails(address, rejects)
-    assert type(error) is kind
-    assert error.protocol_status == status  # type: ignore[attr-defined]
-    assert not error.may_have_run
-
-
 @pytest.mark.parametrize("status", [1, 2])
 async def test_rejected_for_a_while(address: str, status: int) -> None:
-    """What the peer refused for the moment is tried again until it takes it; output before a refusal is forgotten."""
+    """What the peer refused for the moment is tried again until it takes it; what it logged before is forgotten."""
 
     async def script(request: Request) -> None:
         await request.body()
         if len(responder.requests) < 4:
-            await request.stdout(b"X-Half: ")
             await request.stderr(b"refused")
             await request.end(protocol_status=status)
         else:
@@ -264,8 +131,28 @@ async def test_rejected_for_a_while(address: str, status: int) -> None:
     async with Responder(script, address) as responder, Dispatcher(endpoint(address)) as php:
         response = await php.run(BAD)
         assert (response.content, response.attempts, response.stderr) == (b"done", 4, b"")
-        assert list(response.headers) == ["content-type"]
         assert php.statistics().retried == 3
+
+
+async def test_rejected_after_output(address: str) -> None:
+    """What had begun to answer may have run: it is tried again only where it is idempotent, from its beginning."""
+
+    async def script(request: Request) -> None:
+        await request.body()
+        if len(responder.requests) % 2:
+            await request.stdout(b"X-Half: ")
+            await request.end(protocol_status=2)
+        else:
+            await request.respond(b"done")
+
+    async with Responder(script, address) as responder, Dispatcher(endpoint(address)) as php:
+        response = await php.run(Job("/a.php", idempotent=True))
+        assert (response.content, response.attempts) == (b"done", 2)
+        assert list(response.headers) == ["content-type"]
+        with pytest.raises(Overloaded) as caught:
+            await php.run(BAD)
+        assert caught.value.may_have_run
+        assert len(responder.requests) == 3
 
 
 async def test_app_status(address: str) -> None:
@@ -309,18 +196,6 @@ async def test_clean_end_on_a_unix_socket(address: str, times: int) -> None:
         assert (php.statistics().retried, php.statistics().failed) == (times, 0)
 
 
-async def test_clean_end_without_another_attempt(address: str) -> None:
-    """Where no attempt is left the error says that PHP did not start it."""
-
-    async def closes(request: Request) -> None:
-        await request.peer.close()
-
-    error = await fails(address, closes)
-    assert type(error) is ConnectionLost
-    assert not error.may_have_run
-    assert "PHP did not start it" in str(error)
-
-
 async def test_clean_end_on_tcp() -> None:
     """Over TCP something in between may have turned a reset into an EOF: the job may have run."""
     script = LeavesAtFirst()
@@ -329,19 +204,6 @@ async def test_clean_end_on_tcp() -> None:
             await php.run(BAD)
         assert caught.value.may_have_run
         assert (await php.run(NEXT)).content == b""
-
-
-async def test_clean_end_under_a_large_body(address: str) -> None:
-    """Where the body was not through, an EOF proves nothing: the script may have begun to read it."""
-
-    async def closes(request: Request) -> None:
-        await request.read()
-        request.peer.sock.shutdown(socket.SHUT_WR)
-        await request.wait_gone()
-
-    error = await fails(address, closes, Job("/bad.php", content=bytes(5_000_000)))
-    assert type(error) is ConnectionLost
-    assert error.may_have_run
 
 
 async def test_worker_that_dies_under_a_large_body(address: str) -> None:
@@ -492,14 +354,6 @@ async def test_http_server_on_the_port(address: str) -> None:
             await php.run(BAD)
         assert isinstance(caught.value.__cause__, RemoteProtocolError)
         assert responder.connections <= 5
-
-
-async def test_worker_that_never_answers(address: str) -> None:
-    """A connection that nobody answers is waited on, within the job's deadline, and was never begun."""
-    async with Responder(ok, address, values=ignore), Dispatcher(endpoint(address)) as php:
-        with pytest.raises(QueueTimeout) as caught:
-            await php.run(Job("/a.php", timeout=0.05))
-        assert not caught.value.may_have_run
 
 
 async def test_one_connection_waits_at_a_time(address: str) -> None:

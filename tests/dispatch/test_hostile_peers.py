@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import anyio
+import attrs
 import pytest
 
-from fcgi_async import Dispatcher, Endpoint, FastCGIError, Job, KeepAlive, QueueTimeout, Response, Retry
+from fcgi_async import Dispatcher, Endpoint, FastCGIError, Headers, Job, KeepAlive, QueueTimeout, Response, Retry
 from tests.dispatch.hostile.case import Answers, Case, Expected
 from tests.dispatch.hostile.peer import HostilePeer
 from tests.dispatch.hostile_peers import CASES
@@ -60,13 +61,36 @@ def jobs(case: Case) -> list[Job]:
     ]
 
 
-def check(expected: Expected, got: Response | FastCGIError, *, job: Job, address: str) -> None:
+@attrs.frozen
+class Streamed:
+    """What came through `stream()`."""
+
+    status: int
+    headers: Headers
+    content: bytes
+    stderr: bytes
+    app_status: int | None
+
+
+async def streamed(php: Dispatcher, job: Job) -> Streamed | FastCGIError:
+    """Read a whole response while it is written."""
+    try:
+        async with php.stream(job) as response:
+            content = await response.aread()
+            return Streamed(response.status, response.headers, content, response.stderr, response.app_status)
+    except FastCGIError as error:
+        return error
+
+
+def check(expected: Expected, got: Response | Streamed | FastCGIError, *, job: Job, address: str) -> None:
     """See that a job got what the table says."""
     if isinstance(expected, Answers):
         if isinstance(got, FastCGIError):
             raise got
         assert (got.status, got.app_status, got.content) == (expected.status, expected.app_status, expected.content)
-        assert (got.stderr, got.stderr_truncated) == (expected.stderr, expected.stderr_truncated)
+        assert got.stderr == expected.stderr
+        if isinstance(got, Response):
+            assert got.stderr_truncated == expected.stderr_truncated
         assert {name: got.headers[name] for name in expected.headers} == expected.headers
         assert expected.header_count in (None, len(got.headers.raw))
     else:
@@ -75,6 +99,9 @@ def check(expected: Expected, got: Response | FastCGIError, *, job: Job, address
         assert expected.message in got.message
         # one that no worker took was with no endpoint yet
         assert (got.job, got.endpoint) == (job, None if isinstance(got, QueueTimeout) else address)
+
+
+Got = Response | Streamed | FastCGIError
 
 
 def strays(expected: Mapping[str, Expected]) -> int:
@@ -87,9 +114,8 @@ def test_names_are_unique() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-async def test_hostile_peer(case: Case, tmp_path: Path) -> None:
-    """Each job gets what the table says, the next is served, and nothing is left behind."""
+async def meet(case: Case, tmp_path: Path, run: Callable[[Dispatcher, list[Job]], Awaitable[Sequence[Got]]]) -> None:
+    """Let the jobs of a case meet their peer, serve the next, and see that nothing is left."""
     open_before, tasks_before = open_sockets(), len(anyio.get_running_tasks())
     where = "tcp://127.0.0.1:1" if case.where == "tcp" else f"unix://{tmp_path}/hostile.sock"
     with anyio.fail_after(GUARD):
@@ -99,7 +125,7 @@ async def test_hostile_peer(case: Case, tmp_path: Path) -> None:
                     assert (await php.run(GOOD)).text == "ok"
                     await settled(php)
                 sent = jobs(case)
-                got = await php.run_all(sent, return_exceptions=True)
+                got = await run(php, sent)
                 for expected, job, one in zip(case.expected.values(), sent, got, strict=True):
                     check(expected, one, job=job, address=peer.address)
                 if case.next_served:
@@ -109,3 +135,23 @@ async def test_hostile_peer(case: Case, tmp_path: Path) -> None:
             assert php.statistics().running == 0
     await eventually(lambda: open_sockets() <= open_before)
     await eventually(lambda: len(anyio.get_running_tasks()) <= tasks_before)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+async def test_hostile_peer(case: Case, tmp_path: Path) -> None:
+    """Each job gets what the table says, the next is served, and nothing is left behind."""
+
+    async def run(php: Dispatcher, sent: list[Job]) -> Sequence[Got]:
+        return await php.run_all(sent, return_exceptions=True)
+
+    await meet(case, tmp_path, run)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.streamable], ids=lambda case: case.name)
+async def test_hostile_peer_streamed(case: Case, tmp_path: Path) -> None:
+    """So does a job whose response is read while it is written."""
+
+    async def run(php: Dispatcher, sent: list[Job]) -> Sequence[Got]:
+        return [await streamed(php, job) for job in sent]
+
+    await meet(case, tmp_path, run)

@@ -105,6 +105,11 @@ class Case:
     attempts: int | None = 1
 
     @property
+    def streamable(self) -> bool:
+        """Whether the same becomes of a job that is streamed: one alone, which got a worker, without a bound."""
+        return len(self.expected) == 1 and self.queue_timeout is None and self.limits.response == Limits().response
+
+    @property
     def behaviour(self) -> Behaviour:
         """What the peer is told."""
         return Behaviour(

@@ -91,6 +91,24 @@ _STATUSES = (
         at_requests=says(lambda n: frames.end(n, 7, 2)),
     ),
     Case(
+        "OVERLOADED after a log",
+        "logs why it refuses the request, and refuses it",
+        Fails(Overloaded, may_have_run=False),
+        at_requests=says(lambda n: frames.stderr(n, b"too many") + frames.end(n, 0, 2)),
+    ),
+    Case(
+        "OVERLOADED after a response",
+        "refuses the request when it has answered it: what answers has run",
+        Fails(Overloaded),
+        at_requests=says(lambda n: frames.stdout(n, HEAD + b"ok") + frames.end(n, 0, 2)),
+    ),
+    Case(
+        "CANT_MPX_CONN after half a head",
+        "refuses the request in the middle of the head",
+        Fails(CannotMultiplex),
+        at_requests=says(lambda n: frames.stdout(n, HEAD[:9]) + frames.end(n, 0, 1)),
+    ),
+    Case(
         "app_status 1",
         "ends a whole response with app_status 1",
         Answers(app_status=1),
