@@ -2,7 +2,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 OTHERS := $(VENV)/.others
 
-.PHONY: demo test interop faults faults-soak lint format docs bench measure venv clean
+.PHONY: demo test interop faults faults-soak lint format docs screenshot bench measure venv clean
 
 demo: $(READY)  ## run the main job: real PHP jobs on a private PHP-FPM
 	$(VENV)/bin/fcgi-async demo --timeline demo-timeline.svg
@@ -32,6 +32,9 @@ format: $(READY)  ## rewrite the sources in the project's format
 
 docs: $(READY)  ## write the generated parts of the documentation anew
 	$(VENV)/bin/python -m docs.generate
+
+screenshot: $(READY) $(OTHERS)  ## take the picture of the example service anew
+	$(VENV)/bin/python -m tests.examples.screenshot docs/images/progress.png
 
 bench: $(READY)  ## measure what the smallest job costs
 	$(VENV)/bin/python benchmarks/smallest_job.py
