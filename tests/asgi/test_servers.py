@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import anyio
 import httpx
 import pytest
 from anyio.from_thread import BlockingPortal
@@ -18,7 +17,7 @@ from anyio.from_thread import BlockingPortal
 from fcgi_async import LocalFPM
 from tests.asgi.server import Service, hypercorn, serving, uvicorn
 from tests.conftest import INI
-from tests.eventually import eventually
+from tests.eventually import soon
 from tests.fpm.marks import ended, most_at_once, started
 
 SERVICES = {
@@ -29,11 +28,6 @@ SERVICES = {
 
 # serves with these additions to the environment
 Serve = Callable[..., AbstractContextManager[Service]]
-
-
-def soon(condition: Callable[[], object]) -> None:
-    """Wait for a condition, in a test without an event loop."""
-    anyio.run(eventually, condition)
 
 
 @pytest.fixture(params=SERVICES)

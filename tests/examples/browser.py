@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import anyio
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
-
-from tests.eventually import eventually
 
 OPTIONS = (
     "--headless",
@@ -65,8 +62,3 @@ def states(driver: Chrome) -> list[str]:
 def complaints(driver: Chrome) -> list[str]:
     """What the browser's console has to say of the page."""
     return [entry["message"] for entry in driver.get_log("browser")]  # type: ignore[no-untyped-call]
-
-
-def soon(condition: Callable[[], object]) -> None:
-    """Wait for a condition, in a test without an event loop."""
-    anyio.run(eventually, condition)

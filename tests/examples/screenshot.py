@@ -14,7 +14,8 @@ from selenium.webdriver.common.by import By
 
 from fcgi_async import LocalFPM
 from tests.asgi.server import serving, uvicorn
-from tests.examples.browser import browser, soon, states
+from tests.eventually import soon
+from tests.examples.browser import browser, states
 from tests.examples.conftest import EXAMPLES
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from selenium.webdriver.common.by import By
 
 from tests.asgi.server import Service
-from tests.examples.browser import browser, complaints, soon, states, text
+from tests.eventually import soon
+from tests.examples.browser import browser, complaints, states, text
 
 
 def test_progress_arrives_while_jobs_run(progress: Service, tmp_path: Path) -> None:
