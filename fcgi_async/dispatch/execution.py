@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing import Protocol
 import attrs
 
 from fcgi_async.dispatch.body import BodyStream
+from fcgi_async.dispatch.deadlines import Deadlines
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.response import Headers, Response, Timing
 from fcgi_async.dispatch.settings import Limits, Timeouts
@@ -27,7 +29,7 @@ from fcgi_async.errors import (
     ResponseTooLarge,
     UnknownRole,
 )
-from fcgi_async.net.backend import Backend, Timer
+from fcgi_async.net.backend import Backend
 from fcgi_async.net.connection import Connection, EncodedRequest
 from fcgi_async.pool.pool import Pool
 from fcgi_async.wire.spec import ProtocolStatus
@@ -50,6 +52,7 @@ class ExecutionOwner(Protocol):
 
     backend: Backend
     limits: Limits
+    deadlines: Deadlines
 
     def encode(self, pool: Pool, job: Job) -> EncodedRequest:
         """Return a job as the bytes that this pool gets."""
@@ -69,14 +72,14 @@ class Execution:
         job: what to run.
         owner: who queues it.
         sink: where the response goes.
-        deadlines: what the job's own deadlines, and the call's, came to.
+        timeouts: what the job's own deadlines, and the call's, came to.
         on_done: called once, when there is a response or an error.
     """
 
     job: Job
     owner: ExecutionOwner
     sink: Sink
-    deadlines: Timeouts
+    timeouts: Timeouts
     on_done: Callable[[Execution], None]
     state: ExecutionState = attrs.field(default=ExecutionState.QUEUED, init=False)
     response: Response | None = attrs.field(default=None, init=False)
@@ -96,12 +99,13 @@ class Execution:
     _accepted: float = attrs.field(default=0.0, init=False)
     _first_byte: float = attrs.field(default=0.0, init=False)
     _connect: float = attrs.field(default=0.0, init=False)
-    _timer: Timer | None = attrs.field(default=None, init=False)
+    # the number of its deadline; 0: it has none
+    _deadline: int = attrs.field(default=0, init=False)
     _upload: Upload | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._submitted = self.owner.backend.now()
-        self._set_deadline(self._submitted, self.deadlines.queue)
+        self._set_deadline(self._submitted, self.timeouts.queue)
         if isinstance(self.job.body, BodyStream):
             self._upload = Upload(self.job.body)
 
@@ -261,8 +265,8 @@ class Execution:
         self.pool = self.connection = self.request_id = None
         self.stderr = None
         self._first_byte = 0.0
-        if self.deadlines.run is not None or self.deadlines.queue is not None:
-            self._set_deadline(self.owner.backend.now(), self.deadlines.queue)
+        if self.timeouts.run is not None or self.timeouts.queue is not None:
+            self._set_deadline(self.owner.backend.now(), self.timeouts.queue)
         if self._upload is not None:
             self._upload.stop(settled=False)
 
@@ -273,23 +277,23 @@ class Execution:
         self.sink.attach(self)
         if not connection.requests or (connection.requests == 1 and self.request_id is not None):
             self._connect = connection.connect_time
-        if self.deadlines.run is not None or self.deadlines.queue is not None:
-            self._set_deadline(now, self.deadlines.run)
+        if self.timeouts.run is not None or self.timeouts.queue is not None:
+            self._set_deadline(now, self.timeouts.run)
 
     def _set_deadline(self, now: float, stage: float | None) -> None:
         """Wake up when the time of this stage, queue or run, has passed since `now`, or that of the whole."""
-        total = self.deadlines.total
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        limits = [] if total is None else [self._submitted + total]
+        deadlines, total = self.owner.deadlines, self.timeouts.total
+        if self._deadline:
+            deadlines.cancel(self._deadline)
+            self._deadline = 0
+        when = math.inf if total is None else self._submitted + total
         if stage is not None:
-            limits.append(now + stage)
-        if limits:
-            self._timer = self.owner.backend.call_at(min(limits), self._deadline_passed)
+            when = min(when, now + stage)
+        if when < math.inf:
+            self._deadline = deadlines.add(when, self._deadline_passed)
 
     def _deadline_passed(self) -> None:
-        self._timer = None
+        self._deadline = 0
         waited = self.owner.backend.now() - self._submitted
         if self.state is ExecutionState.QUEUED:
             self.end(
@@ -379,9 +383,9 @@ class Execution:
         endpoint: str | None = None,
     ) -> None:
         state, self.state = self.state, ExecutionState.DONE
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._deadline:
+            self.owner.deadlines.cancel(self._deadline)
+            self._deadline = 0
         if self._upload is not None:
             self._upload.stop()
         self.response, self.error = response, error

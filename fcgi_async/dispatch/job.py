@@ -81,37 +81,39 @@ class Job:
     role: Role = Role.RESPONDER
     tag: object = None
     # what is sent
-    body: bytes | BodyStream = attrs.field(init=False, repr=False, default=b"")
-    content_type: str | None = attrs.field(init=False, repr=False, default=None)
+    body: bytes | BodyStream = attrs.field(init=False, repr=False)
+    content_type: str | None = attrs.field(init=False, repr=False)
+    # whether it says nothing but its script, so that its request is the same each time
+    plain: bool = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         _check_text("script", self.script)
         if not self.script:
             raise InvalidJob("script= is empty; name the PHP file to run")
-        if self.method is not None and not _TOKEN.match(_check_text("method", self.method)):
-            raise InvalidJob(f"method={self.method!r} is not a request method")
-        check_pair("REQUEST_METHOD", self.method or "")
-        self._check_target()
+        has_target = self.uri is not None or self.query is not None
+        if has_target:
+            self._check_target()
+        if self.method is not None:
+            self._check_method(self.method)
         if self.headers:
             _check_headers(self.headers)
         if self.params:
             self._check_params(self.params)
-        if self.role is Role.FILTER:
-            raise InvalidJob("role=Role.FILTER needs a second stream, the file to filter, which a job does not have")
-        if self.role is Role.AUTHORIZER and self.has_body:
-            raise InvalidJob("role=Role.AUTHORIZER has no body; the body goes to the request that was authorized")
+        if self.role is not Role.RESPONDER:
+            self._check_role()
         if self.success_mark is not None and not _check_text("success_mark", self.success_mark).strip():
             raise InvalidJob("success_mark= is blank; name what the script prints last of all")
         if not isinstance(self.priority, int):
             raise InvalidJob(f"priority={self.priority!r} is not a whole number")
-        for name in ("timeout", "queue_timeout", "run_timeout"):
-            try:
-                check_timeout(name, getattr(self, name))
-            except ValueError as error:
-                raise InvalidJob(str(error)) from None
-        body, content_type = self._encode_body()
-        object.__setattr__(self, "body", body)
-        object.__setattr__(self, "content_type", content_type)
+        if not self.timeout is self.queue_timeout is self.run_timeout is UNSET:
+            self._check_timeouts()
+        has_body = self.has_body or self.content_length is not None
+        body, content_type = self._encode_body() if has_body else (b"", None)
+        plain = not (has_target or has_body or self.headers or self.params or self.method is not None)
+        set_field = object.__setattr__
+        set_field(self, "body", body)
+        set_field(self, "content_type", content_type)
+        set_field(self, "plain", plain and self.role is Role.RESPONDER)
 
     @property
     def query_string(self) -> str:
@@ -128,7 +130,25 @@ class Job:
     @property
     def has_body(self) -> bool:
         """Whether a body was given, be it empty."""
-        return any(given is not None for given in (self.content, self.json, self.form, self.files))
+        return self.content is not None or self.json is not None or self.form is not None or self.files is not None
+
+    def _check_method(self, method: str) -> None:
+        if not _TOKEN.match(_check_text("method", method)):
+            raise InvalidJob(f"method={method!r} is not a request method")
+        check_pair("REQUEST_METHOD", method)
+
+    def _check_role(self) -> None:
+        if self.role is Role.FILTER:
+            raise InvalidJob("role=Role.FILTER needs a second stream, the file to filter, which a job does not have")
+        if self.role is Role.AUTHORIZER and self.has_body:
+            raise InvalidJob("role=Role.AUTHORIZER has no body; the body goes to the request that was authorized")
+
+    def _check_timeouts(self) -> None:
+        for name in ("timeout", "queue_timeout", "run_timeout"):
+            try:
+                check_timeout(name, getattr(self, name))
+            except ValueError as error:
+                raise InvalidJob(str(error)) from None
 
     def _check_target(self) -> None:
         if self.uri is not None:

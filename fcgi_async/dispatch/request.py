@@ -14,7 +14,7 @@ from fcgi_async.errors import ConfigurationError, InvalidJob
 from fcgi_async.net.connection import EncodedRequest
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.wire.records import encode_pair, pack_pairs
-from fcgi_async.wire.spec import MAX_CONTENT
+from fcgi_async.wire.spec import Role
 
 __all__ = ("DEFAULT_PARAMS", "FORBIDDEN_PARAMS", "RequestEncoder")
 
@@ -44,6 +44,23 @@ FORBIDDEN_PARAMS: Final[Mapping[str, str]] = {
 _SCRIPTS_KEPT = 1024
 
 
+@attrs.frozen(eq=False)
+class _Script:
+    """What does not change from job to job of one script.
+
+    Attributes:
+        name: SCRIPT_NAME.
+        params: of every job, from the endpoint or the script; a job's own override them.
+        contents: the same, as contents of PARAMS records.
+        plain: the request of a job that says nothing but its script.
+    """
+
+    name: str
+    params: dict[str, str]
+    contents: list[bytes]
+    plain: EncodedRequest
+
+
 @attrs.define(eq=False)
 class RequestEncoder:
     """Encodes jobs for one endpoint; what does not change from job to job is encoded once.
@@ -57,10 +74,7 @@ class RequestEncoder:
 
     endpoint: Endpoint
     _base: dict[str, str] = attrs.field(init=False)
-    _base_pairs: dict[str, bytes] = attrs.field(init=False)
-    _base_content: bytes = attrs.field(init=False)
-    # script -> SCRIPT_FILENAME, SCRIPT_NAME, DOCUMENT_ROOT
-    _scripts: dict[str, dict[str, str]] = attrs.field(factory=dict, init=False)
+    _scripts: dict[str, _Script] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         endpoint = self.endpoint
@@ -74,8 +88,6 @@ class RequestEncoder:
             ) from error
         headers = {header_param(name): value for name, value in endpoint.headers.items()}
         self._base = {**DEFAULT_PARAMS, **headers, **endpoint.params}
-        self._base_pairs = {name: _pair(name, value) for name, value in self._base.items()}
-        self._base_content = b"".join(self._base_pairs.values())
 
     def check(self, job: Job) -> None:
         """Refuse what this endpoint does not allow.
@@ -85,9 +97,9 @@ class RequestEncoder:
         """
         if job.params or job.headers:
             self._check_allowed(job.params or {}, job.headers or {})
-        script = self._scripts.get(job.script) or self._script_params(job.script)
+        script = self._scripts.get(job.script) or self._add_script(job.script)
         if job.query is not None:
-            check_pair("REQUEST_URI", f"{script['SCRIPT_NAME']}?{job.query_string}")
+            check_pair("REQUEST_URI", f"{script.name}?{job.query_string}")
 
     def encode(self, job: Job) -> EncodedRequest:
         """Return a job as bytes; a body that is a stream is left to the caller.
@@ -95,27 +107,24 @@ class RequestEncoder:
         Raises:
             InvalidJob: as `check()`.
         """
-        own = self._own_params(job)
-        if self._base.keys().isdisjoint(own):
-            content = self._base_content + b"".join([_pair(name, value) for name, value in own.items()])
+        script = self._scripts.get(job.script) or self._add_script(job.script)
+        if job.plain:
+            return script.plain
+        own = self._own_params(job, script.name)
+        if script.params.keys().isdisjoint(own):
+            contents = pack_pairs(script.contents + _pairs(own))
         else:
-            kept = [pair for name, pair in self._base_pairs.items() if name not in own]
-            content = b"".join(kept + [_pair(name, value) for name, value in own.items()])
-        if len(content) <= MAX_CONTENT:
-            contents = [content]
-        else:
-            contents = pack_pairs(_pair(name, value) for name, value in (self._base | own).items())
+            contents = pack_pairs(_pairs(script.params | own))
         return EncodedRequest(job.role, contents, None if isinstance(job.body, BodyStream) else job.body)
 
-    def _own_params(self, job: Job) -> dict[str, str]:
-        own = dict(self._scripts.get(job.script) or self._script_params(job.script))
+    def _own_params(self, job: Job, script_name: str) -> dict[str, str]:
         query = job.query_string
-        own["QUERY_STRING"] = query
+        own = {"QUERY_STRING": query}
         if job.uri is not None:
             own["REQUEST_URI"] = job.uri
             own["PATH_INFO"] = job.path_info or ""
         else:
-            own["REQUEST_URI"] = f"{own['SCRIPT_NAME']}?{query}" if query else own["SCRIPT_NAME"]
+            own["REQUEST_URI"] = f"{script_name}?{query}" if query else script_name
         if job.has_body:
             body = job.body
             own["CONTENT_LENGTH"] = str(body.length if isinstance(body, BodyStream) else len(body))
@@ -130,7 +139,7 @@ class RequestEncoder:
             own.update(job.params)
         return own
 
-    def _script_params(self, script: str) -> dict[str, str]:
+    def _add_script(self, script: str) -> _Script:
         root = self.endpoint.root
         inside = ""
         if root is not None:
@@ -149,16 +158,16 @@ class RequestEncoder:
         if root is None or not filename.startswith(inside):
             root = posixpath.dirname(filename)
             inside = root if root.endswith("/") else root + "/"
-        params = {
-            "SCRIPT_FILENAME": filename,
-            "SCRIPT_NAME": "/" + filename.removeprefix(inside),
-            "DOCUMENT_ROOT": root,
-        }
         check_pair("SCRIPT_FILENAME", filename)
+        name = "/" + filename.removeprefix(inside)
+        params = self._base | {"SCRIPT_FILENAME": filename, "SCRIPT_NAME": name, "DOCUMENT_ROOT": root}
+        plain = params | {"QUERY_STRING": "", "REQUEST_URI": name, "REQUEST_METHOD": "GET"}
         if len(self._scripts) >= _SCRIPTS_KEPT:
             self._scripts.clear()
-        self._scripts[script] = params
-        return params
+        found = self._scripts[script] = _Script(
+            name, params, pack_pairs(_pairs(params)), EncodedRequest(Role.RESPONDER, pack_pairs(_pairs(plain)), b"")
+        )
+        return found
 
     def _check_allowed(self, params: Mapping[str, str], headers: Mapping[str, str]) -> None:
         for name in (*params, *(header_param(name) for name in headers)):
@@ -169,6 +178,9 @@ class RequestEncoder:
                 )
 
 
-def _pair(name: str, value: str) -> bytes:
+def _pairs(params: Mapping[str, str]) -> list[bytes]:
     # surrogateescape: paths and headers may be bytes that are no UTF-8
-    return encode_pair(name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
+    return [
+        encode_pair(name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
+        for name, value in params.items()
+    ]

@@ -8,6 +8,7 @@ from itertools import chain, islice
 
 import attrs
 
+from fcgi_async.dispatch.deadlines import Deadlines
 from fcgi_async.dispatch.execution import Execution, ExecutionState
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.queue import JobQueue
@@ -65,6 +66,7 @@ class Scheduler:
     max_queued: int
     pools: tuple[Pool, ...] = attrs.field(init=False)
     queue: JobQueue[Execution] = attrs.field(init=False)
+    deadlines: Deadlines = attrs.field(init=False)
     running: set[Execution] = attrs.field(factory=set, init=False)
     paused: bool = attrs.field(default=False, init=False)
     completed: int = attrs.field(default=0, init=False)
@@ -84,6 +86,7 @@ class Scheduler:
     def __attrs_post_init__(self) -> None:
         self.pools = tuple(Pool(endpoint, self.backend, self) for endpoint in self.endpoints)
         self.queue = JobQueue(self.max_queued)
+        self.deadlines = Deadlines(self.backend)
         self._encoders = {pool: RequestEncoder(pool.endpoint) for pool in self.pools}
 
     # jobs
@@ -172,6 +175,7 @@ class Scheduler:
             execution.end(DispatcherClosed("the dispatcher was closed while the job ran"), close=True)
         for pool in self.pools:
             pool.close()
+        self.deadlines.close()
 
     # ExecutionOwner
 

@@ -10,9 +10,9 @@ from time import monotonic
 import anyio
 import attrs
 
-from fcgi_async.net.asyncio_transport import AsyncioTransport
+from fcgi_async.net.asyncio_transport import AsyncioTransport, BufferedAsyncioTransport
 from fcgi_async.net.backend import TaskHandle, Timer, Waiter
-from fcgi_async.net.transport import Transport, TransportHandler
+from fcgi_async.net.transport import READ_SIZE, Transport, TransportHandler
 
 __all__ = ("AsyncioBackend",)
 
@@ -39,6 +39,8 @@ class AsyncioBackend:
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop, init=False)
     # asyncio itself keeps only weak references to tasks
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
+    # where asyncio's own loop reads into; uvloop has a buffer of its own
+    _buffer: memoryview | None = attrs.field(default=None, init=False)
     # the loop's own methods, so that a call costs no more than theirs
     now: Callable[[], float] = attrs.field(init=False)
     waiter: Callable[[], Waiter] = attrs.field(init=False)
@@ -47,6 +49,8 @@ class AsyncioBackend:
         # uvloop's own clock stands still within a turn and counts milliseconds
         self.now = monotonic
         self.waiter = self._loop.create_future
+        if isinstance(self._loop, asyncio.SelectorEventLoop):
+            self._buffer = memoryview(bytearray(READ_SIZE))
 
     async def open(self) -> None:
         """Do nothing: a set is enough to own tasks."""
@@ -83,7 +87,10 @@ class AsyncioBackend:
 
     async def attach(self, sock: socket, handler: TransportHandler) -> Transport:
         """Start reading a connected socket into `handler`."""
-        protocol = AsyncioTransport(sock, handler)
+        if self._buffer is None:
+            protocol = AsyncioTransport(sock, handler)
+        else:
+            protocol = BufferedAsyncioTransport(sock, handler, self._buffer)
         try:
             if sock.family == AF_UNIX:
                 await self._loop.create_unix_connection(lambda: protocol, sock=sock)

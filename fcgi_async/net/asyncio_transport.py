@@ -10,7 +10,7 @@ from typing import cast
 from fcgi_async.net.transport import WRITE_HIGH, TransportHandler
 from fcgi_async.net.unread import unread
 
-__all__ = ("AsyncioTransport",)
+__all__ = ("AsyncioTransport", "BufferedAsyncioTransport")
 
 
 class AsyncioTransport(asyncio.Protocol):
@@ -81,3 +81,23 @@ class AsyncioTransport(asyncio.Protocol):
             self._sock.close()
         else:
             self._transport.abort()
+
+
+class BufferedAsyncioTransport(AsyncioTransport, asyncio.BufferedProtocol):
+    """The same where the loop would allocate READ_SIZE bytes for every read, as asyncio's own do.
+
+    So large a block comes from mmap() and goes back by munmap(), which costs more than the read.
+
+    Args:
+        buffer: what is read into; may be shared, since it is empty again when the handler returns.
+    """
+
+    def __init__(self, sock: socket, handler: TransportHandler, buffer: memoryview) -> None:
+        super().__init__(sock, handler)
+        self._buffer = buffer
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._handler.data_received(bytes(self._buffer[:nbytes]))

@@ -122,6 +122,8 @@ class Connection:
     # whether the head probe is answered, and what the peer said of itself
     answered: bool = attrs.field(default=False, init=False)
     values: dict[bytes, bytes] | None = attrs.field(default=None, init=False)
+    # whether that is that it serves several requests on a connection at once
+    says_it_multiplexes: bool = attrs.field(default=False, init=False)
     # requests begun, and responses completed, on this connection so far
     requests: int = attrs.field(default=0, init=False)
     responses: int = attrs.field(default=0, init=False)
@@ -152,11 +154,6 @@ class Connection:
     _reading_paused: bool = attrs.field(default=False, init=False)
 
     @property
-    def says_it_multiplexes(self) -> bool:
-        """Whether the peer answered that it serves several requests on a connection at once."""
-        return self.values is not None and self.values.get(FCGI_MPXS_CONNS) == b"1"
-
-    @property
     def max_requests_at_once(self) -> int | None:
         """How many requests the peer says it serves at once, or None."""
         return requests_at_once(self.values or {})
@@ -177,6 +174,11 @@ class Connection:
         return bool(self._slow_readers)
 
     # verbs of the owner
+
+    def learn(self, values: dict[bytes, bytes]) -> None:
+        """Take note of what the peer says of itself."""
+        self.values = values
+        self.says_it_multiplexes = values.get(FCGI_MPXS_CONNS) == b"1"
 
     def multiplex(self) -> None:
         """Serve several requests at once from now on."""
@@ -213,20 +215,21 @@ class Connection:
         if self.closed or self.transport is None:
             return None
         client, body = self.client, request.body
-        request_id = client.begin_request(request.role, keep_conn=keep_conn)
-        client.send_params(request_id, request.params)
-        if body is None:
-            self._unfinished_bodies[request_id] = tail
-        elif request.role is Role.AUTHORIZER:
-            if tail:
-                self._tail()
-        elif len(body) <= _ONE_WRITE:
-            client.send_stdin(request_id, body, end=True)
+        if request.role is Role.RESPONDER and body is not None and len(body) <= _ONE_WRITE:
+            request_id = client.send_request(request.params, body, keep_conn=keep_conn)
             if tail:
                 self._tail()
         else:
-            self._uploads.append(_Upload(request_id, memoryview(body), tail))
-            self._write_record(self._uploads[-1])
+            request_id = client.begin_request(request.role, keep_conn=keep_conn)
+            client.send_params(request_id, request.params)
+            if body is None:
+                self._unfinished_bodies[request_id] = tail
+            elif request.role is Role.AUTHORIZER:
+                if tail:
+                    self._tail()
+            else:
+                self._uploads.append(_Upload(request_id, memoryview(body), tail))
+                self._write_record(self._uploads[-1])
         if not self.transport.write(client.data_to_send()):
             self._uploads.clear()
             return None
@@ -382,7 +385,7 @@ class Connection:
 
     def _receive_values(self, event: ValuesReceived) -> bool:
         if self.values is None:
-            self.values = event.values
+            self.learn(event.values)
         if self.client.probes_outstanding:
             return False
         if not self.answered and not self.requests:

@@ -97,11 +97,12 @@ class Pool:
 
     def offer(self) -> bool:
         """Give a waiting job to an idle connection, or see to it that there will be one; True where a job was begun."""
-        if self.closed:
+        if self.closed or (not self._idle and not self.ledger.free):
             return False
-        shared = self._roomy() if self._shared and self.ledger.free else None
-        if shared is not None and self.source.assign(self, shared.connection):
-            return True
+        if self._shared and self.ledger.free:
+            shared = self._roomy()
+            if shared is not None and self.source.assign(self, shared.connection):
+                return True
         while self._idle:
             connection, _ = self._idle.popitem()
             if self.source.assign(self, connection):
@@ -243,10 +244,10 @@ class Pool:
     # opening
 
     def _grow(self) -> None:
-        if self._retry is not None or not self.source.waiting():
+        if not self.ledger.free or self._retry is not None or not self.source.waiting():
             return
         # one at a time: a burst of new connections strands some of them under pm = ondemand
-        if self.ledger.counts[SlotState.CONNECTING] or self._full():
+        if self.ledger.counts[SlotState.CONNECTING] or (self._shared and self._full()):
             return
         slot = self.ledger.take()
         if slot is not None:
@@ -415,7 +416,7 @@ class Pool:
 
     def _use_without_probes(self, connection: Connection, values: dict[bytes, bytes]) -> None:
         """Give jobs to a connection whose peer multiplexes: END_REQUEST alone frees its slots."""
-        connection.values = values
+        connection.learn(values)
         if self.endpoint.multiplex == "never" or self._multiplexing_refused:
             if self.source.assign(self, connection):
                 self._grow()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import Final
 
 import attrs
 
@@ -14,6 +16,9 @@ __all__ = ("CGIHead", "HeadParser", "HeadTooLarge")
 # the name of a header is a token (RFC 3875, 6.3)
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FOLD = re.compile(r"(?:\n[ \t]+)+")
+# most scripts send the same few lines every time; what is longer is not worth its memory
+_REMEMBERED_LENGTH: Final = 512
+_REMEMBERED_HEADS: Final = 256
 
 
 class HeadTooLarge(Exception):
@@ -62,7 +67,8 @@ class HeadParser:
             raise HeadTooLarge
         if end >= 0:
             self._buffer = b""
-            return _parse_head(data[:end]), data[body_start:]
+            head = data[:end]
+            return (_remembered if end <= _REMEMBERED_LENGTH else _parse_head)(head), data[body_start:]
         # one more byte is the CR of the empty line
         if len(data) > self.limit + 1:
             raise HeadTooLarge
@@ -118,6 +124,10 @@ def _parse_head(head: bytes) -> CGIHead:
     if status is None:
         status = 302 if location else 200
     return CGIHead(status, tuple(headers))
+
+
+# a fault is raised anew each time: only what was returned is remembered
+_remembered = lru_cache(_REMEMBERED_HEADS)(_parse_head)
 
 
 def _parse_status(value: str) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from struct import Struct
 
 import attrs
 
@@ -38,7 +39,15 @@ from fcgi_async.wire.spec import (
     RecordType,
     Role,
 )
-from fcgi_async.wire.states import NEXT_STREAM, OPEN_STREAM, RESPONSE_COMPLETE, Input, RequestState, advance
+from fcgi_async.wire.states import (
+    NEXT_STREAM,
+    OPEN_STREAM,
+    RESPONSE_COMPLETE,
+    TRANSITIONS,
+    Input,
+    RequestState,
+    advance,
+)
 
 __all__ = ("ClientConnection",)
 
@@ -48,13 +57,18 @@ _LAST_PROTOCOL_STATUS = max(ProtocolStatus)
 _ASK_NOTHING = encode_record(RecordType.GET_VALUES, NULL_REQUEST_ID)
 # what every record begins with
 _FIRST_BYTE = bytes((VERSION,))
+# a whole request is three parts around its parameters and body: what HEADER and BEGIN_BODY say, in fewer calls
+_BEGIN_AND_PARAMS = Struct(">BBHHBx HB5x BBHHBx")
+_ENDS = Struct(">BBHHBx BBHHBx")
 
 # plain names for the hot path: looking up a member of an enum costs more than what is done with it
 _BEGIN, _PARAMS, _STDIN = RecordType.BEGIN_REQUEST, RecordType.PARAMS, RecordType.STDIN
 _STDOUT, _END = RecordType.STDOUT, RecordType.END_REQUEST
 _FROM_RESPONDER = frozenset((_STDOUT, RecordType.STDERR, _END))
 _IDLE, _AT_PARAMS = RequestState.IDLE, RequestState.PARAMS
-_OUTPUT_INPUT, _END_INPUT = Input.OUTPUT, Input.END
+_AWAITING = RequestState.AWAITING
+# output changes no state
+_OUTPUT_ALLOWED = frozenset(state for state, row in TRANSITIONS.items() if row.get(Input.OUTPUT) is state)
 
 
 @attrs.define(eq=False)
@@ -135,19 +149,43 @@ class ClientConnection:
             LocalProtocolError: the connection is closed, or closes behind a request that was begun without `keep_conn`;
                 another request is unfinished on a connection that does not multiplex; or all ids are taken.
         """
-        self._require_open()
-        if self._closing:
-            raise LocalProtocolError("the peer closes the connection behind the last request, begun without KEEP_CONN")
-        if self._requests and not self.multiplexing:
-            raise LocalProtocolError("the peer serves one request at a time on a connection, and one is unfinished")
-        request_id = self._next_id()
-        self._requests[request_id] = _Request(role, _AT_PARAMS)
-        self._worker_free = False
-        self._closing = not keep_conn
+        request_id = self._begin(role, _AT_PARAMS, keep_conn)
         self._outgoing.append(
             HEADER.pack(VERSION, _BEGIN, request_id, _BEGIN_LENGTH, 0)
             + BEGIN_BODY.pack(role, KEEP_CONN if keep_conn else 0)
         )
+        return request_id
+
+    def send_request(self, params: Sequence[bytes], body: bytes = b"", *, keep_conn: bool = True) -> int:
+        """Send a whole request to a Responder and return its id: as `begin_request()`, `send_params()`, `send_stdin()`.
+
+        Args:
+            params: as for `send_params()`.
+            body: all of it.
+            keep_conn: as for `begin_request()`.
+
+        Raises:
+            LocalProtocolError: as those three.
+        """
+        _check_params(params)
+        if len(params) != 1 or len(body) > MAX_CONTENT:
+            request_id = self.begin_request(keep_conn=keep_conn)
+            self.send_params(request_id, params)
+            self.send_stdin(request_id, body, end=True)
+            return request_id
+        content = params[0]
+        request_id = self._begin(Role.RESPONDER, _AWAITING, keep_conn)
+        flags = KEEP_CONN if keep_conn else 0
+        begin = (VERSION, _BEGIN, request_id, _BEGIN_LENGTH, 0, Role.RESPONDER, flags)
+        outgoing = self._outgoing
+        outgoing.append(_BEGIN_AND_PARAMS.pack(*begin, VERSION, _PARAMS, request_id, len(content), 0))
+        outgoing.append(content)
+        if body:
+            outgoing.append(_ENDS.pack(VERSION, _PARAMS, request_id, 0, 0, VERSION, _STDIN, request_id, len(body), 0))
+            outgoing.append(body)
+            outgoing.append(HEADER.pack(VERSION, _STDIN, request_id, 0, 0))
+        else:
+            outgoing.append(_ENDS.pack(VERSION, _PARAMS, request_id, 0, 0, VERSION, _STDIN, request_id, 0, 0))
         return request_id
 
     def send_params(self, request_id: int, contents: Iterable[bytes], *, end: bool = True) -> None:
@@ -157,15 +195,11 @@ class ClientConnection:
             LocalProtocolError: the request is not at its parameters, or an item is empty or over 65535 bytes.
         """
         request = self._require_stream(request_id, _PARAMS)
-        buffers: list[bytes] = []
+        contents = tuple(contents)
+        _check_params(contents)
         for content in contents:
-            if not 0 < len(content) <= MAX_CONTENT:
-                raise LocalProtocolError(
-                    f"a PARAMS record holds 1 to {MAX_CONTENT} bytes of content, not {len(content)}"
-                )
-            buffers.append(HEADER.pack(VERSION, _PARAMS, request_id, len(content), 0))
-            buffers.append(content)
-        self._outgoing += buffers
+            self._outgoing.append(HEADER.pack(VERSION, _PARAMS, request_id, len(content), 0))
+            self._outgoing.append(content)
         if end:
             self._end_stream(request_id, request, _PARAMS)
 
@@ -275,13 +309,13 @@ class ClientConnection:
         if request is None or request.state in RESPONSE_COMPLETE:
             self._receive_stray(events, record_type, request_id, content)
             return
-        what = _END_INPUT if record_type == _END else _OUTPUT_INPUT
-        following = advance(request.state, what, request.role)
-        if following is None:
-            raise RemoteProtocolError(f"output of request {request_id} came before its parameters were complete")
-        if what is _END_INPUT:
+        if record_type == _END:
+            following = advance(request.state, Input.END, request.role)
+            assert following is not None, "a state without END is one in which the response is complete"
             events.append(_decode_end(request_id, content))
             self._settle(request_id, request, following)
+        elif request.state not in _OUTPUT_ALLOWED:
+            raise RemoteProtocolError(f"output of request {request_id} came before its parameters were complete")
         elif content:
             events.append((Stdout if record_type == _STDOUT else Stderr)(request_id, content))
 
@@ -336,6 +370,18 @@ class ClientConnection:
 
     # bookkeeping
 
+    def _begin(self, role: Role, state: RequestState, keep_conn: bool) -> int:
+        self._require_open()
+        if self._closing:
+            raise LocalProtocolError("the peer closes the connection behind the last request, begun without KEEP_CONN")
+        if self._requests and not self.multiplexing:
+            raise LocalProtocolError("the peer serves one request at a time on a connection, and one is unfinished")
+        request_id = self._next_id()
+        self._requests[request_id] = _Request(role, state)
+        self._worker_free = False
+        self._closing = not keep_conn
+        return request_id
+
     def _require_open(self) -> None:
         if not self.open:
             raise LocalProtocolError("the connection is closed")
@@ -384,6 +430,12 @@ class ClientConnection:
         if request_id > self._highest_id:
             self._highest_id = request_id
         return request_id
+
+
+def _check_params(contents: Sequence[bytes]) -> None:
+    for content in contents:
+        if not 0 < len(content) <= MAX_CONTENT:
+            raise LocalProtocolError(f"a PARAMS record holds 1 to {MAX_CONTENT} bytes of content, not {len(content)}")
 
 
 def _decode_end(request_id: int, content: bytes) -> RequestEnded:

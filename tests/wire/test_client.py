@@ -594,3 +594,30 @@ def test_unknown_type_of_another_length() -> None:
     client = ClientConnection()
     client.get_values()
     assert "UNKNOWN_TYPE has 0 bytes" in fault(client.receive_data(frames.record(11, 0)), client)
+
+
+@pytest.mark.parametrize("keep_conn", [True, False])
+@pytest.mark.parametrize("body", [b"", b"body", bytes(65_535), bytes(65_536)])
+@pytest.mark.parametrize("params", [[b"pairs"], [b"pairs", b"more"], []])
+def test_whole_request(params: list[bytes], body: bytes, keep_conn: bool) -> None:
+    """A request that is sent whole is the same bytes as one sent stream by stream, and stands where that does."""
+    whole, streams = ClientConnection(), ClientConnection()
+    request_id = whole.send_request(params, body, keep_conn=keep_conn)
+    assert streams.begin_request(keep_conn=keep_conn) == request_id
+    streams.send_params(request_id, params)
+    streams.send_stdin(request_id, body, end=True)
+    assert whole.data_to_send() == streams.data_to_send()
+    assert whole.state(request_id) is streams.state(request_id) is RequestState.AWAITING
+
+
+def test_whole_request_refused() -> None:
+    """A request that is sent whole is refused where `begin_request()` is, or where its parameters fit no record."""
+    client = ClientConnection()
+    with pytest.raises(LocalProtocolError, match="PARAMS"):
+        client.send_request([b"pairs", bytes(65_536)])
+    assert client.data_to_send() == b""
+    client.send_request([b"pairs"])
+    client.data_to_send()
+    with pytest.raises(LocalProtocolError, match="one request at a time"):
+        client.send_request([b"pairs"])
+    assert client.data_to_send() == b""
