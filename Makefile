@@ -2,7 +2,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 OTHERS := $(VENV)/.others
 
-.PHONY: demo test interop faults faults-soak lint format docs screenshot bench measure venv clean
+.PHONY: demo test interop faults faults-soak lint format docs screenshot bench measure traffic venv clean
 
 demo: $(READY)  ## run the main job: real PHP jobs on a private PHP-FPM
 	$(VENV)/bin/fcgi-async demo --timeline demo-timeline.svg
@@ -44,6 +44,9 @@ measure: $(READY) $(OTHERS)  ## measure the site beside the jobs, fan-out, overl
 	$(VENV)/bin/python benchmarks/overload.py
 	$(VENV)/bin/python benchmarks/multiplexing.py
 	$(VENV)/bin/python benchmarks/beside_web_traffic.py
+
+traffic: $(READY)  ## ten minutes of a service under traffic, and write what was seen to docs/
+	$(VENV)/bin/python benchmarks/traffic.py --minutes 10 --json docs/traffic.json --chart docs/images/traffic.svg
 
 venv: $(READY)  ## only set up: php-fpm and .venv
 

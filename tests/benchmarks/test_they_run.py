@@ -15,6 +15,7 @@ SMALL = {
     "overload.py": ["--jobs", "50"],
     "multiplexing.py": ["--at-once", "1", "3", "--rounds", "1", "--repeats", "1"],
     "beside_web_traffic.py": ["--jobs", "20", "--rounds", "1"],
+    "traffic.py": ["--seconds", "3"],
 }
 
 
