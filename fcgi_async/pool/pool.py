@@ -169,7 +169,8 @@ class Pool:
 
     def begin_probe(self, connection: Connection) -> None:
         """Ask the worker of a connection that `assign()` was called with whether it is there; `when_free` tells."""
-        if connection not in self._shared:
+        shared = self._shared.get(connection)
+        if shared is None:
             self.hold(connection)
             slot = self._slots[connection]
             self.ledger.move(slot, SlotState.FINISHING, self._due(self.endpoint.drain_timeout))
@@ -179,6 +180,8 @@ class Pool:
             self._tell_free(connection)
             return
         connection.send_tail_probe()
+        if shared is not None:
+            shared.expect_answer()
 
     def abandon(self, connection: Connection, request_id: int, *, close: bool = False) -> None:
         """Take back a request whose caller is gone; its slot stays taken until the worker is known to be free.
@@ -192,6 +195,7 @@ class Pool:
         if shared is not None:
             shared.abandoned(request_id, self._due(self.endpoint.drain_timeout))
             connection.abort(request_id)
+            shared.expect_answer()
             shared.close_where_retired()
             return
         connection.abandon(request_id)
@@ -207,8 +211,10 @@ class Pool:
 
     def cut_short(self, connection: Connection, request_id: int) -> None:
         """Give up the rest of the body of a request that was answered."""
-        if connection in self._shared:
+        shared = self._shared.get(connection)
+        if shared is not None:
             connection.abort(request_id)
+            shared.expect_answer()
         else:
             connection.close()
 
@@ -218,8 +224,7 @@ class Pool:
         shared = self._shared.get(connection)
         if shared is not None:
             logger.warning("%s says that it multiplexes, and refuses it; one request on a connection then", self.name)
-            shared.retiring = True
-            shared.close_where_retired()
+            shared.retire()
 
     def when_free(self, connection: Connection, callback: Callable[[], None]) -> None:
         """Call `callback` once the worker behind `connection` has left the job it is on, or the connection is over.
@@ -342,9 +347,11 @@ class Pool:
             self.ledger.move(slot, SlotState.FINISHING, self._due(self.endpoint.drain_timeout))
 
     def worker_free(self, connection: Connection) -> None:
-        if connection in self._shared:
+        shared = self._shared.get(connection)
+        if shared is not None:
+            shared.answered()
             self._tell_free(connection)
-            self._left(self._shared[connection])
+            self._left(shared)
             return
         slot = self._slots[connection]
         self.ledger.move(slot, SlotState.IDLE)
@@ -375,8 +382,7 @@ class Pool:
         if shared is None:
             connection.close()
         else:
-            shared.retiring = True
-            shared.close_where_retired()
+            shared.retire()
 
     def stray_received(self, connection: Connection) -> None:
         self.stray_records += 1
@@ -428,7 +434,7 @@ class Pool:
         connection.multiplex()
         limit = connection.max_requests_at_once or MAX_REQUEST_ID
         self._shared[connection] = SharedConnection(
-            connection, self.ledger, self.backend, self.endpoint.keepalive, limit
+            connection, self.ledger, self.backend, self.endpoint.keepalive, limit, self.source.capacity_freed
         )
         self.source.capacity_freed()
 
@@ -480,6 +486,7 @@ class Pool:
         self._sweep, self._sweep_at = None, math.inf
         now = self.backend.now()
         connections = {slot: connection for connection, slot in self._slots.items()}
+        holders = {slot: shared for shared in self._shared.values() for slot in shared.slots}
         for slot in self.ledger.overdue(now):
             # what was done to the ones before may have changed it
             if slot not in self.ledger.slots or slot.deadline > now:
@@ -489,8 +496,10 @@ class Pool:
                 self.source.capacity_freed()
                 continue
             if slot not in connections:
-                # a request on a shared connection: its id stays taken, its neighbours go on
+                # a request on a shared connection: its id stays taken, its neighbours go on, new ones go elsewhere
                 self.ledger.move(slot, SlotState.LINGERING, self._linger_until())
+                holders[slot].retire()
+                self.source.capacity_freed()
                 continue
             connection = connections[slot]
             if slot.state is SlotState.CONNECTING:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import random
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -97,6 +99,33 @@ async def test_cancelling_one(server: Server) -> None:
                 assert (await handle).headers["X-Name"] == str(number)
         assert slots(await settled(php)) == 0
         assert php.statistics().connections_opened == 2
+
+
+@multiplexing
+async def test_cancelling_many(server: Server) -> None:
+    """However many are cancelled, some as they end, the others and those that come later are answered."""
+    chance = random.Random(1)
+    async with Dispatcher(server.endpoint(at_once=1000)) as php:
+        handles = [
+            await php.submit(
+                Job(
+                    SCRIPT,
+                    query={"name": str(n), "ms": str(chance.randrange(1000)), "size": str(chance.randrange(20_000))},
+                    content=bytes(chance.randrange(2000)),
+                )
+            )
+            for n in range(1000)
+        ]
+        with anyio.fail_after(60):
+            # 2 ms between two cancels let each meet another moment of its request
+            for handle in chance.sample(handles, 200):
+                await anyio.sleep(0.002)
+                handle.cancel()
+            for number, handle in enumerate(handles):
+                with suppress(JobCancelled):
+                    assert (await handle).headers["X-Name"] == str(number)
+            later = await php.run_all(Job(SCRIPT, query={"name": str(n)}) for n in range(100))
+    assert [response.headers["X-Name"] for response in later] == [str(n) for n in range(100)]
 
 
 async def test_one_request_on_a_connection(server: Server) -> None:
