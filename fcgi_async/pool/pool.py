@@ -14,6 +14,7 @@ from fcgi_async.errors import ConnectError
 from fcgi_async.net.backend import Backend, Timer
 from fcgi_async.net.connection import Connection, EncodedRequest, Exchange
 from fcgi_async.net.dial import dial
+from fcgi_async.net.values import connections_at_once
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.pool.monitor import StatusMonitor
 from fcgi_async.pool.reachability import Reachability
@@ -252,7 +253,7 @@ class Pool:
         if not self.ledger.free or self._retry is not None or not self.source.waiting():
             return
         # one at a time: a burst of new connections strands some of them under pm = ondemand
-        if self.ledger.counts[SlotState.CONNECTING] or (self._shared and self._full()):
+        if self.ledger.counts[SlotState.CONNECTING] or ((self._shared or self._values) and self._full()):
             return
         slot = self.ledger.take()
         if slot is not None:
@@ -442,7 +443,10 @@ class Pool:
         return next((shared for shared in self._shared.values() if shared.has_room), None)
 
     def _full(self) -> bool:
-        """Whether a connection more would not help: what there is has room, or the peer serves no more."""
+        """Whether a connection more would not help: what there is has room, or the peer serves or accepts no more."""
+        most = None if self._values is None else connections_at_once(self._values)
+        if most is not None and len(self._slots) + len(self._shared) >= most:
+            return True
         return any(not (shared.retiring or shared.connection.slow_reader) for shared in self._shared.values())
 
     def _left(self, shared: SharedConnection) -> None:

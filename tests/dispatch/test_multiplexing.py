@@ -268,6 +268,19 @@ async def test_a_slow_reader_holds_up_nobody() -> None:
             assert len(await response.aread()) == 5_000_000
 
 
+async def test_no_more_connections_than_the_peer_accepts() -> None:
+    """FCGI_MAX_CONNS bounds the connections: what finds none waits in the queue."""
+    gate = Gate()
+    async with Responder(gate, multiplex=True, workers=2) as responder:
+        async with Dispatcher(Endpoint(responder.address, max_children=5, multiplex="never")) as php:
+            handles = [await php.submit(job) for job in jobs(9)]
+            await eventually(lambda: responder.running == 2)
+            await anyio.wait_all_tasks_blocked()
+            assert (php.statistics().busy, php.statistics().queued) == (2, 7)
+            gate.opened.set()
+            assert [(await handle).text for handle in handles] == [f"n={n} {n * 97 % 5000}" for n in range(9)]
+
+
 async def test_an_upload_that_fails_costs_no_connection() -> None:
     """A body that breaks off is aborted; its neighbour, on the same connection, is answered."""
     gate = Gate()
