@@ -573,3 +573,30 @@ async def test_reading_is_paused_on_the_transport() -> None:
     link.connection.close()
     link.connection.pause_reading(1)
     assert link.wire.reading
+
+
+async def test_answer_among_those_of_requests() -> None:
+    """On a shared connection a probe is answered whatever comes behind its answer."""
+    link = Link().greet()
+    link.connection.multiplex()
+    request_id = link.begin(tail=False)
+    link.connection.send_tail_probe()
+    link.owner.calls.clear()
+    link.wire.server.send_values({FCGI_MPXS_CONNS: b"1"})
+    link.wire.server.send_stdout(request_id, b"x")
+    link.respond()
+    assert (link.owner.calls, link.caller.stdout) == (["free"], b"x")
+
+
+async def test_answer_before_the_body_was_written() -> None:
+    """A multiplexing peer that has ended a request in the middle of its body gets no more of it."""
+    link = Link().greet()
+    link.connection.multiplex()
+    link.wire.on_write = link.connection.pause_writing
+    request_id = link.begin(bytes(200_000), tail=False)
+    link.wire.server.end_request(request_id)
+    link.respond()
+    assert link.caller.end == (0, 0)
+    link.wire.events.clear()
+    link.connection.resume_writing()
+    assert link.wire.events == []
