@@ -11,7 +11,7 @@ from typing import Self
 
 import attrs
 
-__all__ = ("Memory", "Stretch", "cpu_seconds", "percentile")
+__all__ = ("Memory", "Stretch", "cpu_seconds", "percentile", "read_status")
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -26,22 +26,24 @@ def cpu_seconds(who: int = resource.RUSAGE_SELF) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def read_status(pid: int, name: str) -> int:
+    """Return a line of the kernel's status of a process, in KiB: VmRSS is what is resident, VmHWM its peak."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
 class Memory:
     """How much more resident memory a process holds at its peak than when this was made."""
 
     def __init__(self, pid: int | None = None) -> None:
-        self._folder = Path(f"/proc/{os.getpid() if pid is None else pid}")
-        (self._folder / "clear_refs").write_text("5")
-        self._before = self.read("VmRSS")
-
-    def read(self, name: str) -> int:
-        """Return a line of the kernel's status of the process, in KiB."""
-        lines = (self._folder / "status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+        self._pid = os.getpid() if pid is None else pid
+        # makes the peak begin anew
+        Path(f"/proc/{self._pid}/clear_refs").write_text("5")
+        self._before = read_status(self._pid, "VmRSS")
 
     def growth(self) -> int:
         """KiB."""
-        return max(0, self.read("VmHWM") - self._before)
+        return max(0, read_status(self._pid, "VmHWM") - self._before)
 
 
 @attrs.define
@@ -77,7 +79,8 @@ class Stretch:
         """Print the figures as one line of JSON: what `python -m benchmarks` reads of a contender."""
         figures: dict[str, float] = {"jobs": jobs, "cpu": self.cpu, "wall": self.wall, "memory": self.memory}
         if self.latencies:
-            figures |= {"p50": percentile(self.latencies, 0.5), "p99": percentile(self.latencies, 0.99)}
+            shares = {"p50": 0.5, "p99": 0.99, "longest": 1.0}
+            figures |= {name: percentile(self.latencies, share) for name, share in shares.items()}
         if self.children_cpu:
             figures["children_cpu"] = self.children_cpu
         print(json.dumps(figures | more))

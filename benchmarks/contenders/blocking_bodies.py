@@ -76,7 +76,7 @@ def measure(setting: Setting, direction: str) -> None:
     with Stretch() as stretch:
         stretch.latencies.extend(run(setting.jobs))
     sock.close()
-    stretch.report(setting.jobs)
+    stretch.report(setting.jobs, size=setting.size)
 
 
 if __name__ == "__main__":
