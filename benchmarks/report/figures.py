@@ -24,6 +24,11 @@ def cpu_ms(figures: Figures) -> float | None:
     return figures["cpu"] / figures["jobs"] * 1e3 if "cpu" in figures else None
 
 
+def children_cpu(figures: Figures) -> float | None:
+    """CPU time per job of the processes that the client started, in microseconds."""
+    return figures["children_cpu"] / figures["jobs"] * 1e6 if "children_cpu" in figures else None
+
+
 def rate(figures: Figures) -> float | None:
     return figures["jobs"] / figures["wall"] if "wall" in figures else None
 
@@ -86,6 +91,8 @@ COLUMNS: Mapping[str, Column] = {
     "cpu": Column("CPU µs/job", cpu, ",.1f", spread=True),
     "cpu_ms": Column("CPU ms/job", cpu_ms, ",.3f"),
     "cpu_ratio": Column("CPU, x first", cpu, ".2f", relative=True),
+    "cpu_record": Column("µs/record", cpu, ",.2f", spread=True),
+    "children_cpu": Column("children CPU µs/job", children_cpu),
     "rate": Column("jobs/s", rate),
     "record_rate": Column("records/s", rate),
     "p50": Column("p50 ms", stored("p50", 1000), ",.2f"),

@@ -12,6 +12,7 @@ __all__ = (
     "AIOHTTP",
     "FLOOR",
     "GO",
+    "HOLLODOTME",
     "OURS",
     "PROTOCOL",
     "Entrant",

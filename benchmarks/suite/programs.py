@@ -56,6 +56,7 @@ def machine() -> Mapping[str, str | None]:
         "CPU": cpu_model(),
         "cores": str(len(os.sched_getaffinity(0))),
         "kernel": re.sub(r"^(\d+\.\d+).*", r"\1", platform.release()),
+        "load when begun": f"{os.getloadavg()[0]:.1f}",
         "Python": platform.python_version(),
     }
     found |= {package: package_version(package) for package in PACKAGES}

@@ -29,6 +29,6 @@ def cases(size: Size) -> Sequence[Case]:
 WORKLOAD = Workload(
     name="parser",
     module=sys.modules[__name__],
-    columns=("cpu", "record_rate", "throughput"),
+    columns=("cpu_record", "record_rate", "throughput"),
     cases=cases,
 )

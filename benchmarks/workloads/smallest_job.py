@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.suite.case import Case, Workload
-from benchmarks.suite.entrant import FLOOR, GO, foreign, ours
+from benchmarks.suite.entrant import foreign, ours
 from benchmarks.suite.size import Size
 
 __all__ = ("WORKLOAD",)
@@ -26,12 +26,9 @@ THROUGH = ("run_all", "run", "map", "group")
 
 def cases(size: Size) -> Sequence[Case]:
     all_ours = [ours(through, "asyncio") for through in THROUGH]
-    all_ours += [ours(through, backend) for backend in ("uvloop", "trio") for through in ("run_all", "run")]
-    entrants = size.pick(
-        full=[*foreign(), *all_ours],
-        quick=[*foreign(), *all_ours],
-        tiny=[FLOOR, GO, *all_ours],
-    )
+    elsewhere = size.pick(("run_all", "run"), ("run_all", "run"), ("run_all",))
+    all_ours += [ours(through, backend) for backend in ("uvloop", "trio") for through in elsewhere]
+    entrants = [*foreign(), *all_ours]
     changes = {"jobs": size.pick(5000, 2000, 20), "warm_up": size.pick(500, 200, 4)}
     levels = size.pick((1, 4, 16, 64), (16,), (16,))
     return [Case(name=f"{n} at once", entrants=entrants, changes=changes | {"at_once": n}) for n in levels]
@@ -40,6 +37,6 @@ def cases(size: Size) -> Sequence[Case]:
 WORKLOAD = Workload(
     name="smallest-job",
     module=sys.modules[__name__],
-    columns=("cpu", "cpu_ratio", "rate", "p50", "p99", "longest", "memory"),
+    columns=("cpu", "cpu_ratio", "rate", "p50", "p99", "longest", "memory", "children_cpu"),
     cases=cases,
 )

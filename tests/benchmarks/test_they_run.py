@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.report.results import Measured
+from benchmarks.suite.entrant import HOLLODOTME
 from benchmarks.workloads import WORKLOADS
 
 ROOT = Path(__file__).parents[2]
@@ -51,16 +52,12 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_contender_ends_well(output: Path) -> None:
-    """Each contender of each workload measures itself."""
+    """Each contender of each workload measures itself, but for the one that needs a checkout."""
     measured = Measured.read(output)
     assert measured.workloads.keys() == WORKLOADS.keys()
-    results = [
-        (case, name, found)
-        for one in measured.workloads.values()
-        for case in one.cases.values()
-        for name, found in case.items()
-    ]
-    assert [name for _, name, found in results if isinstance(found, str) or len(found) != 1] == []
+    cases = [case for one in measured.workloads.values() for case in one.cases.values()]
+    results = [(name, found) for case in cases for name, found in case.items()]
+    assert [name for name, found in results if isinstance(found, str) or len(found) != 1] == [HOLLODOTME.name]
 
 
 def test_the_report_is_of_what_was_measured(output: Path) -> None:
