@@ -25,7 +25,7 @@ class Case:
         script: the PHP script, of benchmarks/scripts.
         query: its QUERY_STRING.
         changes: of the setting: at_once, jobs, ...
-        long: whether a run is so long that there are fewer rounds of it.
+        rounds: how often they take turns, where that is not what the size says.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Case:
     script: str = "ok.php"
     query: str = ""
     changes: dict[str, Any] = attrs.field(factory=dict)
-    long: bool = False
+    rounds: int | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -17,7 +17,7 @@ class Size:
 
     Attributes:
         name: as it is written into the results.
-        rounds: how often contenders take turns; where one run is long, `long_rounds`.
+        rounds: how often contenders take turns; `long_rounds` where one run is long.
     """
 
     name: str

@@ -54,7 +54,7 @@ def cases(size: Size) -> Sequence[Case]:
                 "warm_up": size.pick(2, 2, 1) if body != LARGE else 0,
                 "size": count,
             },
-            long=body == LARGE,
+            rounds=size.long_rounds if body == LARGE else None,
         )
         for body, count in SIZES.items()
         for direction in ("download", "upload")

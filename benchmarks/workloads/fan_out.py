@@ -1,7 +1,8 @@
 """20 callers at once that each fan out to 50 of the smallest job, again and again, on 4 workers.
 
 Measured is the CPU time per job and the latency of a whole fan-out, from its call until its 50 answers are there: what
-a handler of a web service that fans out waits, with nineteen others beside it.
+a handler of a web service that fans out waits, with nineteen others beside it. The latencies of blocking sockets
+are of single jobs.
 
 Not measured: the web service; see also benchmarks/fan_out_efficiency.py for how much of a fan-out is not PHP's time.
 """

@@ -22,7 +22,9 @@ def cases(size: Size) -> Sequence[Case]:
     entrants = [FLOOR, ours("run_all", "asyncio"), ours("map", "asyncio"), ours("run_all", "uvloop")]
     entrants += size.pick([ours("run_all", "trio")], [], [])
     jobs = size.pick(100_000, 10_000, 100)
-    return [Case(name=f"{jobs:,} jobs", entrants=entrants, changes={"at_once": 16, "jobs": jobs}, long=True)]
+    return [
+        Case(name=f"{jobs:,} jobs", entrants=entrants, changes={"at_once": 16, "jobs": jobs}, rounds=size.long_rounds)
+    ]
 
 
 WORKLOAD = Workload(

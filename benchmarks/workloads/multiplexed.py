@@ -26,7 +26,7 @@ def cases(size: Size) -> Sequence[Case]:
     ]
     requests = size.pick(1000, 1000, 5)
     changes = {"at_once": requests, "jobs": size.pick(5, 2, 1)}
-    return [Case(name=f"{requests} at once", entrants=entrants, changes=changes, long=True)]
+    return [Case(name=f"{requests} at once", entrants=entrants, changes=changes, rounds=size.long_rounds)]
 
 
 WORKLOAD = Workload(

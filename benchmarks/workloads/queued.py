@@ -36,7 +36,7 @@ def entrants(through: str, backend: str, size: Size) -> list[Entrant]:
 def cases(size: Size) -> Sequence[Case]:
     backends = size.pick(("asyncio", "trio"), ("asyncio",), ("asyncio",))
     timed = [
-        Case(name=f"{through} (asyncio)", entrants=entrants(through, "asyncio", size), long=True)
+        Case(name=f"{through} (asyncio)", entrants=entrants(through, "asyncio", size), rounds=size.long_rounds)
         for through in ("submit", "run")
     ]
     weighed = [
@@ -44,7 +44,7 @@ def cases(size: Size) -> Sequence[Case]:
         for backend in backends
         for through in ("submit", "run")
     ]
-    return [*timed, Case(name="memory", entrants=weighed, changes={"jobs": size.pick(10_000, 3000, 50)}, long=True)]
+    return [*timed, Case(name="memory", entrants=weighed, changes={"jobs": size.pick(10_000, 3000, 50)}, rounds=1)]
 
 
 WORKLOAD = Workload(

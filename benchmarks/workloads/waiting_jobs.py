@@ -30,7 +30,7 @@ def cases(size: Size) -> Sequence[Case]:
             script="sleep.php",
             query=str(milliseconds * 1000),
             changes={"at_once": 16, "jobs": max(int(seconds * 4000 / milliseconds), 16), "warm_up": 8},
-            long=True,
+            rounds=size.long_rounds,
         )
         for milliseconds in size.pick((1, 10, 50), (1, 10), (1,))
     ]
