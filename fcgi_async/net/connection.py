@@ -338,8 +338,14 @@ class Connection:
             elif isinstance(event, Terminated):
                 self._terminate(event.error)
                 return
-        if free and not self.closed:
+        if self.closed:
+            return
+        if free:
             self._worker_answered()
+        elif self.client.probes_outstanding and not self._exchanges and not self.address.is_unix:
+            # FPM leaves Nagle's algorithm on: the answer behind what has just come waits for its acknowledgement
+            assert self.transport is not None
+            self.transport.acknowledge()
 
     def eof_received(self) -> None:
         self.eof = True

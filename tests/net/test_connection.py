@@ -40,6 +40,7 @@ class Wire:
     unread: int = attrs.field(default=0, init=False)
     aborted: bool = attrs.field(default=False, init=False)
     reading: bool = attrs.field(default=True, init=False)
+    acknowledged: int = attrs.field(default=0, init=False)
     on_write: Callable[[], None] | None = attrs.field(default=None, init=False)
 
     def write(self, data: bytes) -> bool:
@@ -52,6 +53,9 @@ class Wire:
         if self.on_write is not None:
             self.on_write()
         return True
+
+    def acknowledge(self) -> None:
+        self.acknowledged += 1
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -600,3 +604,22 @@ async def test_answer_before_the_body_was_written() -> None:
     link.wire.events.clear()
     link.connection.resume_writing()
     assert link.wire.events == []
+
+
+@pytest.mark.parametrize("address", [UNIX, TCP], ids=["unix", "tcp"])
+async def test_acknowledged_where_an_answer_waits_for_it(address: Address) -> None:
+    """On TCP the end of a response is acknowledged at once where the tail's answer has not come with it: FPM sends
+    that only then. Output in the middle of a response, and an answer that has come, hold up nothing.
+    """
+    link = Link(address).greet()
+    request_id = link.begin()
+    before = link.wire.acknowledged
+    link.wire.server.send_stdout(request_id, b"output")
+    link.respond()
+    assert link.wire.acknowledged == before
+    link.wire.server.end_request(request_id)
+    link.respond()
+    assert link.wire.acknowledged == before + (address is TCP)
+    link.answer()
+    assert link.owner.calls[-1] == "free"
+    assert link.wire.acknowledged == before + (address is TCP)
