@@ -2,7 +2,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 OTHERS := $(VENV)/.others
 
-.PHONY: demo test interop faults faults-soak lint format docs screenshot bench measure traffic venv clean
+.PHONY: demo test interop faults faults-soak lint format docs screenshot bench bench-quick bench-report bench-guard bench-baseline measure traffic venv clean
 
 demo: $(READY)  ## run the main job: real PHP jobs on a private PHP-FPM
 	$(VENV)/bin/fcgi-async demo --timeline demo-timeline.svg
@@ -36,17 +36,34 @@ docs: $(READY)  ## write the generated parts of the documentation anew
 screenshot: $(READY) $(OTHERS)  ## take the picture of the example service anew
 	$(VENV)/bin/python -m tests.examples.screenshot docs/images/progress.png
 
-bench: $(READY)  ## measure what the smallest job costs
-	$(VENV)/bin/python benchmarks/smallest_job.py
+# how the suite is told more: make bench BENCH="--hollodotme DIR"
+BENCH :=
+
+bench: $(READY) $(OTHERS)  ## measure what jobs cost beside other ways to run PHP, and write docs/benchmarks.md: half an hour
+	$(VENV)/bin/python -m benchmarks $(BENCH)
+
+bench-quick: $(READY) $(OTHERS)  ## the same in two minutes, with less of everything, into build/benchmarks
+	$(VENV)/bin/python -m benchmarks --quick $(BENCH)
+
+bench-report: $(READY)  ## write page, charts and the README's table anew from the stored figures
+	$(VENV)/bin/python -m benchmarks report
+
+GUARD := $(VENV)/bin/python -m pytest benchmarks/test_regression.py
+
+bench-guard: $(READY)  ## fail where a job costs 25 % more than it did, as a multiple of blocking sockets
+	$(GUARD)
+
+bench-baseline: $(READY)  ## store what a job costs now, for bench-guard
+	$(GUARD) --update-baseline
 
 measure: $(READY) $(OTHERS)  ## measure the site beside the jobs, fan-out, overload and multiplexing
-	$(VENV)/bin/python benchmarks/fan_out_efficiency.py
-	$(VENV)/bin/python benchmarks/overload.py
-	$(VENV)/bin/python benchmarks/multiplexing.py
-	$(VENV)/bin/python benchmarks/beside_web_traffic.py
+	$(VENV)/bin/python -m benchmarks.fan_out_efficiency
+	$(VENV)/bin/python -m benchmarks.overload
+	$(VENV)/bin/python -m benchmarks.multiplexing
+	$(VENV)/bin/python -m benchmarks.beside_web_traffic
 
 traffic: $(READY)  ## ten minutes of a service under traffic, and write what was seen to docs/
-	$(VENV)/bin/python benchmarks/traffic.py --minutes 10 --json docs/traffic.json --chart docs/images/traffic.svg
+	$(VENV)/bin/python -m benchmarks.traffic --minutes 10 --json docs/traffic.json --chart docs/images/traffic.svg
 
 venv: $(READY)  ## only set up: php-fpm and .venv
 

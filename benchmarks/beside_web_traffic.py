@@ -1,6 +1,6 @@
 """What jobs do to the web site that shares their PHP-FPM pool, with and without a reserve.
 
-Usage: python benchmarks/beside_web_traffic.py [--jobs N] [--rounds N]
+Usage: python -m benchmarks.beside_web_traffic [--jobs N] [--rounds N]
 
 The site is an open-loop probe in a process of its own: requests to scripts of 5 ms arrive at 200/s, at random
 (Poisson, the same seed each time), each on a connection of its own as a web server has it, whether or not the ones
@@ -33,6 +33,7 @@ from typing import Any
 import anyio
 import attrs
 
+from benchmarks.measuring import percentile
 from fcgi_async import Dispatcher, Endpoint, Job, LocalFPM
 from fcgi_async.dispatch.request import RequestEncoder
 from fcgi_async.net.address import Address
@@ -137,18 +138,12 @@ class Latencies:
     late: float
 
 
-def percentile(values: list[float], share: float) -> float:
-    """Return the smallest value that so large a share of the values does not exceed."""
-    ordered = sorted(values)
-    return ordered[max(-(-round(share * 1e6) * len(ordered) // 1_000_000), 1) - 1]
-
-
 async def measure(workers: int, load: Load, script: str, jobs: int) -> Latencies:
     """Run the probe for as long as the jobs would take on the workers that are theirs."""
     count = max(int(jobs * JOB_SECONDS / (WORKERS - RESERVE) * RATE), 1)
+    results: list[Latencies] = []
     async with LocalFPM(max_children=workers) as fpm, anyio.create_task_group() as tasks:
-        command = [sys.executable, __file__, "--probe", fpm.address, script, str(count)]
-        results: list[Latencies] = []
+        command = [sys.executable, "-m", "benchmarks.beside_web_traffic", "--probe", fpm.address, script, str(count)]
 
         async def ask() -> None:
             output = (await anyio.run_process(command, stderr=None)).stdout
@@ -160,7 +155,7 @@ async def measure(workers: int, load: Load, script: str, jobs: int) -> Latencies
         # the probe comes upon a pool that is at work
         await anyio.sleep(0.2)
         await ask()
-        return results[0]
+    return results[0]
 
 
 VARIANTS: dict[str, tuple[int, Load]] = {

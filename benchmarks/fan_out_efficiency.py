@@ -1,6 +1,6 @@
 """How much of the time is not PHP's own when jobs are fanned out to every worker of a cold dispatcher.
 
-Usage: python benchmarks/fan_out_efficiency.py [--workers C ...] [--rounds N] [--waves N] [--backend NAME]
+Usage: python -m benchmarks.fan_out_efficiency [--workers C ...] [--rounds N] [--waves N] [--backend NAME]
 
 For each C: waves x C jobs of 50 ms on a private PHP-FPM of C workers. The clock starts with a dispatcher that has been
 entered and has no connection, and stops with the last response; a new dispatcher each time. Reported is the median of
@@ -19,8 +19,10 @@ from statistics import median
 from time import perf_counter
 
 import anyio
-from smallest_job import Setting, connect, encode_smallest, read_response
 
+from benchmarks.contenders.blocking_sockets import read_response
+from benchmarks.contenders.fastcgi import connect, encode_request
+from benchmarks.suite.surroundings import sent_params
 from fcgi_async import Dispatcher, Job, LocalFPM
 
 SECONDS = 0.05
@@ -29,7 +31,7 @@ SCRIPT = f"<?php $start = hrtime(true); usleep({int(SECONDS * 1e6)}); echo hrtim
 
 def run_blocking(address: str, script: str, workers: int, waves: int) -> float:
     """Return the seconds that the jobs take over blocking sockets, wave by wave."""
-    request = encode_smallest(Setting(address, script, workers, workers * waves))
+    request = encode_request(sent_params(address, Job(script)))
     start = perf_counter()
     connections = [connect(address) for _ in range(workers)]
     for _ in range(waves):

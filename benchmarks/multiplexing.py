@@ -1,6 +1,6 @@
 """What several requests on one connection save against a connection for each, before a peer that can do both.
 
-Usage: python benchmarks/multiplexing.py [--at-once N ...] [--rounds N] [--repeats N] [--backend NAME]
+Usage: python -m benchmarks.multiplexing [--at-once N ...] [--rounds N] [--repeats N] [--backend NAME]
 
 The peer is Go's net/http/fcgi on a unix socket (`go` is needed to compile the server of the interoperability suite),
 whose answer takes 50 ms. `shared` is `Endpoint(multiplex="auto")`, `single` is `multiplex="never"`. Each measurement
@@ -33,6 +33,8 @@ from time import monotonic, perf_counter, process_time, sleep
 
 import anyio
 
+from benchmarks.measuring import Memory
+from benchmarks.suite.programs import build_go
 from fcgi_async import Dispatcher, Endpoint, Job
 
 SERVER = Path(__file__).parents[1] / "tests/interop/servers/main.go"
@@ -40,22 +42,6 @@ MODES = {"shared": "auto", "single": "never"}
 MILLISECONDS = 50
 JOB = Job("answer", query={"ms": str(MILLISECONDS)})
 COLUMNS = ("connections", "client KiB", "server KiB", "first ms", "later ms", "CPU us/job")
-
-
-class Memory:
-    """How much more a process holds at its peak than when this was made."""
-
-    def __init__(self, pid: int) -> None:
-        self.status = Path(f"/proc/{pid}/status")
-        Path(f"/proc/{pid}/clear_refs").write_text("5")
-        self.before = self._read("VmRSS")
-
-    def _read(self, name: str) -> int:
-        return next(int(line.split()[1]) for line in self.status.read_text().splitlines() if line.startswith(name))
-
-    def growth(self) -> int:
-        """KiB."""
-        return max(0, self._read("VmHWM") - self.before)
 
 
 async def measure(address: str, server: int, multiplex: str, at_once: int, rounds: int) -> list[float]:
@@ -74,6 +60,12 @@ async def measure(address: str, server: int, multiplex: str, at_once: int, round
         cpu = (process_time() - cpu) / (rounds * at_once) * 1e6
         connections = php.statistics().connections_opened
     return [connections, client_memory.growth(), server_memory.growth(), times[0], median(times[1:]), cpu]
+
+
+def allow_many_sockets() -> None:
+    """Let this process have a socket for each request, and what Python has open."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextmanager
@@ -101,7 +93,9 @@ def measure_apart(program: Path, directory: Path, mode: str, at_once: int, optio
     with serving(program, path) as server:
         arguments = ["--client", mode, f"unix://{path}", str(server), "--at-once", str(at_once)]
         arguments += ["--rounds", str(options.rounds), "--backend", options.backend]
-        done = subprocess.run([sys.executable, __file__, *arguments], check=True, stdout=subprocess.PIPE)
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.multiplexing", *arguments], check=True, stdout=subprocess.PIPE
+        )
     figures: list[float] = json.loads(done.stdout)
     return figures
 
@@ -113,8 +107,7 @@ def compare(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         program = directory / "server"
-        environment = os.environ | {"GO111MODULE": "off", "GOFLAGS": "", "GOCACHE": str(directory / "cache")}
-        subprocess.run(["go", "build", "-o", program, SERVER], check=True, env=environment)
+        build_go(SERVER, program)
         for at_once in options.at_once:
             seen: dict[str, list[list[float]]] = {mode: [] for mode in MODES}
             for _ in range(options.repeats):
@@ -137,9 +130,7 @@ def main() -> None:
     if options.client is None:
         compare(options)
         return
-    # a socket for each request, and what Python has open
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    allow_many_sockets()
     mode, address, server = options.client
     arguments = (address, int(server), MODES[mode], options.at_once[0], options.rounds)
     print(json.dumps(anyio.run(measure, *arguments, backend=options.backend)))

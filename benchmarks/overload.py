@@ -1,6 +1,6 @@
 """What ten thousand jobs at once do on four workers: whether any fails, and the memory that each takes while it waits.
 
-Usage: python benchmarks/overload.py [--jobs N] [--backend NAME]
+Usage: python -m benchmarks.overload [--jobs N] [--backend NAME]
 
 - `submit`: the memory of a queued entry, the caller's Job aside: the jobs are made first, then submitted to a paused
   dispatcher, and what Python's allocator gave meanwhile is divided by their number.

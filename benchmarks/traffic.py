@@ -1,6 +1,6 @@
 """What a service does under traffic: 50 clients, each request fans out to 20 jobs on 8 workers, a tenth of them leave.
 
-Usage: python benchmarks/traffic.py [--minutes N | --seconds N] [--json FILE] [--chart FILE]
+Usage: python -m benchmarks.traffic [--minutes N | --seconds N] [--json FILE] [--chart FILE]
 
 The service is Starlette under uvicorn, in a process of its own, its PHP-FPM has 10 workers of which 2 are reserved. Its
 queue has room for 45 requests, others are sent away with 503. Measured are throughput, the time to the answer, and over
@@ -38,12 +38,13 @@ from statistics import linear_regression, quantiles
 from typing import Any
 
 import attrs
-from under_traffic.chart import draw
-from under_traffic.visitors import Visitors, ask
 
+from benchmarks.under_traffic.chart import draw
+from benchmarks.under_traffic.visitors import Visitors, ask
 from fcgi_async import Dispatcher, Endpoint, LocalFPM
 
-SERVICE = Path(__file__).parent / "under_traffic"
+ROOT = Path(__file__).parent.parent
+SERVICE = "benchmarks.under_traffic.service:app"
 CLIENTS, WORKERS, RESERVE = 50, 10, 2
 SHARE = WORKERS - RESERVE
 SAMPLE_EVERY = 0.25
@@ -109,21 +110,11 @@ async def service(fpm: LocalFPM, directory: Path) -> AsyncIterator[tuple[int, in
         "JOB_LOG": str(directory / "jobs"),
         "PROMISE_LOG": str(directory / "promises"),
     }
-    command = [
-        sys.executable,
-        "-m",
-        "uvicorn",
-        "service:app",
-        "--port",
-        "0",
-        "--no-access-log",
-        "--app-dir",
-        str(SERVICE),
-    ]
+    command = [sys.executable, "-m", "uvicorn", SERVICE, "--port", "0", "--no-access-log"]
     log = directory / "service.log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: ASYNC220 - nothing else runs yet
-            command, stdout=output, stderr=output, env=os.environ | environment
+            command, stdout=output, stderr=output, env=os.environ | environment, cwd=ROOT
         )
     try:
         while not (found := re.search(r"running on http://127.0.0.1:(\d+)", log.read_text())):

@@ -1,6 +1,7 @@
 """Writes the generated parts of the documentation: `python -m docs.generate`; with `--check` says what is stale.
 
-Generated are the pictures of the architecture page, and whatever stands between `<!-- begin:NAME -->` and
+Generated are the pictures of the architecture page, the page of benchmarks (from the figures that `make bench` stored;
+their charts it draws itself), and whatever stands between `<!-- begin:NAME -->` and
 `<!-- end:NAME -->`: tables made from the code, so that the two cannot disagree.
 """
 
@@ -15,6 +16,8 @@ from inspect import getdoc
 from pathlib import Path
 from typing import Final
 
+from benchmarks.report.page import headline, page
+from benchmarks.report.results import Measured
 from docs.diagrams import draw_job, draw_layers, find_modules
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.request import DEFAULT_PARAMS, FORBIDDEN_PARAMS, RequestEncoder
@@ -27,7 +30,7 @@ from fcgi_async.wire.states import NEXT_STREAM, TRANSITIONS, Input, RequestState
 from tests.dispatch.hostile.case import Case
 from tests.dispatch.hostile_peers import THEMES
 
-__all__ = ("BLOCKS", "DOCS", "IMAGES", "main", "stale", "write")
+__all__ = ("BLOCKS", "DOCS", "WHOLE", "main", "stale", "write")
 
 DOCS: Final = Path(__file__).parent
 
@@ -207,10 +210,13 @@ BLOCKS: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
         "job-examples": job_examples,
         "forbidden-params": forbidden_params,
     },
+    "../README.md": {"bench": lambda: headline(Measured.read(DOCS))},
     "hostile-peers.md": {theme: partial(hostile_peers, theme) for theme in THEMES},
 }
 
-IMAGES: Final[Mapping[str, Callable[[], str]]] = {
+# file -> what writes all of it
+WHOLE: Final[Mapping[str, Callable[[], str]]] = {
+    "benchmarks.md": lambda: page(Measured.read(DOCS)),
     "images/layers.svg": lambda: draw_layers(find_modules()),
     "images/job.svg": draw_job,
 }
@@ -238,7 +244,7 @@ def render(text: str, blocks: Mapping[str, Callable[[], str]]) -> str:
 def outputs() -> dict[Path, str]:
     """Return what every generated file should contain."""
     pages = {DOCS / page: render((DOCS / page).read_text(), blocks) for page, blocks in BLOCKS.items()}
-    return pages | {DOCS / image: draw() for image, draw in IMAGES.items()}
+    return pages | {DOCS / file: make() for file, make in WHOLE.items()}
 
 
 def stale() -> list[str]:

@@ -17,6 +17,8 @@ __all__ = ("Job", "check_pair", "header_param")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 
+# plain names, since looking up a member of an enum costs more than what is done with it
+_RESPONDER = Role.RESPONDER
 
 # decided by the job's own fields; a second value would be a doubled parameter
 _OWN_PARAMS = {
@@ -87,8 +89,7 @@ class Job:
     plain: bool = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        _check_text("script", self.script)
-        if not self.script:
+        if not _check_text("script", self.script):
             raise InvalidJob("script= is empty; name the PHP file to run")
         has_target = self.uri is not None or self.query is not None
         if has_target:
@@ -99,7 +100,7 @@ class Job:
             _check_headers(self.headers)
         if self.params:
             self._check_params(self.params)
-        if self.role is not Role.RESPONDER:
+        if self.role is not _RESPONDER:
             self._check_role()
         if self.success_mark is not None and not _check_text("success_mark", self.success_mark).strip():
             raise InvalidJob("success_mark= is blank; name what the script prints last of all")
@@ -110,10 +111,9 @@ class Job:
         has_body = self.has_body or self.content_length is not None
         body, content_type = self._encode_body() if has_body else (b"", None)
         plain = not (has_target or has_body or self.headers or self.params or self.method is not None)
-        set_field = object.__setattr__
-        set_field(self, "body", body)
-        set_field(self, "content_type", content_type)
-        set_field(self, "plain", plain and self.role is Role.RESPONDER)
+        object.__setattr__(self, "body", body)
+        object.__setattr__(self, "content_type", content_type)
+        object.__setattr__(self, "plain", plain and self.role is _RESPONDER)
 
     @property
     def query_string(self) -> str:

@@ -59,7 +59,8 @@ class Headers(Mapping[str, str]):
         return self._first
 
 
-@attrs.frozen
+# these two without slots, which would double what it costs to make a frozen one
+@attrs.frozen(slots=False)
 class Timing:
     """Where the time of a job went, in seconds.
 
@@ -77,7 +78,7 @@ class Timing:
     total: float
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)
 class Response:
     """What PHP answered, whatever it answered.
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from socket import SHUT_RDWR, socket
 from typing import cast
 
+from fcgi_async.net.acknowledge import acknowledge
 from fcgi_async.net.transport import WRITE_HIGH, TransportHandler
 from fcgi_async.net.unread import unread
 
@@ -64,6 +65,9 @@ class AsyncioTransport(asyncio.Protocol):
     @property
     def unread(self) -> int:
         return unread(self._sock)
+
+    def acknowledge(self) -> None:
+        acknowledge(self._sock)
 
     def pause_reading(self) -> None:
         if self._transport is not None:

@@ -22,7 +22,7 @@ from fcgi_async.wire.events import (
     Terminated,
     ValuesReceived,
 )
-from fcgi_async.wire.spec import FCGI_MAX_CONNS, FCGI_MAX_REQS, FCGI_MPXS_CONNS, MAX_CONTENT, Role
+from fcgi_async.wire.spec import FCGI_MAX_CONNS, FCGI_MAX_REQS, FCGI_MPXS_CONNS, MAX_CONTENT, ProtocolStatus, Role
 from fcgi_async.wire.states import RequestState
 
 __all__ = ("Connection", "ConnectionOwner", "EncodedRequest", "Exchange")
@@ -275,7 +275,10 @@ class Connection:
             self._exchanges[request_id] = None
 
     def abort(self, request_id: int) -> None:
-        """Forget who waits for a response, and ask a peer that multiplexes to end the request; its id stays taken."""
+        """Forget who waits for a response, and ask a peer that multiplexes to end the request; its id stays taken.
+
+        A probe follows: gevent-fastcgi reads nothing more where the request had ended meanwhile.
+        """
         self.abandon(request_id)
         if self.closed or self.client.state(request_id) in (RequestState.IDLE, RequestState.ABORTED):
             return
@@ -283,6 +286,7 @@ class Connection:
         self._uploads = deque(upload for upload in self._uploads if upload.request_id != request_id)
         self._unfinished_bodies.pop(request_id, None)
         self.client.abort_request(request_id)
+        self._tail()
         self._flush()
 
     def pause_reading(self, request_id: int) -> None:
@@ -334,8 +338,14 @@ class Connection:
             elif isinstance(event, Terminated):
                 self._terminate(event.error)
                 return
-        if free and not self.closed:
+        if self.closed:
+            return
+        if free:
             self._worker_answered()
+        elif self.client.probes_outstanding and not self._exchanges and not self.address.is_unix:
+            # FPM leaves Nagle's algorithm on: the answer behind what has just come waits for its acknowledgement
+            assert self.transport is not None
+            self.transport.acknowledge()
 
     def eof_received(self) -> None:
         self.eof = True
@@ -372,6 +382,14 @@ class Connection:
     def _receive_end(self, event: RequestEnded) -> None:
         request_id = event.request_id
         exchange = self._exchanges.pop(request_id)
+        refused = event.protocol_status == ProtocolStatus.UNKNOWN_ROLE
+        if self.client.multiplexing:
+            if self.body_incomplete(request_id):
+                # nobody reads the rest
+                self.abort(request_id)
+            elif refused:
+                # gevent-fastcgi reads nothing more
+                self.send_tail_probe()
         self._responding.discard(request_id)
         if self._slow_readers:
             self.resume_reading(request_id)
@@ -381,18 +399,27 @@ class Connection:
             exchange.receive_end(event.app_status, event.protocol_status)
         # such a peer answers a probe at any time: its END_REQUEST is what tells
         if self.says_it_multiplexes and not self.client.multiplexing and not self.closed:
-            self.owner.worker_free(self)
+            if refused:
+                self.worker_left = True
+                self.close()
+            else:
+                self.owner.worker_free(self)
 
     def _receive_values(self, event: ValuesReceived) -> bool:
         if self.values is None:
             self.learn(event.values)
         if self.client.probes_outstanding:
             return False
+        if self.client.multiplexing:
+            # what comes behind the answer is of requests that run
+            self.probe_answered = True
+            self.owner.worker_free(self)
+            return False
         if not self.answered and not self.requests:
             self.answered = True
             self.owner.connection_answered(self)
             return True
-        return self.client.multiplexing or not (self._exchanges or self.client.unfinished)
+        return not (self._exchanges or self.client.unfinished)
 
     def _worker_answered(self, looks: int = 1) -> None:
         """Tell that the worker is free once it has read the byte behind its probe.
@@ -416,7 +443,8 @@ class Connection:
         if names is None:
             names = _TAIL_PROBE if self.says_it_multiplexes else ()
         self.client.get_values(names)
-        self.client.send_ahead()
+        if not self.client.multiplexing:
+            self.client.send_ahead()
 
     def _regulate_reading(self) -> None:
         if self.transport is None or self.closed:

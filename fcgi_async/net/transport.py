@@ -49,6 +49,9 @@ class Transport(Protocol):
     def unread(self) -> int:
         """How much of what the socket took the peer has not read; 0 where that cannot be told, as on TCP."""
 
+    def acknowledge(self) -> None:
+        """Acknowledge now what came over TCP, which the kernel else puts off for 40 ms where nothing is sent."""
+
     def pause_reading(self) -> None:
         """Deliver nothing until `resume_reading`."""
 

@@ -8,6 +8,7 @@ from socket import SHUT_RDWR, socket
 
 import trio
 
+from fcgi_async.net.acknowledge import acknowledge
 from fcgi_async.net.transport import READ_SIZE, WRITE_HIGH, TransportHandler
 from fcgi_async.net.unread import unread
 
@@ -58,6 +59,9 @@ class TrioTransport:
     @property
     def unread(self) -> int:
         return unread(self._sock)
+
+    def acknowledge(self) -> None:
+        acknowledge(self._sock)
 
     def pause_reading(self) -> None:
         if self._reading.is_set():

@@ -14,7 +14,7 @@ from fcgi_async.wire.client import ClientConnection
 from fcgi_async.wire.events import Terminated, ValuesReceived
 from fcgi_async.wire.spec import FCGI_MAX_CONNS, FCGI_MAX_REQS, FCGI_MPXS_CONNS, MAX_REQUEST_ID
 
-__all__ = ("ask_values", "requests_at_once")
+__all__ = ("ask_values", "connections_at_once", "requests_at_once")
 
 _READ_SIZE = 4096
 # int() refuses thousands of digits; so many are no number of requests
@@ -44,10 +44,18 @@ async def ask_values(address: Address, *, connect_timeout: float) -> dict[bytes,
 
 def requests_at_once(values: Mapping[bytes, bytes]) -> int | None:
     """Return how many requests a peer says it serves at once, at most one for each id; None where it does not."""
-    told = values.get(FCGI_MAX_REQS, b"")
-    if not told.isdigit() or len(told) > _MAX_DIGITS:
-        return None
-    return min(int(told), MAX_REQUEST_ID) or None
+    told = _number(values, FCGI_MAX_REQS)
+    return None if told is None else min(told, MAX_REQUEST_ID)
+
+
+def connections_at_once(values: Mapping[bytes, bytes]) -> int | None:
+    """Return how many connections a peer says it accepts; None where it does not."""
+    return _number(values, FCGI_MAX_CONNS)
+
+
+def _number(values: Mapping[bytes, bytes], name: bytes) -> int | None:
+    told = values.get(name, b"")
+    return int(told) or None if told.isdigit() and len(told) <= _MAX_DIGITS else None
 
 
 async def _exchange(sock: socket.socket) -> dict[bytes, bytes]:

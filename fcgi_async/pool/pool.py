@@ -14,6 +14,7 @@ from fcgi_async.errors import ConnectError
 from fcgi_async.net.backend import Backend, Timer
 from fcgi_async.net.connection import Connection, EncodedRequest, Exchange
 from fcgi_async.net.dial import dial
+from fcgi_async.net.values import connections_at_once
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.pool.monitor import StatusMonitor
 from fcgi_async.pool.reachability import Reachability
@@ -169,7 +170,8 @@ class Pool:
 
     def begin_probe(self, connection: Connection) -> None:
         """Ask the worker of a connection that `assign()` was called with whether it is there; `when_free` tells."""
-        if connection not in self._shared:
+        shared = self._shared.get(connection)
+        if shared is None:
             self.hold(connection)
             slot = self._slots[connection]
             self.ledger.move(slot, SlotState.FINISHING, self._due(self.endpoint.drain_timeout))
@@ -179,6 +181,8 @@ class Pool:
             self._tell_free(connection)
             return
         connection.send_tail_probe()
+        if shared is not None:
+            shared.expect_answer()
 
     def abandon(self, connection: Connection, request_id: int, *, close: bool = False) -> None:
         """Take back a request whose caller is gone; its slot stays taken until the worker is known to be free.
@@ -192,6 +196,7 @@ class Pool:
         if shared is not None:
             shared.abandoned(request_id, self._due(self.endpoint.drain_timeout))
             connection.abort(request_id)
+            shared.expect_answer()
             shared.close_where_retired()
             return
         connection.abandon(request_id)
@@ -207,8 +212,10 @@ class Pool:
 
     def cut_short(self, connection: Connection, request_id: int) -> None:
         """Give up the rest of the body of a request that was answered."""
-        if connection in self._shared:
+        shared = self._shared.get(connection)
+        if shared is not None:
             connection.abort(request_id)
+            shared.expect_answer()
         else:
             connection.close()
 
@@ -218,8 +225,7 @@ class Pool:
         shared = self._shared.get(connection)
         if shared is not None:
             logger.warning("%s says that it multiplexes, and refuses it; one request on a connection then", self.name)
-            shared.retiring = True
-            shared.close_where_retired()
+            shared.retire()
 
     def when_free(self, connection: Connection, callback: Callable[[], None]) -> None:
         """Call `callback` once the worker behind `connection` has left the job it is on, or the connection is over.
@@ -247,7 +253,7 @@ class Pool:
         if not self.ledger.free or self._retry is not None or not self.source.waiting():
             return
         # one at a time: a burst of new connections strands some of them under pm = ondemand
-        if self.ledger.counts[SlotState.CONNECTING] or (self._shared and self._full()):
+        if self.ledger.counts[SlotState.CONNECTING] or ((self._shared or self._values) and self._full()):
             return
         slot = self.ledger.take()
         if slot is not None:
@@ -342,9 +348,11 @@ class Pool:
             self.ledger.move(slot, SlotState.FINISHING, self._due(self.endpoint.drain_timeout))
 
     def worker_free(self, connection: Connection) -> None:
-        if connection in self._shared:
+        shared = self._shared.get(connection)
+        if shared is not None:
+            shared.answered()
             self._tell_free(connection)
-            self._left(self._shared[connection])
+            self._left(shared)
             return
         slot = self._slots[connection]
         self.ledger.move(slot, SlotState.IDLE)
@@ -375,8 +383,7 @@ class Pool:
         if shared is None:
             connection.close()
         else:
-            shared.retiring = True
-            shared.close_where_retired()
+            shared.retire()
 
     def stray_received(self, connection: Connection) -> None:
         self.stray_records += 1
@@ -428,7 +435,7 @@ class Pool:
         connection.multiplex()
         limit = connection.max_requests_at_once or MAX_REQUEST_ID
         self._shared[connection] = SharedConnection(
-            connection, self.ledger, self.backend, self.endpoint.keepalive, limit
+            connection, self.ledger, self.backend, self.endpoint.keepalive, limit, self.source.capacity_freed
         )
         self.source.capacity_freed()
 
@@ -436,7 +443,10 @@ class Pool:
         return next((shared for shared in self._shared.values() if shared.has_room), None)
 
     def _full(self) -> bool:
-        """Whether a connection more would not help: what there is has room, or the peer serves no more."""
+        """Whether a connection more would not help: what there is has room, or the peer serves or accepts no more."""
+        most = None if self._values is None else connections_at_once(self._values)
+        if most is not None and len(self._slots) + len(self._shared) >= most:
+            return True
         return any(not (shared.retiring or shared.connection.slow_reader) for shared in self._shared.values())
 
     def _left(self, shared: SharedConnection) -> None:
@@ -480,6 +490,7 @@ class Pool:
         self._sweep, self._sweep_at = None, math.inf
         now = self.backend.now()
         connections = {slot: connection for connection, slot in self._slots.items()}
+        holders = {slot: shared for shared in self._shared.values() for slot in shared.slots}
         for slot in self.ledger.overdue(now):
             # what was done to the ones before may have changed it
             if slot not in self.ledger.slots or slot.deadline > now:
@@ -489,8 +500,10 @@ class Pool:
                 self.source.capacity_freed()
                 continue
             if slot not in connections:
-                # a request on a shared connection: its id stays taken, its neighbours go on
+                # a request on a shared connection: its id stays taken, its neighbours go on, new ones go elsewhere
                 self.ledger.move(slot, SlotState.LINGERING, self._linger_until())
+                holders[slot].retire()
+                self.source.capacity_freed()
                 continue
             connection = connections[slot]
             if slot.state is SlotState.CONNECTING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import attrs
 
 from fcgi_async.net.backend import Backend, Timer
@@ -13,6 +15,8 @@ __all__ = ("SharedConnection",)
 
 # request ids that are lost to aborted requests before a connection is given up
 _ABORTED_MAX = 1000
+# seconds in which a peer says that it reads on behind what may have stopped it
+_ANSWER_SECONDS = 1.0
 
 
 @attrs.define(eq=False)
@@ -25,6 +29,7 @@ class SharedConnection:
         backend: the event loop.
         keepalive: how long the connection outlives its requests.
         limit: how many requests the peer serves on it at once.
+        capacity_freed: called when waiting jobs need another connection.
     """
 
     connection: Connection
@@ -32,11 +37,14 @@ class SharedConnection:
     backend: Backend
     keepalive: KeepAlive
     limit: int
+    capacity_freed: Callable[[], None]
     # it gets no more requests, and is closed when nobody waits for the last
     retiring: bool = attrs.field(default=False, init=False)
     # when it is looked again whether it has been without a request for long enough
     _expiry: Timer | None = attrs.field(default=None, init=False)
     _idle_since: float = attrs.field(default=0.0, init=False)
+    # when it is given up unless its probe is answered
+    _unanswered: Timer | None = attrs.field(default=None, init=False)
     _slots: dict[int, Slot] = attrs.field(factory=dict, init=False)
     # taken for requests that are not begun, since their bodies are not
     _held: list[Slot] = attrs.field(factory=list, init=False)
@@ -50,9 +58,12 @@ class SharedConnection:
     def has_room(self) -> bool:
         """Whether it may get one more request.
 
-        One whose reader is behind gets none: FastCGI has no windows, so its neighbours might have to wait with it.
+        One whose reader is behind gets none: FastCGI has no windows, so its neighbours might have to wait with it. Nor
+        does one whose peer may have stopped to read, before it has answered.
         """
         if self.retiring or self.connection.closed or self.connection.slow_reader:
+            return False
+        if self.connection.client.probes_outstanding:
             return False
         return self.connection.in_flight + len(self._held) < self.limit
 
@@ -74,6 +85,17 @@ class SharedConnection:
         # one that lingered for too long was given back before
         if slot in self.ledger.slots:
             self.ledger.release(slot)
+        self.expect_answer()
+
+    @property
+    def slots(self) -> Iterable[Slot]:
+        """The slots of the requests that are begun and not over."""
+        return self._slots.values()
+
+    def retire(self) -> None:
+        """Give it no more requests, and close it when nobody waits for what runs on it."""
+        self.retiring = True
+        self.close_where_retired()
 
     def slot(self, request_id: int) -> Slot:
         """Return the slot of a request that is not over."""
@@ -84,6 +106,22 @@ class SharedConnection:
         slot = self._slots.get(request_id)
         if slot is not None and slot.state is SlotState.BUSY:
             self.ledger.move(slot, SlotState.DRAINING, deadline)
+
+    def expect_answer(self) -> None:
+        """Retire the connection where its probe is not answered in time."""
+        if self._unanswered is None and self.connection.client.probes_outstanding and not self.connection.closed:
+            self._unanswered = self.backend.call_at(self.backend.now() + _ANSWER_SECONDS, self._give_up)
+
+    def answered(self) -> None:
+        """Take note that the last probe was answered."""
+        if self._unanswered is not None:
+            self._unanswered.cancel()
+            self._unanswered = None
+
+    def _give_up(self) -> None:
+        self._unanswered = None
+        self.retire()
+        self.capacity_freed()
 
     def close_where_retired(self) -> None:
         """Close the connection where it gets no more requests and nobody waits for what runs on it."""
@@ -115,8 +153,9 @@ class SharedConnection:
 
     def closed(self, linger_until: float | None) -> None:
         """Take note that the connection is over; `linger_until` where what was begun may run on."""
-        if self._expiry is not None:
-            self._expiry.cancel()
+        for timer in (self._expiry, self._unanswered):
+            if timer is not None:
+                timer.cancel()
         for slot in self._held:
             self.ledger.release(slot)
         self._held.clear()

@@ -174,7 +174,7 @@ class ServedConnection:
             await self.wait_closed()
             raise ClientGone("a Stall has struck")
         async with self._writing:
-            await self._strike(fault)
+            await self._strike(fault, self.wait_closed)
 
     async def wait_closed(self) -> None:
         """Wait until the client has closed."""
@@ -182,9 +182,7 @@ class ServedConnection:
             while not self._input_ended:
                 await self._changed.wait()
             return
-        with suppress(ClientGone):
-            while True:
-                await self._receive_some(_READ_SIZE)
+        await self._discard_input()
 
     # what the client does
 
@@ -265,8 +263,9 @@ class ServedConnection:
     async def _answer_values(self, names: list[bytes]) -> None:
         values = self._application.values()
         if isinstance(values, Interruption):
+            # who answers is who reads
             async with self._writing:
-                await self._strike(values)
+                await self._strike(values, self._discard_input)
         else:
             known = {name.encode(): value.encode() for name, value in values.items()}
             self._machine.send_values({name: known[name] for name in names if name in known})
@@ -305,12 +304,17 @@ class ServedConnection:
                 raise ClientGone("the client has closed the connection")
             return part
 
+    async def _discard_input(self) -> None:
+        with suppress(ClientGone):
+            while True:
+                await self._receive_some(_READ_SIZE)
+
     async def _send_for(self, request: Request, data: bytes) -> None:
         async with self._writing:
             cut = request.interruption
             if cut is not None and request.sent + len(data) >= cut.after:
                 await self._write(data[: cut.after - request.sent], request.drip)
-                await self._strike(cut)
+                await self._strike(cut, self.wait_closed)
             await self._write(data, request.drip)
             request.sent += len(data)
 
@@ -337,16 +341,16 @@ class ServedConnection:
             except OSError as error:
                 raise ClientGone("the client has gone") from error
 
-    async def _strike(self, fault: Fault) -> None:
+    async def _strike(self, fault: Fault, wait_closed: Callable[[], Awaitable[None]]) -> None:
         if isinstance(fault, Reset):
             await self._reset()
         elif isinstance(fault, Close):
             self._shut_down()
-            await self.wait_closed()
+            await wait_closed()
         else:
             if isinstance(fault, Garbage):
                 await self._write(fault.data, None)
-            await self.wait_closed()
+            await wait_closed()
         raise ClientGone(f"{fault!r} has struck")
 
     async def _reset(self) -> None:

@@ -51,22 +51,33 @@ from fcgi_async.wire.states import (
 
 __all__ = ("ClientConnection",)
 
-_BEGIN_LENGTH = BEGIN_BODY.size
 _UNKNOWN_TYPE_LENGTH = 8
 _LAST_PROTOCOL_STATUS = max(ProtocolStatus)
 _ASK_NOTHING = encode_record(RecordType.GET_VALUES, NULL_REQUEST_ID)
 # what every record begins with
 _FIRST_BYTE = bytes((VERSION,))
-# a whole request is three parts around its parameters and body: what HEADER and BEGIN_BODY say, in fewer calls
-_BEGIN_AND_PARAMS = Struct(">BBHHBx HB5x BBHHBx")
-_ENDS = Struct(">BBHHBx BBHHBx")
+# the parts of a whole request: what stands before its id, between one id and the next, and a record's lengths
+_ID = Struct(">H")
+_LENGTHS = Struct(">HBx")
+_START = bytes((VERSION, RecordType.BEGIN_REQUEST))
+_BEGIN_TO_PARAMS = {
+    flags: _LENGTHS.pack(BEGIN_BODY.size, 0)
+    + BEGIN_BODY.pack(Role.RESPONDER, flags)
+    + bytes((VERSION, RecordType.PARAMS))
+    for flags in (0, KEEP_CONN)
+}
+_NEXT_PARAMS = bytes((VERSION, RecordType.PARAMS))
+_NO_CONTENT = _LENGTHS.pack(0, 0)
+_NEXT_STDIN = bytes((VERSION, RecordType.STDIN))
+_PARAMS_END_TO_STDIN = _NO_CONTENT + _NEXT_STDIN
 
 # plain names for the hot path: looking up a member of an enum costs more than what is done with it
-_BEGIN, _PARAMS, _STDIN = RecordType.BEGIN_REQUEST, RecordType.PARAMS, RecordType.STDIN
-_STDOUT, _END = RecordType.STDOUT, RecordType.END_REQUEST
-_FROM_RESPONDER = frozenset((_STDOUT, RecordType.STDERR, _END))
+_PARAMS, _STDIN = RecordType.PARAMS, RecordType.STDIN
+_STDOUT, _END = int(RecordType.STDOUT), int(RecordType.END_REQUEST)
+_FROM_RESPONDER = frozenset((_STDOUT, int(RecordType.STDERR), _END))
 _IDLE, _AT_PARAMS = RequestState.IDLE, RequestState.PARAMS
-_AWAITING = RequestState.AWAITING
+_AWAITING, _RESPONDER = RequestState.AWAITING, Role.RESPONDER
+_AFTER_END = {state: following for state, row in TRANSITIONS.items() if (following := row.get(Input.END)) is not None}
 # output changes no state
 _OUTPUT_ALLOWED = frozenset(state for state, row in TRANSITIONS.items() if row.get(Input.OUTPUT) is state)
 
@@ -151,7 +162,7 @@ class ClientConnection:
         """
         request_id = self._begin(role, _AT_PARAMS, keep_conn)
         self._outgoing.append(
-            HEADER.pack(VERSION, _BEGIN, request_id, _BEGIN_LENGTH, 0)
+            HEADER.pack(VERSION, RecordType.BEGIN_REQUEST, request_id, BEGIN_BODY.size, 0)
             + BEGIN_BODY.pack(role, KEEP_CONN if keep_conn else 0)
         )
         return request_id
@@ -173,19 +184,14 @@ class ClientConnection:
             self.send_params(request_id, params)
             self.send_stdin(request_id, body, end=True)
             return request_id
-        content = params[0]
-        request_id = self._begin(Role.RESPONDER, _AWAITING, keep_conn)
-        flags = KEEP_CONN if keep_conn else 0
-        begin = (VERSION, _BEGIN, request_id, _BEGIN_LENGTH, 0, Role.RESPONDER, flags)
-        outgoing = self._outgoing
-        outgoing.append(_BEGIN_AND_PARAMS.pack(*begin, VERSION, _PARAMS, request_id, len(content), 0))
-        outgoing.append(content)
+        request_id = self._begin(_RESPONDER, _AWAITING, keep_conn)
+        content, number = params[0], _ID.pack(request_id)
+        begin = _BEGIN_TO_PARAMS[KEEP_CONN if keep_conn else 0]
+        self._outgoing += (_START, number, begin, number, _LENGTHS.pack(len(content), 0), content)
+        self._outgoing += (_NEXT_PARAMS, number, _PARAMS_END_TO_STDIN, number)
         if body:
-            outgoing.append(_ENDS.pack(VERSION, _PARAMS, request_id, 0, 0, VERSION, _STDIN, request_id, len(body), 0))
-            outgoing.append(body)
-            outgoing.append(HEADER.pack(VERSION, _STDIN, request_id, 0, 0))
-        else:
-            outgoing.append(_ENDS.pack(VERSION, _PARAMS, request_id, 0, 0, VERSION, _STDIN, request_id, 0, 0))
+            self._outgoing += (_LENGTHS.pack(len(body), 0), body, _NEXT_STDIN, number)
+        self._outgoing.append(_NO_CONTENT)
         return request_id
 
     def send_params(self, request_id: int, contents: Iterable[bytes], *, end: bool = True) -> None:
@@ -249,14 +255,18 @@ class ClientConnection:
 
     def data_to_send(self) -> bytes:
         """Return the bytes that the verbs have written since the last call, and forget them."""
-        data = b"".join(self._outgoing)
-        self._outgoing.clear()
-        if self._ahead and data:
-            data, self._ahead = data[1:], False
+        outgoing = self._outgoing
+        if self._ahead and outgoing:
+            # every record begins with it
+            outgoing[0] = outgoing[0][1:]
+            self._ahead = False
         if self._ahead_wanted:
             self._ahead_wanted = False
             if not self._ahead:
-                data, self._ahead = data + _FIRST_BYTE, True
+                outgoing.append(_FIRST_BYTE)
+                self._ahead = True
+        data = b"".join(outgoing)
+        outgoing.clear()
         return data
 
     # what the peer did
@@ -271,10 +281,21 @@ class ClientConnection:
             self._just_ended.clear()
         try:
             for record_type, request_id, content in self._parser.feed(data):
-                if record_type in _FROM_RESPONDER:
-                    self._receive_response(events, record_type, request_id, content)
-                else:
+                if record_type not in _FROM_RESPONDER:
                     self._receive_management(events, record_type, request_id, content)
+                    continue
+                request = self._requests.get(request_id)
+                if request is None or request.state in RESPONSE_COMPLETE:
+                    self._receive_stray(events, record_type, request_id, content)
+                elif record_type == _END:
+                    events.append(_decode_end(request_id, content))
+                    self._settle(request_id, request, _AFTER_END[request.state])
+                elif request.state not in _OUTPUT_ALLOWED:
+                    raise RemoteProtocolError(
+                        f"output of request {request_id} came before its parameters were complete"
+                    )
+                elif content:
+                    events.append((Stdout if record_type == _STDOUT else Stderr)(request_id, content))
         except RemoteProtocolError as error:
             self.open = False
             events.append(Terminated(error))
@@ -303,21 +324,6 @@ class ClientConnection:
     def probes_outstanding(self) -> int:
         """How many GET_VALUES are sent and not answered."""
         return len(self._asked)
-
-    def _receive_response(self, events: list[ClientEvent], record_type: int, request_id: int, content: bytes) -> None:
-        request = self._requests.get(request_id)
-        if request is None or request.state in RESPONSE_COMPLETE:
-            self._receive_stray(events, record_type, request_id, content)
-            return
-        if record_type == _END:
-            following = advance(request.state, Input.END, request.role)
-            assert following is not None, "a state without END is one in which the response is complete"
-            events.append(_decode_end(request_id, content))
-            self._settle(request_id, request, following)
-        elif request.state not in _OUTPUT_ALLOWED:
-            raise RemoteProtocolError(f"output of request {request_id} came before its parameters were complete")
-        elif content:
-            events.append((Stdout if record_type == _STDOUT else Stderr)(request_id, content))
 
     def _receive_stray(self, events: list[ClientEvent], record_type: int, request_id: int, content: bytes) -> None:
         if not 0 < request_id <= self._highest_id:
@@ -351,7 +357,7 @@ class ClientConnection:
 
     def _receive_values(self, events: list[ClientEvent], content: bytes) -> None:
         try:
-            values = dict(decode_pairs(content))
+            values = dict(decode_pairs(content)) if content else {}
         except MalformedPairs as error:
             raise RemoteProtocolError(f"GET_VALUES_RESULT is malformed: {error}") from error
         if values:

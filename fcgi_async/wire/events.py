@@ -1,4 +1,8 @@
-"""What the peer did, as frozen values."""
+"""What the peer did, as values.
+
+Nobody changes them; they are not frozen all the same, since a frozen one takes attrs twice as long, and every record is
+one.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ __all__ = (
 )
 
 
-@attrs.frozen
+@attrs.define
 class Stdout:
     """The responder wrote a part of its response."""
 
@@ -35,7 +39,7 @@ class Stdout:
     data: bytes
 
 
-@attrs.frozen
+@attrs.define
 class Stderr:
     """The responder reported an error message, or a part of one."""
 
@@ -43,7 +47,7 @@ class Stderr:
     data: bytes
 
 
-@attrs.frozen
+@attrs.define
 class RequestEnded:
     """END_REQUEST: the response is complete. Of PHP-FPM this does not say that the worker is free."""
 
@@ -52,7 +56,7 @@ class RequestEnded:
     protocol_status: int
 
 
-@attrs.frozen
+@attrs.define
 class ValuesReceived:
     """The answer to the oldest GET_VALUES; PHP-FPM gives it only between requests.
 
@@ -62,7 +66,7 @@ class ValuesReceived:
     values: dict[bytes, bytes]
 
 
-@attrs.frozen
+@attrs.define
 class Stray:
     """A record of a request whose response is complete, or which is over; dropped."""
 
@@ -71,7 +75,7 @@ class Stray:
     size: int
 
 
-@attrs.frozen
+@attrs.define
 class RequestBegun:
     """The client began a request."""
 
@@ -80,7 +84,7 @@ class RequestBegun:
     keep_conn: bool
 
 
-@attrs.frozen
+@attrs.define
 class ParamsReceived:
     """All parameters of a request are there, in their order."""
 
@@ -88,7 +92,7 @@ class ParamsReceived:
     params: list[tuple[bytes, bytes]]
 
 
-@attrs.frozen
+@attrs.define
 class Stdin:
     """A part of the request's body arrived."""
 
@@ -96,14 +100,14 @@ class Stdin:
     data: bytes
 
 
-@attrs.frozen
+@attrs.define
 class StdinEnded:
     """The request's body is complete."""
 
     request_id: int
 
 
-@attrs.frozen
+@attrs.define
 class Data:
     """A part of a Filter's file arrived."""
 
@@ -111,28 +115,28 @@ class Data:
     data: bytes
 
 
-@attrs.frozen
+@attrs.define
 class DataEnded:
     """A Filter's file is complete."""
 
     request_id: int
 
 
-@attrs.frozen
+@attrs.define
 class AbortRequested:
     """The client asks to end a request early; END_REQUEST is still owed."""
 
     request_id: int
 
 
-@attrs.frozen
+@attrs.define
 class ValuesRequested:
     """The client asks for the values of these names."""
 
     names: list[bytes]
 
 
-@attrs.frozen
+@attrs.define
 class Terminated:
     """The connection is over; nothing follows. `error` is None where it ended between two records."""
 

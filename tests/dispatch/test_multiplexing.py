@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Literal
 
 import anyio
 import pytest
 
-from fcgi_async import ConfigurationError, Dispatcher, Endpoint, FastCGIError, Job, JobCancelled, KeepAlive, Response
+from fcgi_async import (
+    ConfigurationError,
+    Dispatcher,
+    Endpoint,
+    FastCGIError,
+    Job,
+    JobCancelled,
+    KeepAlive,
+    Response,
+    UnknownRole,
+)
 from fcgi_async.testing import Close, ProtocolStatus, Reject, Reply, Request, Responder
+from tests.dispatch.hostile.peer import Behaviour, HostilePeer, Wire
 from tests.dispatch.settled import settled, slots
 from tests.eventually import eventually
+from tests.wire import frames
 
 pytestmark = pytest.mark.anyio
 
@@ -138,6 +152,64 @@ async def test_connection_that_loses_ids(monkeypatch: pytest.MonkeyPatch) -> Non
         assert (await new).text == " 0"
 
 
+async def test_peer_that_reads_nothing_more(tmp_path: Path) -> None:
+    """A peer that stops to read at ABORT_REQUEST, as gevent-fastcgi may, costs its connection and no job."""
+
+    async def deaf(wire: Wire, ids: Mapping[str, int]) -> None:
+        await wire.deafness()
+
+    behaviour = Behaviour(jobs=frozenset({"last"}), at_requests=deaf, values=frames.pair(frames.MPXS, b"1"))
+    async with HostilePeer(behaviour, f"unix://{tmp_path}/peer.sock") as peer:
+        async with Dispatcher(Endpoint(peer.address, max_children=4, linger=0.0)) as php:
+            assert (await php.run(JOB)).text == "ok"
+            handle = await php.submit(Job("/last.php"))
+            await eventually(lambda: php.statistics().busy == 1)
+            handle.cancel()
+            with anyio.fail_after(20):
+                assert (await php.run(Job("/next.php"))).text == "ok"
+            assert slots(await settled(php)) == 0
+
+
+async def test_requests_that_never_end() -> None:
+    """Aborted requests that the peer never ends take no room from those that come after `drain_timeout`."""
+
+    async def handler(request: Request) -> str:
+        if request.query == "endless":
+            await anyio.sleep_forever()
+        return "ok"
+
+    values = {"FCGI_MPXS_CONNS": "1", "FCGI_MAX_REQS": "2"}
+    async with Responder(handler, multiplex=True, values=values) as responder:
+        endpoint = Endpoint(responder.address, max_children=4, drain_timeout=0.05, linger=0.05)
+        async with Dispatcher(endpoint) as php:
+            handles = [await php.submit(Job("/a.php", query="endless")) for _ in range(2)]
+            await eventually(lambda: responder.running == 2)
+            for handle in handles:
+                handle.cancel()
+            with anyio.fail_after(20):
+                assert (await php.run(JOB)).text == "ok"
+            assert slots(await settled(php)) == 0
+
+
+@pytest.mark.parametrize("multiplex", ["auto", "never"])
+async def test_role_that_is_refused(tmp_path: Path, multiplex: Literal["auto", "never"]) -> None:
+    """A peer that stops to read behind UNKNOWN_ROLE, as gevent-fastcgi does, costs its connection and no job."""
+
+    async def refuses(wire: Wire, ids: Mapping[str, int]) -> None:
+        await wire.send(frames.end(ids["refused"], 0, ProtocolStatus.UNKNOWN_ROLE))
+        await wire.deafness()
+
+    behaviour = Behaviour(jobs=frozenset({"refused"}), at_requests=refuses, values=frames.pair(frames.MPXS, b"1"))
+    async with HostilePeer(behaviour, f"unix://{tmp_path}/peer.sock") as peer:
+        async with Dispatcher(Endpoint(peer.address, max_children=1, multiplex=multiplex)) as php:
+            first, second = await php.submit(Job("/refused.php")), await php.submit(JOB)
+            with anyio.fail_after(20):
+                with pytest.raises(UnknownRole):
+                    await first
+                assert (await second).ok
+                assert (await php.run(JOB)).ok
+
+
 async def test_large_uploads_do_not_hold_up_neighbours() -> None:
     """A small job is answered while a large body is on its way to a handler that has not read it."""
     gate = anyio.Event()
@@ -194,6 +266,19 @@ async def test_a_slow_reader_holds_up_nobody() -> None:
             going.set()
             assert (await neighbour).text == "small"
             assert len(await response.aread()) == 5_000_000
+
+
+async def test_no_more_connections_than_the_peer_accepts() -> None:
+    """FCGI_MAX_CONNS bounds the connections: what finds none waits in the queue."""
+    gate = Gate()
+    async with Responder(gate, multiplex=True, workers=2) as responder:
+        async with Dispatcher(Endpoint(responder.address, max_children=5, multiplex="never")) as php:
+            handles = [await php.submit(job) for job in jobs(9)]
+            await eventually(lambda: responder.running == 2)
+            await anyio.wait_all_tasks_blocked()
+            assert (php.statistics().busy, php.statistics().queued) == (2, 7)
+            gate.opened.set()
+            assert [(await handle).text for handle in handles] == [f"n={n} {n * 97 % 5000}" for n in range(9)]
 
 
 async def test_an_upload_that_fails_costs_no_connection() -> None:

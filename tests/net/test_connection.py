@@ -40,6 +40,7 @@ class Wire:
     unread: int = attrs.field(default=0, init=False)
     aborted: bool = attrs.field(default=False, init=False)
     reading: bool = attrs.field(default=True, init=False)
+    acknowledged: int = attrs.field(default=0, init=False)
     on_write: Callable[[], None] | None = attrs.field(default=None, init=False)
 
     def write(self, data: bytes) -> bool:
@@ -52,6 +53,9 @@ class Wire:
         if self.on_write is not None:
             self.on_write()
         return True
+
+    def acknowledge(self) -> None:
+        self.acknowledged += 1
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -573,3 +577,49 @@ async def test_reading_is_paused_on_the_transport() -> None:
     link.connection.close()
     link.connection.pause_reading(1)
     assert link.wire.reading
+
+
+async def test_answer_among_those_of_requests() -> None:
+    """On a shared connection a probe is answered whatever comes behind its answer."""
+    link = Link().greet()
+    link.connection.multiplex()
+    request_id = link.begin(tail=False)
+    link.connection.send_tail_probe()
+    link.owner.calls.clear()
+    link.wire.server.send_values({FCGI_MPXS_CONNS: b"1"})
+    link.wire.server.send_stdout(request_id, b"x")
+    link.respond()
+    assert (link.owner.calls, link.caller.stdout) == (["free"], b"x")
+
+
+async def test_answer_before_the_body_was_written() -> None:
+    """A multiplexing peer that has ended a request in the middle of its body gets no more of it."""
+    link = Link().greet()
+    link.connection.multiplex()
+    link.wire.on_write = link.connection.pause_writing
+    request_id = link.begin(bytes(200_000), tail=False)
+    link.wire.server.end_request(request_id)
+    link.respond()
+    assert link.caller.end == (0, 0)
+    link.wire.events.clear()
+    link.connection.resume_writing()
+    assert link.wire.events == []
+
+
+@pytest.mark.parametrize("address", [UNIX, TCP], ids=["unix", "tcp"])
+async def test_acknowledged_where_an_answer_waits_for_it(address: Address) -> None:
+    """On TCP the end of a response is acknowledged at once where the tail's answer has not come with it: FPM sends
+    that only then. Output in the middle of a response, and an answer that has come, hold up nothing.
+    """
+    link = Link(address).greet()
+    request_id = link.begin()
+    before = link.wire.acknowledged
+    link.wire.server.send_stdout(request_id, b"output")
+    link.respond()
+    assert link.wire.acknowledged == before
+    link.wire.server.end_request(request_id)
+    link.respond()
+    assert link.wire.acknowledged == before + (address is TCP)
+    link.answer()
+    assert link.owner.calls[-1] == "free"
+    assert link.wire.acknowledged == before + (address is TCP)

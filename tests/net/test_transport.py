@@ -142,6 +142,17 @@ def readable(sock: socket.socket) -> bool:
         return False
 
 
+async def test_acknowledges_at_once(ends: tuple[socket.socket, socket.socket]) -> None:
+    """Where asked, TCP puts off no acknowledgement; to a unix socket it means nothing."""
+    ours, _ = ends
+    async with attached(ours) as (transport, _):
+        if ours.family != socket.AF_UNIX:
+            ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+        transport.acknowledge()
+        if ours.family != socket.AF_UNIX:
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK) == 1
+
+
 async def test_reads(ends: tuple[socket.socket, socket.socket]) -> None:
     """What the peer sends is pushed into the handler, in order."""
     ours, theirs = ends

@@ -4,8 +4,30 @@ from __future__ import annotations
 
 import pytest
 
-from fcgi_async import ConnectionLost, Dispatcher, Endpoint, Job, JobTimeout, RemoteProtocolError
-from fcgi_async.testing import Close, Drip, Fault, Garbage, ProtocolStatus, Reject, Request, Reset, Responder, Stall
+from fcgi_async import (
+    ConnectError,
+    ConnectionLost,
+    Dispatcher,
+    Endpoint,
+    Job,
+    JobTimeout,
+    QueueTimeout,
+    RemoteProtocolError,
+)
+from fcgi_async.testing import (
+    Close,
+    Drip,
+    Fault,
+    Garbage,
+    Interruption,
+    ProtocolStatus,
+    Reject,
+    Request,
+    Reset,
+    Responder,
+    Stall,
+)
+from tests.eventually import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -81,3 +103,16 @@ async def test_handler_decides() -> None:
         for script in ("/returned.php", "/written.php"):
             with pytest.raises(ConnectionLost):
                 await php.run(Job(script))
+
+
+@pytest.mark.parametrize("multiplex", [False, True])
+@pytest.mark.parametrize("fault", [Close(), Reset(), Garbage(), Stall()])
+async def test_fault_instead_of_values(multiplex: bool, fault: Interruption) -> None:
+    """A connection whose GET_VALUES met a fault is over when the client has closed it, and its worker takes another."""
+    async with Responder(ok, multiplex=multiplex, workers=1, values=fault) as responder:
+        for _ in range(2):
+            async with Dispatcher(responder.address, max_children=1) as php:
+                with pytest.raises(ConnectError if not isinstance(fault, Stall) else QueueTimeout):
+                    await php.run(Job("/srv/a.php", timeout=20.0 if not isinstance(fault, Stall) else 0.1))
+            await eventually(lambda: responder.open_connections == 0)
+        assert len(responder.connections) >= 2

@@ -1,0 +1,3 @@
+<?php
+// The smallest job.
+echo 'ok';
