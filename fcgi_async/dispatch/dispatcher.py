@@ -234,7 +234,9 @@ class Dispatcher:
 
         def start() -> tuple[Execution, StreamingSink]:
             sink = StreamingSink(self._limits.head, self._require_open(job).backend.waiter)
-            return self._start(job, _nothing, sink=sink, timeout=timeout), sink
+            execution = self._start(job, _nothing, sink=sink, timeout=timeout)
+            sink.attach(execution)
+            return execution, sink
 
         return StreamManager(start)
 
@@ -412,7 +414,8 @@ class Dispatcher:
         may_reject: bool = True,
     ) -> Execution:
         scheduler = self._require_open(job)
-        _require_job(job)
+        if not isinstance(job, Job):
+            raise InvalidJob(f"a job is a Job, not {type(job).__name__}")
         try:
             scheduler.check(job)
         except InvalidJob as error:
@@ -486,11 +489,6 @@ def _result(execution: Execution) -> Response:
         raise execution.error
     assert execution.response is not None
     return execution.response
-
-
-def _require_job(job: object) -> None:
-    if not isinstance(job, Job):
-        raise InvalidJob(f"a job is a Job, not {type(job).__name__}")
 
 
 def _first(first: Timeout, second: Timeout, default: float | None) -> float | None:

@@ -34,9 +34,6 @@ class Sink(Protocol):
 
     head: CGIHead | None
 
-    def attach(self, flow: Flow) -> None:
-        """Take note of what will deliver."""
-
     def feed(self, data: bytes) -> None:
         """Take a part of STDOUT.
 
@@ -57,6 +54,9 @@ class Sink(Protocol):
 
     def restart(self) -> bool:
         """Forget what came, for another attempt; False where somebody has seen a part of it."""
+
+    def content(self) -> bytes:
+        """Return what was kept of the body."""
 
 
 @attrs.define(eq=False)
@@ -127,9 +127,6 @@ class CollectingSink(_HeadFirst):
         self._parts: list[bytes] = []
         self._size = 0
 
-    def attach(self, flow: Flow) -> None:
-        pass
-
     def feed(self, data: bytes) -> None:
         if self.head is None:
             body = self._take_head(data)
@@ -144,7 +141,8 @@ class CollectingSink(_HeadFirst):
         self._parts.append(data)
 
     def finish(self) -> None:
-        self._require_head()
+        if self.head is None:
+            self._require_head()
 
     def fail(self, error: FastCGIError) -> None:
         self._parts.clear()
@@ -174,6 +172,7 @@ class StreamingSink(_HeadFirst):
         self._paused = False
 
     def attach(self, flow: Flow) -> None:
+        """Take note of what delivers, and can be held up."""
         self._flow = flow
 
     def feed(self, data: bytes) -> None:
@@ -207,6 +206,9 @@ class StreamingSink(_HeadFirst):
             return False
         self._restart_head()
         return True
+
+    def content(self) -> bytes:
+        return b""
 
     def release(self) -> None:
         """Forget what was not read, and hold up the connection no longer."""
