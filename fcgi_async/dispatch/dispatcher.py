@@ -234,11 +234,12 @@ class Dispatcher:
         """
 
         def start() -> tuple[Execution, StreamingSink]:
-            scheduler = self._require_open(job)
-            _require_job(job)
-            end = None if job.success_mark is None else BodyEnd(job.success_mark)
-            sink = StreamingSink(self._limits.head, scheduler.backend.waiter, end)
-            return self._start(job, _nothing, sink=sink, timeout=timeout), sink
+            sink = StreamingSink(self._limits.head, self._require_open(job).backend.waiter)
+            execution = self._start(job, _nothing, sink=sink, timeout=timeout)
+            sink.attach(execution)
+            if job.success_mark is not None:
+                sink.end = BodyEnd(job.success_mark)
+            return execution, sink
 
         return StreamManager(start)
 
@@ -416,7 +417,8 @@ class Dispatcher:
         may_reject: bool = True,
     ) -> Execution:
         scheduler = self._require_open(job)
-        _require_job(job)
+        if not isinstance(job, Job):
+            raise InvalidJob(f"a job is a Job, not {type(job).__name__}")
         try:
             scheduler.check(job)
         except InvalidJob as error:
@@ -490,11 +492,6 @@ def _result(execution: Execution) -> Response:
         raise execution.error
     assert execution.response is not None
     return execution.response
-
-
-def _require_job(job: object) -> None:
-    if not isinstance(job, Job):
-        raise InvalidJob(f"a job is a Job, not {type(job).__name__}")
 
 
 def _first(first: Timeout, second: Timeout, default: float | None) -> float | None:

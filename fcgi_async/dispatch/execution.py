@@ -104,8 +104,9 @@ class Execution:
     _upload: Upload | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._submitted = self.owner.backend.now()
-        self._set_deadline(self._submitted, self.timeouts.queue)
+        self._submitted = now = self.owner.backend.now()
+        if self.timeouts.total is not None or self.timeouts.queue is not None:
+            self._set_deadline(now, self.timeouts.queue)
         if isinstance(self.job.body, BodyStream):
             self._upload = Upload(self.job.body)
 
@@ -230,7 +231,7 @@ class Execution:
         if protocol_status:
             self._rejected(protocol_status)
             return
-        if request_id is not None and connection.needs_caller(request_id):
+        if self._upload is not None and request_id is not None and connection.needs_caller(request_id):
             # the caller has its answer; without the rest of the body, which is the caller's too, the request cannot
             # be completed
             self.pool.cut_short(connection, request_id)
@@ -274,7 +275,6 @@ class Execution:
 
     def _accept(self, connection: Connection) -> None:
         now = self._accepted = self.owner.backend.now()
-        self.sink.attach(self)
         if not connection.requests or (connection.requests == 1 and self.request_id is not None):
             self._connect = connection.connect_time
         if self.timeouts.run is not None or self.timeouts.queue is not None:
@@ -346,32 +346,27 @@ class Execution:
         except RemoteProtocolError as error:
             self._settle(None, error, may_have_run=True)
             return
-        sink, head, now = self.sink, self.sink.head, self.owner.backend.now()
+        head, stderr = self.sink.head, self.stderr
         assert head is not None
         assert self.pool is not None
-        self._settle(
-            Response(
-                self.job,
-                head.status,
-                Headers(head.headers),
-                sink.content() if isinstance(sink, CollectingSink) else b"",
-                b"" if self.stderr is None else self.stderr.value(),
-                self.stderr is not None and self.stderr.truncated,
-                app_status,
-                self._timing(now),
-                self.pool.name,
-                self.attempts,
-            ),
-            None,
+        response = Response(
+            self.job,
+            head.status,
+            Headers(head.headers),
+            self.sink.content(),
+            b"" if stderr is None else stderr.value(),
+            stderr is not None and stderr.truncated,
+            app_status,
+            self.timing_so_far(),
+            self.pool.name,
+            self.attempts,
         )
+        self._settle(response, None)
 
     def timing_so_far(self) -> Timing:
         """Return where the time went until now."""
-        return self._timing(self.owner.backend.now())
-
-    def _timing(self, now: float) -> Timing:
-        first_byte = (self._first_byte or now) - self._accepted
-        return Timing(self._accepted - self._submitted, self._connect, first_byte, now - self._submitted)
+        now, submitted, accepted = self.owner.backend.now(), self._submitted, self._accepted
+        return Timing(accepted - submitted, self._connect, (self._first_byte or now) - accepted, now - submitted)
 
     def _settle(
         self,

@@ -62,11 +62,12 @@ class JobQueue(Generic[T]):
 
     def push(self, entry: T) -> bool:
         """Add an entry; False where it stands outside until there is room."""
-        if self.full:
+        if self.size >= self.bound or self._outside_size:
             self._outside.setdefault(-entry.priority, OrderedDict())[entry] = None
             self._outside_size += 1
             return False
-        self._enter(entry)
+        self._lane(entry.priority).append(entry)
+        self.size += 1
         return True
 
     def push_back(self, entry: T) -> None:
@@ -82,7 +83,8 @@ class JobQueue(Generic[T]):
                 entry = lane.popleft()
                 if entry.waiting:
                     self.size -= 1
-                    self._admit()
+                    if self._outside_size:
+                        self._admit()
                     return entry
                 self._left -= 1
             del self._lanes[self._order.pop(0)]
@@ -108,10 +110,6 @@ class JobQueue(Generic[T]):
         for order in sorted(self._outside):
             yield from tuple(self._outside.get(order, ()))
 
-    def _enter(self, entry: T) -> None:
-        self._lane(entry.priority).append(entry)
-        self.size += 1
-
     def _lane(self, priority: int) -> deque[T]:
         lane = self._lanes.get(-priority)
         if lane is None:
@@ -125,7 +123,8 @@ class JobQueue(Generic[T]):
             lane = self._outside[order]
             entry, _ = lane.popitem(last=False)
             self._leave_outside(order, lane)
-            self._enter(entry)
+            self._lane(entry.priority).append(entry)
+            self.size += 1
             entry.admitted()
 
     def _leave_outside(self, order: int, lane: OrderedDict[T, None]) -> None:

@@ -99,7 +99,8 @@ class Scheduler:
     def submit(self, execution: Execution) -> bool:
         """Queue a job, and begin it where a worker is free; False where it stands outside a full queue."""
         inside = self.queue.push(execution)
-        self._offer()
+        if not self._offering:
+            self._offer()
         return inside
 
     async def probe(self) -> None:
@@ -300,6 +301,8 @@ class Scheduler:
         # what becomes free while jobs are offered is taken by the loop that offers them
         if self._offering:
             return
+        if all(pool.saturated for pool in self.pools):
+            return
         self._offering = True
         try:
             self._offer_all()
@@ -308,9 +311,8 @@ class Scheduler:
 
     def _offer_all(self) -> None:
         if len(self.pools) == 1:
-            if self.waiting():
-                while self.pools[0].offer() and self.waiting():
-                    pass
+            while self.waiting() and self.pools[0].offer():
+                pass
             return
         now = self.backend.now()
         pools = [pool for pool in self.pools if pool.reachability.retry_at <= now] or list(self.pools)

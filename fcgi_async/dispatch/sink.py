@@ -35,9 +35,6 @@ class Sink(Protocol):
 
     head: CGIHead | None
 
-    def attach(self, flow: Flow) -> None:
-        """Take note of what will deliver."""
-
     def feed(self, data: bytes) -> None:
         """Take a part of STDOUT.
 
@@ -58,6 +55,9 @@ class Sink(Protocol):
 
     def restart(self) -> bool:
         """Forget what came, for another attempt; False where somebody has seen a part of it."""
+
+    def content(self) -> bytes:
+        """Return what was kept of the body."""
 
 
 @attrs.define(eq=False)
@@ -128,9 +128,6 @@ class CollectingSink(_HeadFirst):
         self._parts: list[bytes] = []
         self._size = 0
 
-    def attach(self, flow: Flow) -> None:
-        pass
-
     def feed(self, data: bytes) -> None:
         if self.head is None:
             body = self._take_head(data)
@@ -145,7 +142,8 @@ class CollectingSink(_HeadFirst):
         self._parts.append(data)
 
     def finish(self) -> None:
-        self._require_head()
+        if self.head is None:
+            self._require_head()
 
     def fail(self, error: FastCGIError) -> None:
         self._parts.clear()
@@ -163,10 +161,10 @@ class CollectingSink(_HeadFirst):
 class StreamingSink(_HeadFirst):
     """Hands the body on; pauses the connection while its reader is behind."""
 
-    def __init__(self, head_limit: int, waiter: Callable[[], Waiter], end: BodyEnd | None = None) -> None:
+    def __init__(self, head_limit: int, waiter: Callable[[], Waiter]) -> None:
         super().__init__(head_limit)
-        # watched for the mark that the job demands
-        self.end = end
+        # watched where the job demands a mark there
+        self.end: BodyEnd | None = None
         self._flow: Flow | None = None
         self.ended = False
         self.error: FastCGIError | None = None
@@ -177,6 +175,7 @@ class StreamingSink(_HeadFirst):
         self._paused = False
 
     def attach(self, flow: Flow) -> None:
+        """Take note of what delivers, and can be held up."""
         self._flow = flow
 
     def feed(self, data: bytes) -> None:
@@ -212,6 +211,9 @@ class StreamingSink(_HeadFirst):
             return False
         self._restart_head()
         return True
+
+    def content(self) -> bytes:
+        return b""
 
     def release(self) -> None:
         """Forget what was not read, and hold up the connection no longer."""

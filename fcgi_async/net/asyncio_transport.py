@@ -8,7 +8,7 @@ from socket import SHUT_RDWR, socket
 from typing import cast
 
 from fcgi_async.net.acknowledge import acknowledge
-from fcgi_async.net.transport import WRITE_HIGH, TransportHandler
+from fcgi_async.net.transport import COPIED_READ, WRITE_HIGH, TransportHandler
 from fcgi_async.net.unread import unread
 
 __all__ = ("AsyncioTransport", "BufferedAsyncioTransport")
@@ -104,4 +104,6 @@ class BufferedAsyncioTransport(AsyncioTransport, asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._handler.data_received(bytes(self._buffer[:nbytes]))
+        data = self._buffer[:nbytes]
+        # what is small is cheaper to work with as bytes
+        self._handler.data_received(data if nbytes > COPIED_READ else bytes(data))

@@ -317,7 +317,7 @@ class Connection:
 
     # TransportHandler
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         free = False
         for event in self.client.receive_data(data):
             if self.closed:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ("READ_SIZE", "WRITE_HIGH", "Transport", "TransportHandler")
+__all__ = ("COPIED_READ", "READ_SIZE", "WRITE_HIGH", "Transport", "TransportHandler")
 
 # bytes asked of one recv()
 READ_SIZE = 256 * 1024
+# what a read has brought is handed on as bytes up to this size, and as a view of the buffer above it
+COPIED_READ = 4096
 # bytes that may wait in user space to be written before the handler is told to pause; it resumes at a quarter
 WRITE_HIGH = 256 * 1024
 
@@ -15,8 +17,8 @@ WRITE_HIGH = 256 * 1024
 class TransportHandler(Protocol):
     """What a transport calls; all synchronous."""
 
-    def data_received(self, data: bytes) -> None:
-        """Take bytes from the peer."""
+    def data_received(self, data: bytes | memoryview) -> None:
+        """Take bytes from the peer; a view is one of a buffer that is used again once this has returned."""
 
     def eof_received(self) -> None:
         """Take note that the peer has closed in good order; `connection_lost` follows."""

@@ -14,7 +14,7 @@ import trio
 
 from fcgi_async.errors import ConfigurationError
 from fcgi_async.net.backend import TaskHandle, Timer, Waiter
-from fcgi_async.net.transport import Transport, TransportHandler
+from fcgi_async.net.transport import READ_SIZE, Transport, TransportHandler
 from fcgi_async.net.trio_transport import TrioTransport
 
 __all__ = ("TrioBackend",)
@@ -73,6 +73,8 @@ class TrioBackend:
     _timers: list[tuple[float, int, _TrioTimer]] = attrs.field(factory=list, init=False)
     # how many of them are cancelled; they leave when they are due, or when they are most
     _dead: int = attrs.field(default=0, init=False)
+    # what all transports read into
+    _buffer: memoryview = attrs.field(factory=lambda: memoryview(bytearray(READ_SIZE)), init=False)
     _order: count[int] = attrs.field(factory=count, init=False)
     # how long the timer task sleeps; moved nearer when an earlier timer comes
     _sleep: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -124,7 +126,7 @@ class TrioBackend:
 
     async def attach(self, sock: socket, handler: TransportHandler) -> Transport:
         """Start reading a connected socket into `handler`."""
-        return TrioTransport(sock, handler, self.spawn)
+        return TrioTransport(sock, handler, self.spawn, self._buffer)
 
     def _timer_cancelled(self) -> None:
         self._dead += 1

@@ -9,21 +9,33 @@ from socket import SHUT_RDWR, socket
 import trio
 
 from fcgi_async.net.acknowledge import acknowledge
-from fcgi_async.net.transport import READ_SIZE, WRITE_HIGH, TransportHandler
+from fcgi_async.net.transport import COPIED_READ, READ_SIZE, WRITE_HIGH, TransportHandler
 from fcgi_async.net.unread import unread
 
 __all__ = ("TrioTransport",)
 
 
 class TrioTransport:
-    """Pushes what a reader task reads into the handler."""
+    """Pushes what a reader task reads into the handler.
+
+    Args:
+        sock: connected, not blocking.
+        handler: who gets what is read.
+        spawn: starts a task.
+        buffer: what is read into; may be shared, since it is empty again when the handler returns.
+    """
 
     def __init__(
-        self, sock: socket, handler: TransportHandler, spawn: Callable[[Callable[[], Awaitable[None]]], object]
+        self,
+        sock: socket,
+        handler: TransportHandler,
+        spawn: Callable[[Callable[[], Awaitable[None]]], object],
+        buffer: memoryview,
     ) -> None:
         self._sock = sock
         self._handler = handler
         self._spawn = spawn
+        self._buffer = buffer
         self._unsent = bytearray()
         self._writing = False
         self._writing_paused = False
@@ -90,13 +102,15 @@ class TrioTransport:
                     await self._reading.wait()
                     continue
                 try:
-                    data = self._sock.recv(READ_SIZE)
+                    size = self._sock.recv_into(self._buffer)
                 except (BlockingIOError, InterruptedError):
                     continue
-                if not data:
+                if not size:
                     self._handler.eof_received()
                     break
-                self._handler.data_received(data)
+                data = self._buffer[:size]
+                # what is small is cheaper to work with as bytes
+                self._handler.data_received(data if size > COPIED_READ else bytes(data))
         except trio.ClosedResourceError:
             pass
         except OSError as error:

@@ -94,11 +94,16 @@ class Pool:
         """The endpoint's address, for errors and logs."""
         return str(self.endpoint.address)
 
+    @property
+    def saturated(self) -> bool:
+        """Whether every slot is taken by what cannot take a job now, so that an offer would come to nothing."""
+        return not self._idle and len(self.ledger.slots) >= self.ledger.share
+
     # work
 
     def offer(self) -> bool:
         """Give a waiting job to an idle connection, or see to it that there will be one; True where a job was begun."""
-        if self.closed or (not self._idle and not self.ledger.free):
+        if self.closed or self.saturated:
             return False
         if self._shared and self.ledger.free:
             shared = self._roomy()

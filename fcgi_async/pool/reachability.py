@@ -85,8 +85,9 @@ class Reachability:
 
     def served(self) -> None:
         """Take note that a connection served a request after a head probe: the peer does not close after it."""
-        self.answered()
-        self._early_closes = 0
+        if self._away_since is not None or self._failures or self._early_closes or not self._ever_answered:
+            self.answered()
+            self._early_closes = 0
 
     def closed_early(self, now: float) -> None:
         """Take note that the peer answered a head probe, and closed before it answered anything else."""

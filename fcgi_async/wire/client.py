@@ -271,8 +271,11 @@ class ClientConnection:
 
     # what the peer did
 
-    def receive_data(self, data: bytes) -> list[ClientEvent]:
-        """Take bytes from the peer and return what they mean, in order; nothing once the connection is over."""
+    def receive_data(self, data: bytes | memoryview) -> list[ClientEvent]:
+        """Take bytes from the peer and return what they mean, in order; nothing once the connection is over.
+
+        A view may be one of a buffer that is used again afterwards: what is returned or kept of it is copied.
+        """
         events: list[ClientEvent] = []
         if not self.open:
             return events

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import attrs
 
@@ -31,35 +31,60 @@ class RecordParser:
         """Whether the stream stands in the middle of a record."""
         return self._held > 0
 
-    def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    def feed(self, data: bytes | memoryview) -> Iterator[tuple[int, int, bytes]]:
         """Yield record type, request id and content of each record completed by `data`.
 
-        Each call must be iterated to its end before the next one, or the parser be thrown away.
+        Each call must be iterated to its end before the next one, or the parser be thrown away. Of a view, which may be
+        one of a buffer that is used again, only what is yielded or kept is copied.
 
         Raises:
             RemoteProtocolError: a record has a version other than 1; the records before it have been yielded.
         """
+        position, end = 0, len(data)
         if self._held:
-            self._chunks.append(data)
-            self._held += len(data)
-            if self._held < self._needed:
-                return
-            data = b"".join(self._chunks)
-            self._chunks.clear()
-        position, end, needed = 0, len(data), HEADER_LENGTH
+            position = yield from self._complete(data)
+        unpack = HEADER.unpack_from
         while end - position >= HEADER_LENGTH:
-            version, record_type, request_id, length, padding = HEADER.unpack_from(data, position)
+            version, record_type, request_id, length, padding = unpack(data, position)
             if version != VERSION:
-                start = data[position : position + HEADER_LENGTH]
-                raise RemoteProtocolError(f"the peer does not speak FastCGI version 1: a record starts with {start!r}")
-            content_start = position + HEADER_LENGTH
-            content_end = content_start + length
-            following = content_end + padding
+                raise _wrong_version(data[position : position + HEADER_LENGTH])
+            start = position + HEADER_LENGTH
+            following = start + length + padding
             if following > end:
-                needed = following - position
+                self._needed = following - position
                 break
-            yield record_type, request_id, data[content_start:content_end]
+            content = data[start : start + length]
+            yield record_type, request_id, content if isinstance(content, bytes) else bytes(content)
             position = following
-        self._held, self._needed = end - position, needed
-        if self._held:
-            self._chunks.append(data[position:])
+        if position < end:
+            self._held = end - position
+            self._chunks.append(bytes(data[position:]))
+
+    def _complete(self, data: bytes | memoryview) -> Generator[tuple[int, int, bytes], None, int]:
+        """Yield the record that was begun before `data`, where that completes it; return where the next one begins."""
+        position = 0
+        while True:
+            part = bytes(data[position : position + self._needed - self._held])
+            if part:
+                position += len(part)
+                self._chunks.append(part)
+                self._held += len(part)
+            if self._held < self._needed:
+                return position
+            record = b"".join(self._chunks)
+            version, record_type, request_id, length, padding = HEADER.unpack_from(record)
+            if version != VERSION:
+                raise _wrong_version(record)
+            self._chunks.clear()
+            self._needed = HEADER_LENGTH + length + padding
+            if self._needed <= self._held:
+                break
+            # only the header was there, and now it has said how long the record is
+            self._chunks.append(record)
+        self._held, self._needed = 0, HEADER_LENGTH
+        yield record_type, request_id, record[HEADER_LENGTH : HEADER_LENGTH + length]
+        return position
+
+
+def _wrong_version(start: bytes | memoryview) -> RemoteProtocolError:
+    return RemoteProtocolError(f"the peer does not speak FastCGI version 1: a record starts with {bytes(start)!r}")

@@ -29,8 +29,7 @@ class Recorder:
     calls: list[str] = attrs.field(factory=list, init=False)
     errors: list[Exception | None] = attrs.field(factory=list, init=False)
 
-    def data_received(self, data: bytes) -> None:
-        assert type(data) is bytes
+    def data_received(self, data: bytes | memoryview) -> None:
         assert data
         self.data += data
 

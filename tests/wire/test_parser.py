@@ -60,6 +60,25 @@ def test_content_is_bytes() -> None:
     assert type(content) is bytes
 
 
+def test_view_of_a_buffer_that_is_used_again() -> None:
+    """Of a view nothing is kept but copies: not the content, not the beginning of the next record."""
+    parser = RecordParser()
+    buffer = bytearray(frames.stdout(1, b"first") + frames.stdout(2, b"second")[:11])
+    (first,) = parser.feed(memoryview(buffer))
+    assert type(first[2]) is bytes
+    buffer[:] = bytes(len(buffer))
+    assert list(parser.feed(memoryview(frames.stdout(2, b"second")[11:]))) == [(6, 2, b"second")]
+    assert first == (6, 1, b"first")
+
+
+def test_little_of_a_chunk_is_joined() -> None:
+    """A chunk that completes a record is joined with what came before only as far as that record goes."""
+    parser = RecordParser()
+    record, many = frames.stdout(1, b"first"), frames.stdout(1, b"x") * 1000
+    assert list(parser.feed(record[:9])) == []
+    assert list(parser.feed(record[9:] + many)) == [(6, 1, b"first")] + [(6, 1, b"x")] * 1000
+
+
 def test_nothing_fed() -> None:
     """An empty chunk completes nothing and changes nothing."""
     parser = RecordParser()
