@@ -23,7 +23,7 @@ from tests.wire import frames
 from tests.wire.test_transcripts import TRANSCRIPTS
 
 ASK_MPXS, ASK_NOTHING, BEGIN, BEGIN_FILTER, BEGIN_LAST = 0, 1, 2, 3, 4
-PARAMS, STDIN, STDIN_END, DATA_END, ABORT = 6, 7, 8, 9, 10
+PARAMS, STDIN, STDIN_END, DATA_END, ABORT, AHEAD, TAKE = 6, 7, 8, 9, 10, 11, 12
 CODE = ("client.py", "parser.py", "records.py:decode_pairs", "records.py:_decode_length", "states.py:advance")
 WRITTEN_TYPES = {1, 2, 4, 5, 8, 9}
 
@@ -49,8 +49,8 @@ class ClientHalf(Half):
             STDIN_END: lambda i: self.connection.send_stdin(i, end=True),
             DATA_END: lambda i: self.connection.send_data(i, b"file", end=True),
             ABORT: lambda i: self.connection.abort_request(i),
-            11: lambda _: self.connection.send_ahead(),
-            12: lambda _: self._written.append(self.connection.data_to_send()),
+            AHEAD: lambda _: self.connection.send_ahead(),
+            TAKE: lambda _: self._written.append(self.connection.data_to_send()),
             13: lambda i: self._switch(i % 2 == 1),
             14: lambda _: self._ask([bytes(70_000)]),
             15: lambda i: self.connection.send_params(i, [b"\1\1ab", b""]),
@@ -129,6 +129,7 @@ def _seeds(multiplexing: bool) -> tuple[bytes, ...]:
         verb(BEGIN_LAST) + verb(PARAMS, 1) + verb(STDIN_END, 1) + answer + verb(BEGIN),
         verb(BEGIN) + verb(PARAMS, 1) + verb(ABORT, 1) + answer + frames.end(1) + verb(BEGIN),
         (verb(BEGIN) + verb(PARAMS, 1) + verb(STDIN_END, 1) + answer) * 2,
+        (verb(AHEAD) + verb(TAKE)) * 2 + verb(BEGIN) + verb(TAKE) + verb(PARAMS, 1) + answer,
     ]
     return tuple(seeds)
 

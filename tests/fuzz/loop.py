@@ -110,7 +110,7 @@ class Fuzzer:
 
     def _keep(self, data: bytes) -> None:
         self.kept.append(data)
-        if len(data) <= LONGEST_KEPT or data in self.target.seeds:
+        if len(data) <= LONGEST_KEPT:
             self._corpus.append(data)
 
     def _mutate(self) -> bytes:
@@ -147,7 +147,7 @@ class Fuzzer:
 def shrink(target: Target, data: bytes) -> bytes:
     """Return a shorter input with which the same kind of thing is wrong."""
     kind = _fault(target, data)
-    size = len(target.grammar.split(data))
+    size = len(target.grammar.split(data)) if kind is not None else 0
     while size:
         units = target.grammar.split(data)
         for start in range(0, len(units), size):

@@ -48,7 +48,8 @@ def split(data: bytes) -> list[bytes]:
 
 def fresh(rng: Random) -> bytes:
     """A pair, with lengths around the border between one byte and four, or four bytes where one would do."""
-    name, value = (bytes((rng.randrange(256),)) * rng.choice((*BORDERS, 300)) for _ in range(2))
+    sizes = (*BORDERS, 300) if rng.random() < 0.997 else (32_767, 65_528, 65_535)
+    name, value = (bytes((rng.randrange(256),)) * rng.choice(sizes) for _ in range(2))
     if rng.random() < 0.2:
         return b"".join((len(part) | 1 << 31).to_bytes(4, "big") for part in (name, value)) + name + value
     return frames.pair(name, value)
