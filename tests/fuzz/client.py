@@ -22,7 +22,7 @@ from tests.fuzz.target import Outcome, Target
 from tests.wire import frames
 from tests.wire.test_transcripts import TRANSCRIPTS
 
-ASK_MPXS, ASK_NOTHING, BEGIN, BEGIN_FILTER, BEGIN_LAST = 0, 1, 2, 3, 4
+ASK_MPXS, ASK_NOTHING, BEGIN, BEGIN_FILTER, BEGIN_LAST, BEGIN_AUTHORIZER = 0, 1, 2, 3, 4, 5
 PARAMS, STDIN, STDIN_END, DATA_END, ABORT, AHEAD, TAKE = 6, 7, 8, 9, 10, 11, 12
 CODE = ("client.py", "parser.py", "records.py:decode_pairs", "records.py:_decode_length", "states.py:advance")
 WRITTEN_TYPES = {1, 2, 4, 5, 8, 9}
@@ -35,6 +35,9 @@ class ClientHalf(Half):
         self.connection: ClientConnection = ClientConnection(multiplexing)
         self._begun: set[int] = set()
         self._unanswered: set[int] = set()
+        # those that ended in this read while the connection multiplexed, and in the last one
+        self._ending: set[int] = set()
+        self._just_ended: set[int] = set()
         self._probes = 0
         self._written: list[bytes] = []
         self._verbs: dict[int, Callable[[int], object]] = {
@@ -43,7 +46,7 @@ class ClientHalf(Half):
             BEGIN: lambda _: self._begin(Role.RESPONDER),
             BEGIN_FILTER: lambda _: self._begin(Role.FILTER),
             BEGIN_LAST: lambda _: self._begin(Role.RESPONDER, keep_conn=False),
-            5: lambda _: self._begin(Role.AUTHORIZER),
+            BEGIN_AUTHORIZER: lambda _: self._begin(Role.AUTHORIZER),
             PARAMS: lambda i: self.connection.send_params(i, [b"\1\1ab"]),
             STDIN: lambda i: self.connection.send_stdin(i, b"body"),
             STDIN_END: lambda i: self.connection.send_stdin(i, end=True),
@@ -76,6 +79,8 @@ class ClientHalf(Half):
         elif isinstance(event, RequestEnded):
             assert 0 <= event.protocol_status <= 3
             self._unanswered.remove(event.request_id)
+            if self.connection.multiplexing:
+                self._ending.add(event.request_id)
         elif isinstance(event, Stray):
             assert 0 < event.request_id <= max(self._begun)
             assert event.request_id not in self._unanswered
@@ -87,6 +92,7 @@ class ClientHalf(Half):
     def check_memory(self) -> None:
         """The peer makes the client keep less than a record, and no request that was not begun."""
         check_held(self.connection)
+        self._just_ended, self._ending = self._ending, set()
         assert len(self._unanswered) <= self.connection.unfinished <= len(self._begun)
         assert len(self.connection.aborted) + len(self.connection._just_ended) <= 2 * len(self._begun)
         assert not self.connection.open or self.connection.probes_outstanding == self._probes
@@ -106,6 +112,7 @@ class ClientHalf(Half):
         request_id = self.connection.begin_request(role, keep_conn=keep_conn)
         assert 0 < request_id <= 65_535
         assert request_id not in self._unanswered, "an id was given twice"
+        assert not self.connection.multiplexing or request_id not in self._just_ended, "an id was given too early"
         self._begun.add(request_id)
         self._unanswered.add(request_id)
 
@@ -122,6 +129,7 @@ def _seeds(multiplexing: bool) -> tuple[bytes, ...]:
         verbs.append(verb(ASK_MPXS if transcript.tail_names else ASK_NOTHING))
         if transcript.multiplexing <= multiplexing:
             seeds.append(b"".join((*verbs, *transcript.sent)))
+    authorized = b"".join(verb(BEGIN_AUTHORIZER) + verb(PARAMS, request_id) for request_id in (1, 2))
     answer = frames.stdout(1, b"x") + frames.end(1)
     seeds += [
         verb(BEGIN_FILTER) + verb(PARAMS, 1) + verb(STDIN, 1) + verb(STDIN_END, 1) + verb(DATA_END, 1) + answer,
@@ -129,6 +137,7 @@ def _seeds(multiplexing: bool) -> tuple[bytes, ...]:
         verb(BEGIN_LAST) + verb(PARAMS, 1) + verb(STDIN_END, 1) + answer + verb(BEGIN),
         verb(BEGIN) + verb(PARAMS, 1) + verb(ABORT, 1) + answer + frames.end(1) + verb(BEGIN),
         (verb(BEGIN) + verb(PARAMS, 1) + verb(STDIN_END, 1) + answer) * 2,
+        authorized + frames.end(1) + frames.end(2) + verb(BEGIN) * 2,
         (verb(AHEAD) + verb(TAKE)) * 2 + verb(BEGIN) + verb(TAKE) + verb(PARAMS, 1) + answer,
     ]
     return tuple(seeds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from itertools import groupby
 from typing import Protocol
 
@@ -11,7 +11,8 @@ from fcgi_async.wire.client import ClientConnection
 from fcgi_async.wire.events import ClientEvent, ServerEvent, Terminated
 from fcgi_async.wire.parser import RecordParser
 from fcgi_async.wire.server import ServerConnection
-from tests.fuzz.record_grammar import VERB, split
+from fcgi_async.wire.spec import HEADER_LENGTH
+from tests.fuzz.record_grammar import VERB, is_whole, split
 from tests.fuzz.target import Outcome, pieces, salt
 
 LONGEST_RECORD = 8 + 65_535 + 255
@@ -106,11 +107,12 @@ def drive_half(data: bytes, make: Callable[[], Half]) -> Outcome:
                 for piece in pieces(stretch, number):
                     cut.receive(piece)
                 if not fed:
-                    whole.past_first = whole.half.connection.open and not _mid_record(whole.half)
+                    whole.past_first = whole.half.connection.open and is_whole(records[0])
                 fed += len(stretch)
     for play in (whole, cut):
         play.end()
         play.half.check_output(fed)
+    _check_framing(units, whole)
     assert whole.seen == cut.seen, "the cuts make a difference"
     return Outcome(whole.past_first, frozenset(whole.shape))
 
@@ -127,5 +129,9 @@ def read_back(written: bytes) -> tuple[list[tuple[int, int, bytes]], bool]:
     return list(parser.feed(written)), parser.mid_record
 
 
-def _mid_record(half: Half) -> bool:
-    return half.connection._parser.mid_record
+def _check_framing(units: Sequence[bytes], play: Play) -> None:
+    if any("does not speak" in said for said in play.seen if isinstance(said, str)):
+        assert any(unit[0] not in (1, VERB) for unit in units if len(unit) >= HEADER_LENGTH), "read beside the records"
+    # how a connection ended that was open to the end
+    if play.seen[-1] == "None" or "the middle of a record" in str(play.seen[-1]):
+        assert (play.seen[-1] == "None") == (not units or is_whole(units[-1])), "not as many bytes as the records have"

@@ -13,6 +13,7 @@ from tests.fuzz.target import Outcome, Target, pieces, salt
 LIMIT = 512
 # the head ends at the first empty line, whichever way its lines end
 END = re.compile(rb"(?:[^\n]*\n)*?\r?\n")
+STATUS = re.compile(rb"^status:[ \t]*([0-9]{3})", re.IGNORECASE | re.MULTILINE)
 NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 NAMES = (b"Status", b"status", b"Location", b"Content-type", b"Set-Cookie", b"X", b"", b"X Y", b"X\xe4", b"\0")
 VALUES = (
@@ -74,6 +75,9 @@ def drive_head(data: bytes) -> Outcome:
         assert end is not None
         assert outcome[1] == data[end.end() :]
         _check_head(outcome[0])
+        # one code, however often it is said
+        said = {int(code) for code in STATUS.findall(data[: end.end()])}
+        assert said <= {outcome[0].status}
         return Outcome(True, shape)
     return Outcome(_takes_first_line(data), shape)
 

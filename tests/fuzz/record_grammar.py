@@ -5,10 +5,10 @@ from __future__ import annotations
 from random import Random
 from struct import pack
 
+from fcgi_async.wire.spec import HEADER_LENGTH
 from tests.fuzz.grammar import BORDERS, Grammar, spoil
 from tests.wire import frames
 
-HEADER_LENGTH = 8
 # the version of a unit that is no record but the call of a verb: its type is the verb's number, its id the operand
 VERB = 0x56
 VERBS = 20
@@ -44,6 +44,13 @@ def split(data: bytes) -> list[bytes]:
     if position < end:
         units.append(data[position:])
     return units
+
+
+def is_whole(unit: bytes) -> bool:
+    """Whether a unit is a whole record, or a verb."""
+    if len(unit) < HEADER_LENGTH or unit[0] == VERB:
+        return len(unit) == HEADER_LENGTH
+    return len(unit) == HEADER_LENGTH + (unit[4] << 8) + unit[5] + unit[6]
 
 
 def fresh(rng: Random) -> bytes:
