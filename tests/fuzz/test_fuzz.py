@@ -107,7 +107,7 @@ def status_without_end(value: str) -> int:
 
 def status_that_hoards(value: str) -> int:
     """Take memory without measure at any status."""
-    return len(value * 1_000_000) and 200
+    return int(value[:3]) if value * 1_000_000 else 200
 
 
 def status_of_digits(value: str) -> int:
