@@ -30,7 +30,8 @@ Random bytes would seldom pass a first record. The inputs begin as exchanges tha
 probes on the way. A grammar of records, pairs or header lines alters their fields and contents, rearranges, repeats and
 splices them, and now and then spoils a byte; an input that reaches a new branch, or brings a new order of events, is
 kept and altered further. The same seed gives the same inputs, and a finding is printed with the command that shows it
-again. The ordinary tests run some thousand inputs, and find faults that they plant (`tests/fuzz/test_fuzz.py`).
+again. The ordinary tests run some thousand inputs, and find faults that they plant (`tests/fuzz/test_fuzz.py`);
+what was found stays among them (`tests/fuzz/test_found.py`).
 
 """
 AFTER = """
