@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Protocol
 
@@ -12,6 +12,7 @@ import attrs
 from fcgi_async.dispatch.body import BodyStream
 from fcgi_async.dispatch.deadlines import Deadlines
 from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.job_log import log_stderr
 from fcgi_async.dispatch.response import Headers, Response, Timing
 from fcgi_async.dispatch.settings import Limits, Timeouts
 from fcgi_async.dispatch.sink import CollectingSink, Sink, StderrBuffer
@@ -54,8 +55,8 @@ class ExecutionOwner(Protocol):
     limits: Limits
     deadlines: Deadlines
 
-    def encode(self, pool: Pool, job: Job) -> EncodedRequest:
-        """Return a job as the bytes that this pool gets."""
+    def encode(self, pool: Pool, job: Job, extra: Mapping[str, str] | None) -> EncodedRequest:
+        """Return a job, with extra parameters, as the bytes that this pool gets."""
 
     def try_again(self, execution: Execution, error: FastCGIError, *, may_have_run: bool) -> bool:
         """Queue an execution once more where that is allowed; False where not."""
@@ -88,6 +89,8 @@ class Execution:
     # whether it stands outside a full queue, and what is called when it comes in
     outside: bool = attrs.field(default=False, init=False)
     on_admitted: Callable[[], None] | None = attrs.field(default=None, init=False)
+    # parameters that observers send with it
+    extra_params: Mapping[str, str] | None = attrs.field(default=None, init=False)
     # the worker that has it
     pool: Pool | None = attrs.field(default=None, init=False)
     connection: Connection | None = attrs.field(default=None, init=False)
@@ -99,6 +102,8 @@ class Execution:
     _accepted: float = attrs.field(default=0.0, init=False)
     _first_byte: float = attrs.field(default=0.0, init=False)
     _connect: float = attrs.field(default=0.0, init=False)
+    # set where `_connect` is
+    _connected_at: float = attrs.field(init=False)
     # the number of its deadline; 0: it has none
     _deadline: int = attrs.field(default=0, init=False)
     _upload: Upload | None = attrs.field(default=None, init=False)
@@ -146,7 +151,7 @@ class Execution:
             self._accept(connection)
             self._upload.start(self.owner.backend, self)
             return True
-        request_id = pool.begin(connection, self, self.owner.encode(pool, self.job))
+        request_id = pool.begin(connection, self, self.owner.encode(pool, self.job, self.extra_params))
         if request_id is None:
             self.pool = self.connection = None
             self.state = ExecutionState.QUEUED
@@ -162,7 +167,8 @@ class Execution:
         # a task that was told to stop may have been on its way here already
         if self.state is not ExecutionState.RUNNING or pool is None or connection is None or connection.closed:
             return None
-        request_id = pool.begin(connection, self, self.owner.encode(pool, self.job), held=True)
+        request = self.owner.encode(pool, self.job, self.extra_params)
+        request_id = pool.begin(connection, self, request, held=True)
         if request_id is None:
             pool.gone(connection)
         else:
@@ -264,8 +270,10 @@ class Execution:
         """Forget the last attempt; what remains is the job and its deadlines."""
         self.state = ExecutionState.QUEUED
         self.pool = self.connection = self.request_id = None
-        self.stderr = None
-        self._first_byte = 0.0
+        self._accepted = self._first_byte = self._connect = 0.0
+        if self.stderr is not None:
+            log_stderr(self.job, None, self.stderr.value())
+            self.stderr = None
         if self.timeouts.run is not None or self.timeouts.queue is not None:
             self._set_deadline(self.owner.backend.now(), self.timeouts.queue)
         if self._upload is not None:
@@ -276,7 +284,7 @@ class Execution:
     def _accept(self, connection: Connection) -> None:
         now = self._accepted = self.owner.backend.now()
         if not connection.requests or (connection.requests == 1 and self.request_id is not None):
-            self._connect = connection.connect_time
+            self._connect, self._connected_at = connection.connect_time, connection.connected_at
         if self.timeouts.run is not None or self.timeouts.queue is not None:
             self._set_deadline(now, self.timeouts.run)
 
@@ -349,12 +357,16 @@ class Execution:
         head, stderr = self.sink.head, self.stderr
         assert head is not None
         assert self.pool is not None
+        written = b""
+        if stderr is not None:
+            written = stderr.value()
+            log_stderr(self.job, self.pool.name, written)
         response = Response(
             self.job,
             head.status,
             Headers(head.headers),
             self.sink.content(),
-            b"" if stderr is None else stderr.value(),
+            written,
             stderr is not None and stderr.truncated,
             app_status,
             self.timing_so_far(),
@@ -365,8 +377,19 @@ class Execution:
 
     def timing_so_far(self) -> Timing:
         """Return where the time went until now."""
-        now, submitted, accepted = self.owner.backend.now(), self._submitted, self._accepted
+        now, submitted = self.owner.backend.now(), self._submitted
+        accepted = self._accepted or now
         return Timing(accepted - submitted, self._connect, (self._first_byte or now) - accepted, now - submitted)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether a worker took it, the last time that it was offered."""
+        return bool(self._accepted)
+
+    @property
+    def connected(self) -> float | None:
+        """Seconds from the call until the connection was there that was new for this job, or None."""
+        return self._connected_at - self._submitted if self._connect else None
 
     def _settle(
         self,
@@ -389,6 +412,7 @@ class Execution:
                 endpoint = self.pool.name
             if self.stderr is not None:
                 error.stderr = self.stderr.value()
+                log_stderr(self.job, endpoint, error.stderr)
             may_have_run = may_have_run or self._may_have_run
             error.about(self.job, endpoint or error.endpoint, may_have_run=may_have_run, body_truncated=body_truncated)
             self.sink.fail(error)

@@ -101,16 +101,22 @@ class RequestEncoder:
         if job.query is not None:
             check_pair("REQUEST_URI", f"{script.name}?{job.query_string}")
 
-    def encode(self, job: Job) -> EncodedRequest:
+    def encode(self, job: Job, extra: Mapping[str, str] | None = None) -> EncodedRequest:
         """Return a job as bytes; a body that is a stream is left to the caller.
+
+        Args:
+            job: what to run.
+            extra: parameters to send besides, unless the job has them itself.
 
         Raises:
             InvalidJob: as `check()`.
         """
         script = self._scripts.get(job.script) or self._add_script(job.script)
-        if job.plain:
+        if job.plain and not extra:
             return script.plain
         own = self._own_params(job, script.name)
+        if extra:
+            own = {**extra, **own}
         if script.params.keys().isdisjoint(own):
             contents = pack_pairs(script.contents + _pairs(own))
         else:

@@ -129,8 +129,9 @@ class Connection:
     responses: int = attrs.field(default=0, init=False)
     # whether the last probe is answered
     probe_answered: bool = attrs.field(default=False, init=False)
-    # seconds that connecting took
+    # seconds that connecting took, and when it was done
     connect_time: float = attrs.field(default=0.0, init=False)
+    connected_at: float = attrs.field(default=0.0, init=False)
     closed: bool = attrs.field(default=False, init=False)
     # whether its worker is known to have left it: the peer closed, or said so
     worker_left: bool = attrs.field(default=False, init=False)

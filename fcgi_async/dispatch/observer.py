@@ -1,0 +1,123 @@
+"""The seam for telemetry: who is told of each job when it is handed in and when it is over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
+from typing import Protocol
+
+import attrs
+
+from fcgi_async.dispatch.execution import Execution
+from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.response import Response, Timing
+from fcgi_async.errors import FastCGIError
+
+__all__ = ("JobObservation", "JobReport", "Observer", "begin_observation")
+
+logger = logging.getLogger("fcgi_async.dispatch")
+
+
+@attrs.frozen(eq=False)
+class JobReport:
+    """How a job ended.
+
+    Attributes:
+        job: what was asked.
+        endpoint: the address that answered, or failed; None where none had been chosen.
+        attempts: how often the job was sent; 0 where no worker took it.
+        timing: where the time went; of a job that no worker took, all of it is `queued`.
+        accepted: whether a worker took it.
+        connected: seconds from the call until the connection was there that was new for this job; None on a kept one,
+            and negative where it was opened for a job before.
+        response: None where there is an error; of a stream, without the content.
+        error: None where there is a response.
+    """
+
+    job: Job
+    endpoint: str | None
+    attempts: int
+    timing: Timing
+    accepted: bool
+    connected: float | None
+    response: Response | None
+    error: FastCGIError | None
+
+
+class JobObservation(Protocol):
+    """Follows one job. Synchronous, and called in the midst of dispatching: it must be quick.
+
+    Attributes:
+        params: FastCGI parameters that are sent with the job, unless the job itself has such; PHP sees them in
+            `$_SERVER`.
+    """
+
+    @property
+    def params(self) -> Mapping[str, str]: ...
+
+    def done(self, report: JobReport) -> None:
+        """Take note that the job is over; called once, in no particular context."""
+
+
+class Observer(Protocol):
+    """Sees every job of a dispatcher. Synchronous; what it raises is logged, and does the jobs no harm."""
+
+    def job_submitted(self, job: Job) -> JobObservation:
+        """Return what follows a job that is about to be queued.
+
+        Called with the context variables of whoever submitted it; of `run_all()` and `map()`, of their caller.
+        """
+
+
+def begin_observation(
+    observers: Sequence[Observer], job: Job, on_done: Callable[[Execution], None], context: Context | None
+) -> tuple[Callable[[Execution], None], dict[str, str]]:
+    """Show a job to its observers.
+
+    Args:
+        observers: who is told.
+        job: what is about to be queued.
+        on_done: what is to be called at its end.
+        context: of whoever submitted it; None for the current one.
+
+    Returns:
+        what to call at its end instead, and the parameters that the observers add.
+    """
+    observations: list[JobObservation] = []
+    params: dict[str, str] = {}
+    for observer in observers:
+        try:
+            submitted = observer.job_submitted
+            observation = submitted(job) if context is None else context.run(submitted, job)
+            params.update(observation.params)
+        except Exception:
+            logger.exception("the observer %r failed", observer)
+        else:
+            observations.append(observation)
+
+    def done(execution: Execution) -> None:
+        report = _report(execution)
+        for observation in observations:
+            try:
+                observation.done(report)
+            except Exception:
+                logger.exception("the observation %r failed", observation)
+        on_done(execution)
+
+    return done, params
+
+
+def _report(execution: Execution) -> JobReport:
+    response, error = execution.response, execution.error
+    endpoint = response.endpoint if response is not None else error.endpoint if error is not None else None
+    return JobReport(
+        execution.job,
+        endpoint,
+        execution.attempts,
+        execution.timing_so_far() if response is None else response.timing,
+        execution.accepted,
+        execution.connected,
+        response,
+        error,
+    )
