@@ -2,7 +2,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 OTHERS := $(VENV)/.others
 
-.PHONY: demo test interop faults faults-soak lint format docs bench bench-quick bench-report bench-guard bench-baseline measure venv clean
+.PHONY: demo test interop faults faults-soak lint format docs screenshot bench bench-quick bench-report bench-guard bench-baseline measure traffic venv clean fuzz
 
 demo: $(READY)  ## run the main job: real PHP jobs on a private PHP-FPM
 	$(VENV)/bin/fcgi-async demo --timeline demo-timeline.svg
@@ -21,6 +21,9 @@ faults: $(READY)  ## run the fault suite, and write what it saw to docs/faults.m
 faults-soak: $(READY)  ## run the fault suite 20 times in random order, on one core and on two
 	for run in 1 2 3 4 5 6 7 8 9 10; do taskset -c 0 $(FAULTS) --shuffle 0 && taskset -c 0,1 $(FAULTS) --shuffle 0 || exit 1; done
 
+fuzz: $(READY)  ## give the parsers of the wire 250,000 inputs each, in some six minutes on one core, and write docs/fuzzing.md
+	$(VENV)/bin/python -m tests.fuzz --report docs/fuzzing.md
+
 lint: $(READY)  ## check format, style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
@@ -32,6 +35,9 @@ format: $(READY)  ## rewrite the sources in the project's format
 
 docs: $(READY)  ## write the generated parts of the documentation anew
 	$(VENV)/bin/python -m docs.generate
+
+screenshot: $(READY) $(OTHERS)  ## take the picture of the example service anew
+	$(VENV)/bin/python -m tests.examples.screenshot docs/images/progress.png
 
 # how the suite is told more: make bench BENCH="--hollodotme DIR"
 BENCH :=
@@ -58,6 +64,9 @@ measure: $(READY) $(OTHERS)  ## measure the site beside the jobs, fan-out, overl
 	$(VENV)/bin/python -m benchmarks.overload
 	$(VENV)/bin/python -m benchmarks.multiplexing
 	$(VENV)/bin/python -m benchmarks.beside_web_traffic
+
+traffic: $(READY)  ## ten minutes of a service under traffic, and write what was seen to docs/
+	$(VENV)/bin/python -m benchmarks.traffic --minutes 10 --json docs/traffic.json --chart docs/images/traffic.svg
 
 venv: $(READY)  ## only set up: php-fpm and .venv
 

@@ -26,6 +26,7 @@ from fcgi_async.dispatch.settings import UNSET, Limits, Timeout, Timeouts, check
 from fcgi_async.dispatch.sink import CollectingSink, Sink, StreamingSink
 from fcgi_async.dispatch.statistics import Statistics, gather
 from fcgi_async.dispatch.stream import StreamManager
+from fcgi_async.dispatch.success_mark import BodyEnd
 from fcgi_async.errors import (
     ConfigurationError,
     DispatcherClosed,
@@ -239,6 +240,8 @@ class Dispatcher:
             sink = StreamingSink(self._limits.head, self._require_open(job).backend.waiter)
             execution = self._start(job, _nothing, sink=sink, timeout=timeout)
             sink.attach(execution)
+            if job.success_mark is not None:
+                sink.end = BodyEnd(job.success_mark)
             return execution, sink
 
         return StreamManager(start)

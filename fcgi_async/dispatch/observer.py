@@ -12,6 +12,8 @@ import attrs
 from fcgi_async.dispatch.execution import Execution
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.response import Response, Timing
+from fcgi_async.dispatch.sink import Sink, StreamingSink
+from fcgi_async.dispatch.success_mark import is_marked
 from fcgi_async.errors import FastCGIError
 
 __all__ = ("JobObservation", "JobReport", "Observer", "begin_observation")
@@ -31,6 +33,7 @@ class JobReport:
         accepted: whether a worker took it.
         connected: seconds from the call until the connection was there that was new for this job; None on a kept one,
             and negative where it was opened for a job before.
+        ok: whether there is a response, and it is ok, as `Response.ok` and `ResponseStream.ok` have it.
         response: None where there is an error; of a stream, without the content.
         error: None where there is a response.
     """
@@ -41,6 +44,7 @@ class JobReport:
     timing: Timing
     accepted: bool
     connected: float | None
+    ok: bool
     response: Response | None
     error: FastCGIError | None
 
@@ -118,6 +122,14 @@ def _report(execution: Execution) -> JobReport:
         execution.timing_so_far() if response is None else response.timing,
         execution.accepted,
         execution.connected,
+        response is not None and _is_ok(response, execution.sink),
         response,
         error,
     )
+
+
+def _is_ok(response: Response, sink: Sink) -> bool:
+    end = sink.end if isinstance(sink, StreamingSink) else None
+    if end is None:
+        return response.ok
+    return response.status < 400 and response.app_status == 0 and is_marked(end.tail, end.mark)

@@ -9,6 +9,7 @@ from typing import Protocol
 import anyio
 import attrs
 
+from fcgi_async.dispatch.success_mark import BodyEnd
 from fcgi_async.errors import FastCGIError, RemoteProtocolError, ResponseTooLarge
 from fcgi_async.net.backend import Waiter
 from fcgi_async.wire.cgi import CGIHead, HeadParser, HeadTooLarge
@@ -162,6 +163,8 @@ class StreamingSink(_HeadFirst):
 
     def __init__(self, head_limit: int, waiter: Callable[[], Waiter]) -> None:
         super().__init__(head_limit)
+        # watched where the job demands a mark there
+        self.end: BodyEnd | None = None
         self._flow: Flow | None = None
         self.ended = False
         self.error: FastCGIError | None = None
@@ -182,6 +185,8 @@ class StreamingSink(_HeadFirst):
                 return
             data = body
         if data:
+            if self.end is not None:
+                self.end.feed(data)
             self._parts.append(data)
             self._size += len(data)
             if self._size > _HIGH and not self._paused and self._flow is not None:

@@ -19,6 +19,7 @@ from opentelemetry.util.types import AttributeValue
 from fcgi_async.dispatch.dispatcher import Dispatcher
 from fcgi_async.dispatch.job import Job, header_param
 from fcgi_async.dispatch.observer import JobReport
+from fcgi_async.errors import JobFailed
 from fcgi_async.net.address import AddressFamily
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.telemetry.readings import BUCKETS, READINGS, Dispatchers, Reading
@@ -155,8 +156,9 @@ class _Observation:
         response, error = report.response, report.error
         if response is not None:
             outcome["http.response.status_code"] = response.status
-            if not response.ok:
-                outcome["error.type"] = str(response.status) if response.status >= 400 else "app_status"
+            if not report.ok:
+                # the other ways are what raise_for_status() raises
+                outcome["error.type"] = str(response.status) if response.status >= 400 else JobFailed.__name__
         elif error is not None:
             outcome["error.type"] = type(error).__qualname__
         return outcome

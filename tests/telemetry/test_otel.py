@@ -191,6 +191,20 @@ async def test_every_ending(collected: Collected, start_fpm: Any, scripts: Path,
     assert errors == {"404": 1, "JobCancelled": 1, "QueueTimeout": 1, None: 1}
 
 
+async def test_mark_of_success(collected: Collected, fpm: LocalFPM, scripts: Path) -> None:
+    """A response without the mark that its job demands is an error, streamed or not; one that has it is none."""
+    async with collected.telemetry.instrument(Dispatcher(endpoint(fpm, scripts))) as php:
+        for body in ("done", "cut"):
+            job = Job("respond.php", query={"body": body}, success_mark="done", tag=f"run {body}")
+            await php.run(job)
+            async with php.stream(attrs.evolve(job, tag=f"stream {body}")) as response:
+                await response.aread()
+    types = {
+        tag: said(collected.job(tag)).get("error.type") for tag in ("run done", "stream done", "run cut", "stream cut")
+    }
+    assert types == {"run done": None, "stream done": None, "run cut": "JobFailed", "stream cut": "JobFailed"}
+
+
 async def test_metrics(collected: Collected, start_fpm: Any, scripts: Path) -> None:
     """Durations fall into the advised buckets; the rest is what statistics() says at the moment of reading."""
     fpm = await start_fpm(max_children=2)
