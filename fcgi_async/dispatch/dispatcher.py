@@ -18,7 +18,7 @@ from fcgi_async.dispatch.fan_out import Jobs, OutcomeStream, RunAll, Starter
 from fcgi_async.dispatch.group import JobGroup
 from fcgi_async.dispatch.handle import JobHandle
 from fcgi_async.dispatch.job import Job
-from fcgi_async.dispatch.observer import Observer, begin_observation
+from fcgi_async.dispatch.observer import Observer, observe
 from fcgi_async.dispatch.response import Response
 from fcgi_async.dispatch.retry import Retry
 from fcgi_async.dispatch.scheduler import Scheduler
@@ -421,13 +421,14 @@ class Dispatcher:
         return self._scheduler
 
     def _starter(self) -> Starter:
+        if not self._observers:
+            return self._start_later
         # jobs are begun later, and by whoever happens to run then
-        context = copy_context() if self._observers else None
+        context = copy_context()
+        return lambda job, on_done: self._start(job, on_done, may_reject=False, context=context)
 
-        def start(job: Job, on_done: Callable[[Execution], None]) -> Execution:
-            return self._start(job, on_done, may_reject=False, context=context)
-
-        return start
+    def _start_later(self, job: Job, on_done: Callable[[Execution], None]) -> Execution:
+        return self._start(job, on_done, may_reject=False)
 
     def _start(
         self,
@@ -453,12 +454,8 @@ class Dispatcher:
         limits, deadlines = self._limits, self._deadlines(job, timeout)
         if deadlines.total == 0:
             raise QueueTimeout("the job's deadline had passed before it was queued", job=job)
-        params = None
-        if self._observers:
-            on_done, params = begin_observation(self._observers, job, on_done, context)
-        execution = Execution(job, scheduler, sink or CollectingSink(limits.head, limits.response), deadlines, on_done)
-        if params is not None:
-            execution.extra_params = params
+        owner = observe(scheduler, self._observers, job, context) if self._observers else scheduler
+        execution = Execution(job, owner, sink or CollectingSink(limits.head, limits.response), deadlines, on_done)
         execution.outside = not scheduler.submit(execution)
         return execution
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
@@ -55,8 +55,8 @@ class ExecutionOwner(Protocol):
     limits: Limits
     deadlines: Deadlines
 
-    def encode(self, pool: Pool, job: Job, extra: Mapping[str, str] | None) -> EncodedRequest:
-        """Return a job, with extra parameters, as the bytes that this pool gets."""
+    def encode(self, pool: Pool, job: Job) -> EncodedRequest:
+        """Return a job as the bytes that this pool gets."""
 
     def try_again(self, execution: Execution, error: FastCGIError, *, may_have_run: bool) -> bool:
         """Queue an execution once more where that is allowed; False where not."""
@@ -89,8 +89,6 @@ class Execution:
     # whether it stands outside a full queue, and what is called when it comes in
     outside: bool = attrs.field(default=False, init=False)
     on_admitted: Callable[[], None] | None = attrs.field(default=None, init=False)
-    # parameters that observers send with it
-    extra_params: Mapping[str, str] | None = attrs.field(default=None, init=False)
     # the worker that has it
     pool: Pool | None = attrs.field(default=None, init=False)
     connection: Connection | None = attrs.field(default=None, init=False)
@@ -151,7 +149,7 @@ class Execution:
             self._accept(connection)
             self._upload.start(self.owner.backend, self)
             return True
-        request_id = pool.begin(connection, self, self.owner.encode(pool, self.job, self.extra_params))
+        request_id = pool.begin(connection, self, self.owner.encode(pool, self.job))
         if request_id is None:
             self.pool = self.connection = None
             self.state = ExecutionState.QUEUED
@@ -167,8 +165,7 @@ class Execution:
         # a task that was told to stop may have been on its way here already
         if self.state is not ExecutionState.RUNNING or pool is None or connection is None or connection.closed:
             return None
-        request = self.owner.encode(pool, self.job, self.extra_params)
-        request_id = pool.begin(connection, self, request, held=True)
+        request_id = pool.begin(connection, self, self.owner.encode(pool, self.job), held=True)
         if request_id is None:
             pool.gone(connection)
         else:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import Context
 from typing import Protocol
 
 import attrs
 
-from fcgi_async.dispatch.execution import Execution
+from fcgi_async.dispatch.deadlines import Deadlines
+from fcgi_async.dispatch.execution import Execution, ExecutionState
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.response import Response, Timing
+from fcgi_async.dispatch.scheduler import Scheduler
+from fcgi_async.dispatch.settings import Limits
 from fcgi_async.dispatch.sink import Sink, StreamingSink
 from fcgi_async.dispatch.success_mark import is_marked
 from fcgi_async.errors import FastCGIError
+from fcgi_async.net.backend import Backend
+from fcgi_async.net.connection import EncodedRequest
+from fcgi_async.pool.pool import Pool
 
-__all__ = ("JobObservation", "JobReport", "Observer", "begin_observation")
+__all__ = ("JobObservation", "JobReport", "ObservedOwner", "Observer", "observe")
 
 logger = logging.getLogger("fcgi_async.dispatch")
 
@@ -74,42 +80,61 @@ class Observer(Protocol):
         """
 
 
-def begin_observation(
-    observers: Sequence[Observer], job: Job, on_done: Callable[[Execution], None], context: Context | None
-) -> tuple[Callable[[Execution], None], dict[str, str]]:
-    """Show a job to its observers.
+@attrs.define(eq=False)
+class ObservedOwner:
+    """Owns one execution in place of the scheduler: sends what the observers add, and tells them of the end.
+
+    So an execution that nobody observes knows nothing of observers.
+    """
+
+    scheduler: Scheduler
+    observations: Sequence[JobObservation]
+    params: Mapping[str, str]
+    backend: Backend = attrs.field(init=False)
+    limits: Limits = attrs.field(init=False)
+    deadlines: Deadlines = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.backend, self.limits = self.scheduler.backend, self.scheduler.limits
+        self.deadlines = self.scheduler.deadlines
+
+    def encode(self, pool: Pool, job: Job) -> EncodedRequest:
+        return self.scheduler.encode_with(pool, job, self.params)
+
+    def try_again(self, execution: Execution, error: FastCGIError, *, may_have_run: bool) -> bool:
+        return self.scheduler.try_again(execution, error, may_have_run=may_have_run)
+
+    def settled(self, execution: Execution, state: ExecutionState) -> None:
+        report = _report(execution)
+        for observation in self.observations:
+            try:
+                observation.done(report)
+            except Exception:
+                logger.exception("the observation %r failed", observation)
+        self.scheduler.settled(execution, state)
+
+
+def observe(scheduler: Scheduler, observers: Sequence[Observer], job: Job, context: Context | None) -> ObservedOwner:
+    """Show observers a job that is about to be queued, and return who owns its execution then.
 
     Args:
+        scheduler: who queues it.
         observers: who is told.
-        job: what is about to be queued.
-        on_done: what is to be called at its end.
-        context: of whoever submitted it; None for the current one.
-
-    Returns:
-        what to call at its end instead, and the parameters that the observers add.
+        job: what was handed in.
+        context: of whoever handed it in; None for the current one.
     """
     observations: list[JobObservation] = []
     params: dict[str, str] = {}
     for observer in observers:
+        submitted = observer.job_submitted
         try:
-            submitted = observer.job_submitted
             observation = submitted(job) if context is None else context.run(submitted, job)
             params.update(observation.params)
         except Exception:
             logger.exception("the observer %r failed", observer)
         else:
             observations.append(observation)
-
-    def done(execution: Execution) -> None:
-        report = _report(execution)
-        for observation in observations:
-            try:
-                observation.done(report)
-            except Exception:
-                logger.exception("the observation %r failed", observation)
-        on_done(execution)
-
-    return done, params
+    return ObservedOwner(scheduler, observations, params)
 
 
 def _report(execution: Execution) -> JobReport:

@@ -101,22 +101,25 @@ class RequestEncoder:
         if job.query is not None:
             check_pair("REQUEST_URI", f"{script.name}?{job.query_string}")
 
-    def encode(self, job: Job, extra: Mapping[str, str] | None = None) -> EncodedRequest:
+    def encode(self, job: Job) -> EncodedRequest:
         """Return a job as bytes; a body that is a stream is left to the caller.
-
-        Args:
-            job: what to run.
-            extra: parameters to send besides, unless the job has them itself.
 
         Raises:
             InvalidJob: as `check()`.
         """
         script = self._scripts.get(job.script) or self._add_script(job.script)
-        if job.plain and not extra:
+        if job.plain:
             return script.plain
-        own = self._own_params(job, script.name)
-        if extra:
-            own = {**extra, **own}
+        return self._encode(job, script, {})
+
+    def encode_with(self, job: Job, extra: Mapping[str, str]) -> EncodedRequest:
+        """As `encode()`, with parameters that are sent besides, unless the job has them itself."""
+        if not extra:
+            return self.encode(job)
+        return self._encode(job, self._scripts.get(job.script) or self._add_script(job.script), extra)
+
+    def _encode(self, job: Job, script: _Script, extra: Mapping[str, str]) -> EncodedRequest:
+        own = {**extra, **self._own_params(job, script.name)}
         if script.params.keys().isdisjoint(own):
             contents = pack_pairs(script.contents + _pairs(own))
         else:

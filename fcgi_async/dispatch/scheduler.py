@@ -190,8 +190,12 @@ class Scheduler:
 
     # ExecutionOwner
 
-    def encode(self, pool: Pool, job: Job, extra: Mapping[str, str] | None) -> EncodedRequest:
-        return self._encoders[pool].encode(job, extra)
+    def encode(self, pool: Pool, job: Job) -> EncodedRequest:
+        return self._encoders[pool].encode(job)
+
+    def encode_with(self, pool: Pool, job: Job, extra: Mapping[str, str]) -> EncodedRequest:
+        """Return a job, with parameters that are not its own, as the bytes that this pool gets."""
+        return self._encoders[pool].encode_with(job, extra)
 
     def try_again(self, execution: Execution, error: FastCGIError, *, may_have_run: bool) -> bool:
         job, attempts = execution.job, execution.attempts
