@@ -22,7 +22,7 @@ from fcgi_async.dispatch.observer import JobReport
 from fcgi_async.errors import JobFailed
 from fcgi_async.net.address import AddressFamily
 from fcgi_async.pool.endpoint import Endpoint
-from fcgi_async.telemetry.readings import BUCKETS, READINGS, Dispatchers, Reading
+from fcgi_async.telemetry.readings import BUCKETS, DURATIONS, READINGS, Dispatchers, Duration, Reading
 
 __all__ = ("OpenTelemetry",)
 
@@ -60,19 +60,7 @@ class OpenTelemetry:
         self.propagator = propagator
         self._dispatchers = Dispatchers()
         meter = metrics.get_meter(_NAME, _VERSION, meter_provider)
-        self.duration = _histogram(
-            meter, "fcgi.client.job.duration", "From the call to the end of the response, or to the error."
-        )
-        self.queue = _histogram(
-            meter,
-            "fcgi.client.job.queue.duration",
-            "From the call until a worker took the job, or until it was given up.",
-        )
-        self.connect = _histogram(
-            meter,
-            "fcgi.client.connection.create_time",
-            "The connect() call of connections that were new for a job.",
-        )
+        self.total, self.queue, self.connect = (_histogram(meter, found) for found in DURATIONS)
         for reading in READINGS:
             create = meter.create_observable_counter if reading.counter else meter.create_observable_up_down_counter
             create(reading.otel, [partial(self._read, reading)], reading.unit, reading.help)
@@ -111,7 +99,6 @@ class _Observer:
         common: _ATTRIBUTES = {
             "php.script": job.script,
             "http.request.method": method if method in _METHODS else "_OTHER",
-            "network.protocol.name": "fastcgi",
         }
         started = time_ns()
         span = self.telemetry.tracer.start_span(
@@ -190,7 +177,7 @@ class _Observation:
     def _measure(self, report: JobReport, outcome: _ATTRIBUTES) -> None:
         telemetry, timing = self.observer.telemetry, report.timing
         name: _ATTRIBUTES = {"fcgi.dispatcher.name": self.observer.name}
-        telemetry.duration.record(timing.total, name | self.attributes | outcome, self.context)
+        telemetry.total.record(timing.total, name | self.attributes | outcome, self.context)
         telemetry.queue.record(timing.queued, name, self.context)
         if report.connected is not None:
             telemetry.connect.record(timing.connect, name | self._server(report), self.context)
@@ -199,8 +186,8 @@ class _Observation:
         return self.started + round(seconds * 1e9)
 
 
-def _histogram(meter: Meter, name: str, description: str) -> Histogram:
-    return meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=BUCKETS)
+def _histogram(meter: Meter, duration: Duration) -> Histogram:
+    return meter.create_histogram(duration.otel, "s", duration.help, explicit_bucket_boundaries_advisory=BUCKETS)
 
 
 def _server(endpoint: Endpoint) -> _ATTRIBUTES:
@@ -212,8 +199,8 @@ def _server(endpoint: Endpoint) -> _ATTRIBUTES:
 
 
 def _of_job(job: Job) -> _ATTRIBUTES:
-    """What only the span has, since it may be different for each job."""
-    found: _ATTRIBUTES = {}
+    """What only the span has, since it is the same for all jobs, or may be different for each."""
+    found: _ATTRIBUTES = {"network.protocol.name": "fastcgi"}
     if job.tag is not None:
         found["fcgi.job.tag"] = str(job.tag)
     if job.uri is not None:

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from fcgi_async.dispatch.dispatcher import Dispatcher
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.observer import JobReport
-from fcgi_async.telemetry.readings import BUCKETS, READINGS, Dispatchers
+from fcgi_async.telemetry.readings import BUCKETS, CONNECT, QUEUE, READINGS, TOTAL, Dispatchers, Duration
 
 __all__ = ("PrometheusCollector",)
 
@@ -30,27 +30,9 @@ class PrometheusCollector(Collector):
 
     def __init__(self, registry: CollectorRegistry | None = REGISTRY, *, buckets: tuple[float, ...] = BUCKETS) -> None:
         self._dispatchers = Dispatchers()
-        self.duration = Histogram(
-            "fcgi_job_duration_seconds",
-            "From the call to the end of the response, or to the error.",
-            ("dispatcher", "script", "status", "error"),
-            buckets=buckets,
-            registry=None,
-        )
-        self.queue = Histogram(
-            "fcgi_job_queue_seconds",
-            "From the call until a worker took the job, or until it was given up.",
-            ("dispatcher",),
-            buckets=buckets,
-            registry=None,
-        )
-        self.connect = Histogram(
-            "fcgi_connect_seconds",
-            "The connect() call of connections that were new for a job.",
-            ("dispatcher",),
-            buckets=buckets,
-            registry=None,
-        )
+        self.total = _histogram(TOTAL, ("dispatcher", "script", "status", "error"), buckets)
+        self.queue = _histogram(QUEUE, ("dispatcher",), buckets)
+        self.connect = _histogram(CONNECT, ("dispatcher",), buckets)
         if registry is not None:
             registry.register(self)
 
@@ -75,7 +57,7 @@ class PrometheusCollector(Collector):
             for name, value, number in reading.values(statistics):
                 metric.add_metric([name, value][: len(labels)], number)
             yield metric
-        for histogram in (self.duration, self.queue, self.connect):
+        for histogram in (self.total, self.queue, self.connect):
             yield from histogram.collect()
 
 
@@ -94,7 +76,11 @@ class _Observer:
         response, error, timing = report.response, report.error, report.timing
         status = "" if response is None else str(response.status)
         failure = "" if error is None else type(error).__name__
-        self.collector.duration.labels(self.name, report.job.script, status, failure).observe(timing.total)
+        self.collector.total.labels(self.name, report.job.script, status, failure).observe(timing.total)
         self.collector.queue.labels(self.name).observe(timing.queued)
         if report.connected is not None:
             self.collector.connect.labels(self.name).observe(timing.connect)
+
+
+def _histogram(duration: Duration, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
+    return Histogram(duration.prometheus, duration.help, labels, buckets=buckets, registry=None)

@@ -1,4 +1,4 @@
-"""What is made of `Dispatcher.statistics()`: one table of metrics, under the names that each system expects."""
+"""The metrics, under the names that each system expects: what is read of `Dispatcher.statistics()`, and durations."""
 
 from __future__ import annotations
 
@@ -14,10 +14,43 @@ from fcgi_async.dispatch.statistics import Statistics
 from fcgi_async.errors import DispatcherClosed
 from fcgi_async.pool.slots import SlotState
 
-__all__ = ("BUCKETS", "READINGS", "Dispatchers", "Reading")
+__all__ = ("BUCKETS", "CONNECT", "DURATIONS", "QUEUE", "READINGS", "TOTAL", "Dispatchers", "Duration", "Reading")
 
 # seconds; what OpenTelemetry's conventions advise for http.client.request.duration
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+
+
+@attrs.frozen
+class Duration:
+    """A histogram of seconds, into which each job is put.
+
+    Attributes:
+        otel: its name in OpenTelemetry.
+        prometheus: its name in Prometheus.
+        help: what it tells.
+    """
+
+    otel: str
+    prometheus: str
+    help: str
+
+
+TOTAL: Final = Duration(
+    "fcgi.client.job.duration",
+    "fcgi_job_duration_seconds",
+    "From the call to the end of the response, or to the error.",
+)
+QUEUE: Final = Duration(
+    "fcgi.client.job.queue.duration",
+    "fcgi_job_queue_seconds",
+    "From the call until a worker took the job, or until it was given up.",
+)
+CONNECT: Final = Duration(
+    "fcgi.client.connection.create_time",
+    "fcgi_connect_seconds",
+    "The connect() call of connections that were new for a job.",
+)
+DURATIONS: Final = (TOTAL, QUEUE, CONNECT)
 
 
 @attrs.frozen

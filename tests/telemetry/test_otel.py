@@ -224,7 +224,6 @@ async def test_metrics(collected: Collected, start_fpm: Any, scripts: Path) -> N
             "fcgi.dispatcher.name": "test",
             "php.script": "respond.php",
             "http.request.method": "GET",
-            "network.protocol.name": "fastcgi",
             "http.response.status_code": 200,
         }
         (queue,) = collected.histogram("fcgi.client.job.queue.duration")
