@@ -55,6 +55,10 @@ class _State(StrEnum):
     CLOSED = "closed"
 
 
+# a plain name: on Python 3.11 looking up a member of an enum costs more than what is done with it
+_OPEN = _State.OPEN
+
+
 class Dispatcher:
     """Runs PHP jobs on PHP-FPM, never more at once than its share of the workers; the others wait in its queue.
 
@@ -416,7 +420,7 @@ class Dispatcher:
     # what these share
 
     def _require_open(self, job: Job | None = None) -> Scheduler:
-        if self._scheduler is None or self._state is not _State.OPEN:
+        if self._scheduler is None or self._state is not _OPEN:
             raise DispatcherClosed(f"the dispatcher is {self._state.value}", job=job)
         return self._scheduler
 
