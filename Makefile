@@ -2,7 +2,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 OTHERS := $(VENV)/.others
 
-.PHONY: demo test interop faults faults-soak lint format docs bench bench-quick bench-report bench-guard bench-baseline measure venv clean
+.PHONY: demo test interop faults faults-soak lint format docs screenshot bench bench-quick bench-report bench-guard bench-baseline measure traffic venv clean
 
 demo: $(READY)  ## run the main job: real PHP jobs on a private PHP-FPM
 	$(VENV)/bin/fcgi-async demo --timeline demo-timeline.svg
@@ -33,6 +33,9 @@ format: $(READY)  ## rewrite the sources in the project's format
 docs: $(READY)  ## write the generated parts of the documentation anew
 	$(VENV)/bin/python -m docs.generate
 
+screenshot: $(READY) $(OTHERS)  ## take the picture of the example service anew
+	$(VENV)/bin/python -m tests.examples.screenshot docs/images/progress.png
+
 # how the suite is told more: make bench BENCH="--hollodotme DIR"
 BENCH :=
 
@@ -58,6 +61,9 @@ measure: $(READY) $(OTHERS)  ## measure the site beside the jobs, fan-out, overl
 	$(VENV)/bin/python -m benchmarks.overload
 	$(VENV)/bin/python -m benchmarks.multiplexing
 	$(VENV)/bin/python -m benchmarks.beside_web_traffic
+
+traffic: $(READY)  ## ten minutes of a service under traffic, and write what was seen to docs/
+	$(VENV)/bin/python -m benchmarks.traffic --minutes 10 --json docs/traffic.json --chart docs/images/traffic.svg
 
 venv: $(READY)  ## only set up: php-fpm and .venv
 

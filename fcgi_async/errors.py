@@ -19,7 +19,7 @@
      |   +- QueueFull
      |   +- QueueTimeout (TimeoutError)
      +- JobError                          the job was accepted, and did not end well
-         +- JobFailed                     raise_for_status(): status >= 400 or app_status != 0
+         +- JobFailed                     raise_for_status(): status >= 400, app_status != 0, or no success mark
          +- JobTimeout (TimeoutError)
          +- JobCancelled
          +- JobNotDone                    asked for a result that is not there yet
@@ -193,7 +193,7 @@ class JobError(FastCGIError):
 
 
 class JobFailed(JobError):
-    """PHP answered with a status of 400 or more, or a responder with an app_status other than 0."""
+    """PHP answered with a status of 400 or more, an app_status other than 0, or without the job's success mark."""
 
     may_have_run = True
 

@@ -5,6 +5,7 @@ Nothing here skips: a machine without php-fpm fails every test that needs it, wi
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,6 +17,9 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fcgi_async.fpm import LocalFPM
 
 SCRIPTS = Path(__file__).parent / "fpm" / "scripts"
+# An FPM for the tests to share instead of one of their own, such as compose.yaml's: with 4 workers or more, the
+# settings below, and the same files at the same paths, whoever it runs as.
+FOREIGN_FPM = os.environ.get("FCGI_ASYNC_TEST_FPM")
 # Enough for every test: errors go to STDERR instead of into the response, and output leaves when the script says so.
 INI = {"display_errors": "off", "log_errors": "on", "html_errors": "off", "output_buffering": "0"}
 
@@ -53,11 +57,33 @@ def fpm_portal() -> Iterator[BlockingPortal]:
 
 
 @pytest.fixture(scope="session")
-def fpm(fpm_portal: BlockingPortal) -> Iterator[LocalFPM]:
-    """A PHP-FPM with 4 static workers that all tests share: use it, do not reload, stop or saturate it for long."""
+def fpm_here(fpm_portal: BlockingPortal) -> Iterator[LocalFPM]:
+    """The same as `fpm`, and always of our own: for tests that look at its files, its socket or its processes."""
     shared = LocalFPM(max_children=4, system_ini=False, ini=INI)
     with fpm_portal.wrap_async_context_manager(shared):
         yield shared
+
+
+@pytest.fixture(scope="session")
+def fpm(request: pytest.FixtureRequest) -> LocalFPM:
+    """A PHP-FPM with 4 static workers that all tests share: use it, do not reload, stop or saturate it for long."""
+    if FOREIGN_FPM is None:
+        here: LocalFPM = request.getfixturevalue("fpm_here")
+        return here
+    foreign = LocalFPM(max_children=4)
+    foreign.address, foreign.status_address = FOREIGN_FPM, os.environ["FCGI_ASYNC_TEST_FPM_STATUS"]
+    return foreign
+
+
+if FOREIGN_FPM is not None:
+
+    @pytest.fixture
+    def tmp_path(tmp_path: Path) -> Path:
+        """A folder that scripts of another user may write to."""
+        tmp_path.chmod(0o777)
+        for folder in tmp_path.parents[:2]:
+            folder.chmod(0o711)
+        return tmp_path
 
 
 @pytest.fixture

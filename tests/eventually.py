@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import anyio
@@ -25,3 +26,11 @@ async def eventually(condition: Callable[[], object], *, within: float = 20.0) -
         return
     # Once more: on a machine that stood still the deadline may have passed before the condition was looked at again.
     assert condition(), f"not true within {within} s: {condition!r}"
+
+
+def soon(condition: Callable[[], object], *, within: float = 20.0) -> None:
+    """The same in a test without an event loop."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, f"not true within {within} s: {condition!r}"
+        time.sleep(POLL_INTERVAL)

@@ -24,6 +24,7 @@ from fcgi_async.dispatch.settings import UNSET, Limits, Timeout, Timeouts, check
 from fcgi_async.dispatch.sink import CollectingSink, Sink, StreamingSink
 from fcgi_async.dispatch.statistics import Statistics, gather
 from fcgi_async.dispatch.stream import StreamManager
+from fcgi_async.dispatch.success_mark import BodyEnd
 from fcgi_async.errors import (
     ConfigurationError,
     DispatcherClosed,
@@ -233,7 +234,10 @@ class Dispatcher:
         """
 
         def start() -> tuple[Execution, StreamingSink]:
-            sink = StreamingSink(self._limits.head, self._require_open(job).backend.waiter)
+            scheduler = self._require_open(job)
+            _require_job(job)
+            end = None if job.success_mark is None else BodyEnd(job.success_mark)
+            sink = StreamingSink(self._limits.head, scheduler.backend.waiter, end)
             execution = self._start(job, _nothing, sink=sink, timeout=timeout)
             sink.attach(execution)
             return execution, sink
@@ -414,8 +418,7 @@ class Dispatcher:
         may_reject: bool = True,
     ) -> Execution:
         scheduler = self._require_open(job)
-        if not isinstance(job, Job):
-            raise InvalidJob(f"a job is a Job, not {type(job).__name__}")
+        _require_job(job)
         try:
             scheduler.check(job)
         except InvalidJob as error:
@@ -489,6 +492,11 @@ def _result(execution: Execution) -> Response:
         raise execution.error
     assert execution.response is not None
     return execution.response
+
+
+def _require_job(job: object) -> None:
+    if not isinstance(job, Job):
+        raise InvalidJob(f"a job is a Job, not {type(job).__name__}")
 
 
 def _first(first: Timeout, second: Timeout, default: float | None) -> float | None:

@@ -52,6 +52,8 @@ class Job:
         idempotent: whether running the script twice does no harm, so that it is tried again where it may have run.
         finishes_early: False where the caller wants to wait until the worker has left the script, not only for the
             response.
+        success_mark: what the body must end with, a line end aside, for the response to be `ok`; PHP-FPM says of
+            exit(1), and with display_errors of fatal errors, what it says of success. None demands nothing.
         role: what PHP is asked to be, a responder or an authorizer; PHP-FPM runs both as responders.
         tag: the caller's name for the job, in logs and errors.
 
@@ -77,6 +79,7 @@ class Job:
     run_timeout: Timeout = UNSET
     idempotent: bool = False
     finishes_early: bool = True
+    success_mark: str | None = None
     role: Role = Role.RESPONDER
     tag: object = None
     # what is sent
@@ -99,6 +102,8 @@ class Job:
             self._check_params(self.params)
         if self.role is not _RESPONDER:
             self._check_role()
+        if self.success_mark is not None and not _check_text("success_mark", self.success_mark).strip():
+            raise InvalidJob("success_mark= is blank; name what the script prints last of all")
         if not isinstance(self.priority, int):
             raise InvalidJob(f"priority={self.priority!r} is not a whole number")
         if not self.timeout is self.queue_timeout is self.run_timeout is UNSET:

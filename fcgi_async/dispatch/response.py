@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 import attrs
 
 from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.success_mark import END_SHOWN, is_marked
 from fcgi_async.errors import JobFailed
 
-__all__ = ("Headers", "Response", "Timing")
+__all__ = ("Headers", "Response", "Timing", "describe_failure")
 
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 _STDERR_SHOWN = 300
@@ -124,8 +125,8 @@ class Response:
 
     @property
     def ok(self) -> bool:
-        """Whether the status is below 400 and the app_status 0."""
-        return self.status < 400 and self.app_status == 0
+        """Whether the status is below 400, the app_status 0, and the mark there that the job demands."""
+        return self.status < 400 and self.app_status == 0 and self._marked
 
     def raise_for_status(self) -> Response:
         """Return this response where it is `ok`.
@@ -135,9 +136,24 @@ class Response:
         """
         if self.ok:
             return self
-        what = f"PHP answered with status {self.status}"
-        if self.app_status:
-            what += f" and app_status {self.app_status}"
-        if self.stderr:
-            what += f": {self.stderr[:_STDERR_SHOWN].decode('utf-8', 'replace')}"
-        raise JobFailed(what, response=self)
+        raise describe_failure(self, self.content, marked=self._marked)
+
+    @property
+    def _marked(self) -> bool:
+        return self.job.success_mark is None or is_marked(self.content, self.job.success_mark)
+
+
+def describe_failure(response: Response, content: bytes, *, marked: bool) -> JobFailed:
+    """Return the error of a response that is not ok; of its content only the end matters."""
+    what = f"PHP answered with status {response.status}"
+    if response.app_status:
+        what += f" and app_status {response.app_status}"
+    if not marked and response.status < 400 and not response.app_status:
+        end = content[-END_SHOWN:].decode("utf-8", "replace")
+        what += (
+            f", and without the mark {response.job.success_mark!r} at its end: the script ended early, or its output "
+            f"was cut; it ends with {end!r}"
+        )
+    if response.stderr:
+        what += f": {response.stderr[:_STDERR_SHOWN].decode('utf-8', 'replace')}"
+    return JobFailed(what, response=response)

@@ -9,6 +9,7 @@ from typing import Protocol
 import anyio
 import attrs
 
+from fcgi_async.dispatch.success_mark import BodyEnd
 from fcgi_async.errors import FastCGIError, RemoteProtocolError, ResponseTooLarge
 from fcgi_async.net.backend import Waiter
 from fcgi_async.wire.cgi import CGIHead, HeadParser, HeadTooLarge
@@ -160,8 +161,10 @@ class CollectingSink(_HeadFirst):
 class StreamingSink(_HeadFirst):
     """Hands the body on; pauses the connection while its reader is behind."""
 
-    def __init__(self, head_limit: int, waiter: Callable[[], Waiter]) -> None:
+    def __init__(self, head_limit: int, waiter: Callable[[], Waiter], end: BodyEnd | None = None) -> None:
         super().__init__(head_limit)
+        # watched for the mark that the job demands
+        self.end = end
         self._flow: Flow | None = None
         self.ended = False
         self.error: FastCGIError | None = None
@@ -182,6 +185,8 @@ class StreamingSink(_HeadFirst):
                 return
             data = body
         if data:
+            if self.end is not None:
+                self.end.feed(data)
             self._parts.append(data)
             self._size += len(data)
             if self._size > _HIGH and not self._paused and self._flow is not None:

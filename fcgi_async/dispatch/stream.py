@@ -9,9 +9,10 @@ from types import TracebackType
 import attrs
 
 from fcgi_async.dispatch.execution import Execution
-from fcgi_async.dispatch.response import Headers, Timing
+from fcgi_async.dispatch.response import Headers, Timing, describe_failure
 from fcgi_async.dispatch.sink import StreamingSink
-from fcgi_async.errors import JobCancelled
+from fcgi_async.dispatch.success_mark import is_marked
+from fcgi_async.errors import JobCancelled, JobNotDone
 
 __all__ = ("LineIterator", "ResponseStream", "StreamManager")
 
@@ -70,6 +71,33 @@ class ResponseStream:
         """What the responder ended with, once the body has been read to its end; 0 from PHP-FPM, always."""
         response = self._execution.response
         return None if response is None else response.app_status
+
+    @property
+    def ok(self) -> bool | None:
+        """What `Response.ok` says, once the body has been read to its end; None before."""
+        response = self._execution.response
+        return None if response is None else response.status < 400 and response.app_status == 0 and self._marked
+
+    def raise_for_status(self) -> ResponseStream:
+        """Return this stream where it is `ok`; to be called behind its end.
+
+        Raises:
+            JobFailed: it is not; the body of its response is empty, since it was streamed.
+            JobNotDone: the body has not come to its end.
+        """
+        response = self._execution.response
+        if response is None:
+            job = self._execution.job
+            raise JobNotDone("how the job went is known at the end of its body; read that first", job=job)
+        if not self.ok:
+            end = self._sink.end
+            raise describe_failure(response, b"" if end is None else end.tail, marked=self._marked)
+        return self
+
+    @property
+    def _marked(self) -> bool:
+        end = self._sink.end
+        return end is None or is_marked(end.tail, end.mark)
 
     @property
     def timing(self) -> Timing:

@@ -211,18 +211,18 @@ def test_another_path(command: RunCommand, fpm: LocalFPM) -> None:
     assert "pm.status_path" in result.err
 
 
-def test_pool_by_its_configuration(command: RunCommand, fpm: LocalFPM, tmp_path: Path) -> None:
+def test_pool_by_its_configuration(command: RunCommand, fpm_here: LocalFPM, tmp_path: Path) -> None:
     """--fpm-config finds the pool and its page, and what is said of its settings stands below the workers."""
     conf = tmp_path / "fpm.conf"
-    conf.write_text((fpm.directory / "fpm.conf").read_text() + "request_terminate_timeout = 0\n")
+    conf.write_text((fpm_here.directory / "fpm.conf").read_text() + "request_terminate_timeout = 0\n")
     result = command("status", "--fpm-config", conf, "--pool", "www", "--json")
     assert result.code == 0
     found = json.loads(result.out)
-    assert found["total"] == fpm.max_children
+    assert found["total"] == fpm_here.max_children
     assert any("request_terminate_timeout = 0" in warning for warning in found["warnings"])
     assert "request_terminate_timeout = 0" in command("status", "--fpm-config", conf).out.decode()
-    assert command("ping", "--fpm-config", conf).out.decode().startswith(fpm.address)
-    assert command("status", fpm.address, "--fpm-config", conf).code == 2
+    assert command("ping", "--fpm-config", conf).out.decode().startswith(fpm_here.address)
+    assert command("status", fpm_here.address, "--fpm-config", conf).code == 2
     assert command("ping").code == 2
 
 
@@ -247,9 +247,9 @@ def test_watch_until_interrupted(start: StartCommand, fpm: LocalFPM) -> None:
     assert b"\x1b" not in result.out
 
 
-def test_watch_waits_for_fpm_to_come_back(start: StartCommand, fpm: LocalFPM) -> None:
+def test_watch_waits_for_fpm_to_come_back(start: StartCommand, fpm_here: LocalFPM) -> None:
     """A page that is away for a moment is said to be, and looked at again."""
-    real = Path(fpm.status_address.removeprefix("unix://"))
+    real = Path(fpm_here.status_address.removeprefix("unix://"))
     link = real.with_name("link.sock")
     link.symlink_to(real)
     started = start("status", f"unix://{link}", "--json", "--watch", "0.01")

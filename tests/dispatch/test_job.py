@@ -109,6 +109,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"queue_timeout": "1"}, "queue_timeout is a number of seconds of at least 0"),
     ({"run_timeout": float("nan")}, "run_timeout is a number of seconds of at least 0"),
     ({"timeout": True}, "timeout is a number of seconds of at least 0"),
+    ({"success_mark": "\n"}, "success_mark= is blank; name what the script prints last of all"),
+    ({"success_mark": b"done"}, "success_mark is a string, not bytes"),
     ({"role": Role.FILTER}, "role=Role.FILTER needs a second stream"),
     ({"role": Role.AUTHORIZER, "content": b"x"}, "role=Role.AUTHORIZER has no body"),
 ]

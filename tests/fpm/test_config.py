@@ -95,11 +95,11 @@ def test_a_pool_file_alone(tmp_path: Path) -> None:
     assert str(config.listen) == f"unix://{tmp_path}/www.sock"
 
 
-def test_what_runs(fpm: LocalFPM) -> None:
+def test_what_runs(fpm_here: LocalFPM) -> None:
     """The configuration of an FPM that runs tells where it listens and how many workers it has."""
-    config = read_pool_config(fpm.directory / "fpm.conf")
-    assert (str(config.listen), config.max_children) == (fpm.address, fpm.max_children)
-    assert str(config.status_listen) == fpm.status_address
+    config = read_pool_config(fpm_here.directory / "fpm.conf")
+    assert (str(config.listen), config.max_children) == (fpm_here.address, fpm_here.max_children)
+    assert str(config.status_listen) == fpm_here.status_address
 
 
 @pytest.mark.parametrize(

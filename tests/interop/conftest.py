@@ -25,11 +25,11 @@ def go_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
-def server(request: pytest.FixtureRequest, tmp_path: Path, go_program: Path, fpm: LocalFPM) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest, tmp_path: Path, go_program: Path, fpm_here: LocalFPM) -> Iterator[Server]:
     """A server of each kind; with `@pytest.mark.parametrize("server", [...], indirect=True)` of those."""
     kind: Kind = request.param
     if kind is PHP_FPM:
-        yield Server(kind, Path(fpm.address.removeprefix("unix://")))
+        yield Server(kind, Path(fpm_here.address.removeprefix("unix://")))
         return
     with running(kind, tmp_path, go_program) as server:
         yield server

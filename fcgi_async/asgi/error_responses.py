@@ -1,0 +1,98 @@
+"""What goes wrong with a job, said in the words of HTTP."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+
+from fcgi_async.asgi.protocol import Application, Message, Receive, Scope, Send
+from fcgi_async.errors import (
+    DispatchError,
+    FastCGIError,
+    JobTimeout,
+    Overloaded,
+    RemoteProtocolError,
+    ResponseTooLarge,
+    TransportError,
+)
+
+__all__ = ("STATUSES", "ErrorResponses")
+
+logger = logging.getLogger("fcgi_async.asgi")
+
+# DispatchError: the queue is full, no worker came in time, or the process is about to end. Errors that are not here are
+# the handler's own business: JobFailed, whose status only the handler understands, and its mistakes.
+STATUSES: Mapping[type[FastCGIError], int] = MappingProxyType(
+    {
+        DispatchError: 503,
+        Overloaded: 503,
+        JobTimeout: 504,
+        TransportError: 502,
+        RemoteProtocolError: 502,
+        ResponseTooLarge: 502,
+    }
+)
+
+
+class ErrorResponses:
+    """ASGI middleware that answers with 502, 503 or 504 where a handler was left by an error of a job.
+
+    Never after the response has begun, and never for other exceptions: those pass through. A group of exceptions
+    is answered where all in it would be, as the first of them. Each error is logged at WARNING, and 503 has a
+    Retry-After.
+
+    Args:
+        app: the application.
+        statuses: a status for each class of errors, the most derived decides; as `STATUSES` unless given.
+        retry_after: seconds after which a client that got 503 may ask again.
+    """
+
+    def __init__(
+        self, app: Application, *, statuses: Mapping[type[FastCGIError], int] = STATUSES, retry_after: int = 1
+    ) -> None:
+        self._app = app
+        self._statuses = statuses
+        self._retry_after = retry_after
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application; raises what it raises and is not answered here."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def noting_send(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting_send)
+        except Exception as error:
+            status = self._status_of(error)
+            if begun or status is None:
+                raise
+            logger.warning("%s is answered with %d: %s", scope.get("path"), status, _describe(error))
+            await self._answer(send, HTTPStatus(status))
+
+    def _status_of(self, error: BaseException) -> int | None:
+        if isinstance(error, BaseExceptionGroup):
+            statuses = [self._status_of(inner) for inner in error.exceptions]
+            return None if None in statuses else statuses[0]
+        return next((self._statuses[kind] for kind in type(error).__mro__ if kind in self._statuses), None)
+
+    async def _answer(self, send: Send, status: HTTPStatus) -> None:
+        body = f"{status} {status.phrase}\n".encode()
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers.append((b"retry-after", str(self._retry_after).encode()))
+        await send({"type": "http.response.start", "status": int(status), "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(_describe(inner) for inner in error.exceptions)
+    return str(error)

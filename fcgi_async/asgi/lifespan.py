@@ -1,0 +1,97 @@
+"""One dispatcher per process, opened with the application and closed with it, within a bound."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fcgi_async.asgi.protocol import Application, Receive, Scope, Send
+from fcgi_async.dispatch.dispatcher import Dispatcher
+from fcgi_async.errors import ConfigurationError, FastCGIError
+
+__all__ = ("DispatcherLifespan", "lifespan")
+
+# what servers and container managers grant a process that is to end is often half a minute
+_CLOSE_WITHIN = 20.0
+
+
+def lifespan(
+    make: Callable[[], Dispatcher], *, name: str = "php", close_within: float | None = _CLOSE_WITHIN
+) -> Callable[[object], AbstractAsyncContextManager[dict[str, Dispatcher]]]:
+    """Return a lifespan for Starlette and FastAPI: `FastAPI(lifespan=lifespan(lambda: Dispatcher(...)))`.
+
+    Handlers find the dispatcher as `request.state.php`.
+
+    Args:
+        make: makes the dispatcher; called in every worker process, each time the application starts.
+        name: what the dispatcher is called in the state of a request.
+        close_within: seconds that closing waits for the jobs there still are, submitted ones for instance; None for as
+            long as they take. What is not done then is ended, and named in the log.
+    """
+
+    @asynccontextmanager
+    async def opened(application: object) -> AsyncIterator[dict[str, Dispatcher]]:
+        async with make() as dispatcher:
+            yield {name: dispatcher}
+            await dispatcher.aclose(timeout=close_within)
+
+    return opened
+
+
+class DispatcherLifespan:
+    """Wraps a bare ASGI application, which finds the dispatcher as `scope["state"]["php"]`.
+
+    It answers the server's lifespan protocol itself, all in that one task, as trio demands; the application does not
+    see it. An application with a lifespan of its own enters the dispatcher there instead.
+
+    Args:
+        app: the application.
+        make: makes the dispatcher; called in every worker process, each time the application starts.
+        name: what the dispatcher is called in the state of a request.
+        close_within: seconds that closing waits for the jobs there still are; None for as long as they take. What is
+            not done then is ended, and named in the log.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        make: Callable[[], Dispatcher],
+        *,
+        name: str = "php",
+        close_within: float | None = _CLOSE_WITHIN,
+    ) -> None:
+        self._app = app
+        self._name = name
+        self._opened = lifespan(make, name=name, close_within=close_within)
+        self._state: dict[str, Dispatcher] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Open and close the dispatcher, or hand a request on.
+
+        Raises:
+            ConfigurationError: the server does not speak the lifespan protocol, so that nothing is open.
+        """
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        if self._state is None:
+            raise ConfigurationError(
+                "no dispatcher is open: the server has not run the application's lifespan; do not turn it off there"
+            )
+        scope.setdefault("state", {}).update(self._state)
+        await self._app(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            async with self._opened(self._app) as self._state:
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        except FastCGIError as error:
+            if self._state is not None:
+                raise
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        finally:
+            self._state = None
+        await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,207 @@
+"""CancelOnDisconnect: a handler is cancelled when its client goes, and loses nothing of its request before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from fcgi_async import Dispatcher, Endpoint, Job, LocalFPM
+from fcgi_async.asgi import CancelOnDisconnect
+from fcgi_async.asgi.protocol import Application, Message, Receive, Scope, Send
+from tests.asgi.client import Client
+from tests.eventually import eventually
+from tests.fpm.marks import ended, started
+
+pytestmark = pytest.mark.anyio
+
+START: Message = {"type": "http.response.start", "status": 200, "headers": []}
+
+
+async def answer(send: Send, body: bytes = b"") -> None:
+    """Send a complete response."""
+    await send(START)
+    await send({"type": "http.response.body", "body": body})
+
+
+def runs(php: Dispatcher, job: Callable[[], Job]) -> Application:
+    """An application that runs one job for each request."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, (await php.run(job())).content)
+
+    return CancelOnDisconnect(app)
+
+
+async def test_a_queued_job_never_runs(fpm: LocalFPM, scripts: Path, tmp_path: Path) -> None:
+    """Of two clients that go, the job of the one that waited for a worker never runs; the other's runs to its end."""
+    marks, gate = tmp_path / "marks", tmp_path / "gate"
+    query = {"marks": str(marks), "gate": str(gate)}
+    async with Dispatcher(Endpoint(fpm.address, max_children=1, root=str(scripts))) as php:
+        app = runs(php, lambda: Job("wait.php", query=query))
+        running, queued = Client(), Client()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(running.request, app)
+            await eventually(lambda: started(marks) == 1)
+            tasks.start_soon(queued.request, app)
+            await eventually(lambda: php.statistics().queued == 1)
+            queued.disconnect()
+            await eventually(lambda: php.statistics().queued == 0)
+            running.disconnect()
+        assert php.statistics().draining == 1
+        gate.touch()
+        await eventually(lambda: php.statistics().draining == 0)
+    assert (started(marks), ended(marks)) == (1, 1)
+    assert (queued.sent, running.sent) == ([], [])
+
+
+async def test_a_client_that_stays_is_answered(php: Dispatcher) -> None:
+    """The response is that of the application."""
+    client = Client()
+    await client.request(runs(php, lambda: Job("respond.php", query={"body": "done"})))
+    assert client.sent == [START, {"type": "http.response.body", "body": b"done"}]
+
+
+async def test_the_handler_gets_the_whole_body(anyio_backend: object) -> None:
+    """What was received ahead of the handler is handed to it, in order; the disconnect comes last, and again."""
+    parts = [{"type": "http.request", "body": part, "more_body": part != b"c"} for part in (b"a", b"b", b"c")]
+    client, got = Client([*parts]), []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await eventually(lambda: client.asked == 4)
+        for _ in parts:
+            got.append(await receive())
+        await send(START)
+        await send({"type": "http.response.body", "body": b""})
+        client.disconnect()
+        got.append(await receive())
+        got.append(await receive())
+
+    await client.request(CancelOnDisconnect(app))
+    assert got == [*parts, {"type": "http.disconnect"}, {"type": "http.disconnect"}]
+
+
+async def test_a_body_that_nobody_reads_is_not_read_far_ahead(anyio_backend: object) -> None:
+    """A large body is taken at the handler's pace: no more than 64 KiB and one part are kept for it."""
+    part = {"type": "http.request", "body": b"x" * 30_000, "more_body": True}
+    client, seen = Client([dict(part) for _ in range(10)]), []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for _ in range(3):
+            await anyio.wait_all_tasks_blocked()
+            seen.append(client.asked)
+            await receive()
+        await answer(send)
+
+    await client.request(CancelOnDisconnect(app))
+    assert seen == [3, 4, 5]
+
+
+async def test_a_client_that_goes_in_the_middle_of_a_response(anyio_backend: object) -> None:
+    """A handler that is streaming is cancelled where it stands."""
+    client, left = Client(), []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        client.disconnect()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            left.append(True)
+
+    await client.request(CancelOnDisconnect(app))
+    assert left == [True]
+
+
+async def test_what_follows_a_complete_response_goes_on(anyio_backend: object) -> None:
+    """A background task behind the response is not cancelled when the client goes, as it then does."""
+    client, done = Client(), []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send)
+        client.disconnect()
+        await anyio.wait_all_tasks_blocked()
+        await anyio.lowlevel.checkpoint()
+        done.append(True)
+
+    await client.request(CancelOnDisconnect(app))
+    assert done == [True]
+
+
+async def test_an_error_passes_as_it_is(anyio_backend: object) -> None:
+    """The handler's exception is raised plain, not in a group."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise LookupError("nothing")
+
+    with pytest.raises(LookupError, match="nothing"):
+        await Client().request(CancelOnDisconnect(app))
+
+
+async def test_an_error_of_the_server_reaches_the_handler(anyio_backend: object) -> None:
+    """What the server's receive raises is raised where the handler asks."""
+
+    async def broken() -> Message:
+        raise OSError("gone")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+
+    async def nothing(message: Message) -> None:
+        raise AssertionError("nothing is sent")
+
+    with pytest.raises(OSError, match="gone"):
+        await CancelOnDisconnect(app)({"type": "http"}, broken, nothing)
+
+
+async def test_asking_without_waiting(anyio_backend: object) -> None:
+    """A handler may look for a disconnect inside a cancelled scope, as Starlette does, and loses no message by it."""
+    client, got = Client([{"type": "http.request", "body": b"a", "more_body": False}]), []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(2):
+            with anyio.CancelScope() as look:
+                look.cancel()
+                got.append((await receive())["type"])
+        await answer(send)
+
+    await client.request(CancelOnDisconnect(app))
+    assert got == ["http.request"]
+
+
+async def test_cancelled_from_outside(anyio_backend: object) -> None:
+    """A server that cancels the request cancels the handler, and nothing is left behind."""
+    left = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            left.append(True)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Client().request, CancelOnDisconnect(app))
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert left == [True]
+
+
+async def test_websockets_are_left_alone(anyio_backend: object) -> None:
+    """Anything but a request gets the server's own receive and send."""
+    got = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        got.append((receive, send))
+
+    async def receive() -> Message:
+        return {}
+
+    async def send(message: Message) -> None:
+        pass
+
+    await CancelOnDisconnect(app)({"type": "websocket"}, receive, send)
+    assert got == [(receive, send)]
