@@ -310,18 +310,18 @@ class Becomes:
 
 SLOT: Final = {
     (FREE, "connecting"): Becomes("taken, connect()", 0, (-10, -26)),
-    ("connecting", "idle"): Becomes("head probe answered", 0, (4, -26)),
+    ("connecting", "idle"): Becomes("head probe answered", 0, (22, -26)),
     ("connecting", "busy"): Becomes("a peer that is not probed", 62, (0, -5)),
     ("idle", "busy"): Becomes("a job is written", 20, (0, -5)),
     ("busy", "idle"): Becomes("it was not ready", 0, (0, 16)),
     ("busy", "finishing"): Becomes("END_REQUEST", 0, (-50, 0)),
-    ("finishing", "idle"): Becomes("tail probe answered", 0, (-96, 22)),
-    ("busy", "draining"): Becomes("caller gone", 0, (-40, 24)),
+    ("finishing", "idle"): Becomes("tail probe answered", 0, (-112, 40)),
+    ("busy", "draining"): Becomes("caller gone", 0, (48, -30)),
     ("draining", "idle"): Becomes("", 48),
     ("busy", "lingering"): Becomes("connection lost", 0, (58, -4)),
-    ("finishing", "lingering"): Becomes("drain_timeout is over", 0, (46, -9)),
+    ("finishing", "lingering"): Becomes("drain_timeout", 0, (38, 27)),
     ("draining", "lingering"): Becomes(""),
-    ("lingering", FREE): Becomes("the script has ended, or linger is over", 190, (50, -16)),
+    ("lingering", FREE): Becomes("the script has ended, or linger is over", 190, (10, -12)),
     ("idle", FREE): Becomes("keepalive.idle is over", 34, (0, 17)),
 }
 

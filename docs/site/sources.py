@@ -1,4 +1,7 @@
-"""Makes pages of the source files that the documentation links to, so that no link leads out of the site."""
+"""Makes pages of the source files that the documentation links to, so that no link leads out of the site.
+
+And lets long names in tables break where a reader would.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from mkdocs.structure.pages import Page
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
 LINK: Final = re.compile(r"\]\((?!\w+:)([^)\s#]+)(#[^)\s]*)?\)")
+TABLE: Final = re.compile(r"<table>.*?</table>", re.DOTALL)
+CODE: Final = re.compile(r"<code>([^<]{25,})</code>")
 LANGUAGES: Final = {
     ".conf": "ini",
     ".html": "html",
@@ -63,6 +68,18 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"]({os.path.relpath(uri, folder)}{found[2] or ''})"
 
     return LINK.sub(point, markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Allow a line to end within a path or a name in a table."""
+
+    def breakable(found: re.Match[str]) -> str:
+        return f"<code>{re.sub(r'(/|::|_)(?=[a-z])', r'\1<wbr>', found[1])}</code>"
+
+    def table(found: re.Match[str]) -> str:
+        return CODE.sub(breakable, found[0])
+
+    return TABLE.sub(table, html)
 
 
 def _source(page: Path, link: str) -> Path | None:
