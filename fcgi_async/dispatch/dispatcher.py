@@ -53,6 +53,10 @@ class _State(StrEnum):
     CLOSED = "closed"
 
 
+# a plain name: on Python 3.11 looking up a member of an enum costs more than what is done with it
+_OPEN = _State.OPEN
+
+
 class Dispatcher:
     """Runs PHP jobs on PHP-FPM, never more at once than its share of the workers; the others wait in its queue.
 
@@ -234,12 +238,11 @@ class Dispatcher:
         """
 
         def start() -> tuple[Execution, StreamingSink]:
-            scheduler = self._require_open(job)
-            _require_job(job)
-            end = None if job.success_mark is None else BodyEnd(job.success_mark)
-            sink = StreamingSink(self._limits.head, scheduler.backend.waiter, end)
+            sink = StreamingSink(self._limits.head, self._require_open(job).backend.waiter)
             execution = self._start(job, _nothing, sink=sink, timeout=timeout)
             sink.attach(execution)
+            if job.success_mark is not None:
+                sink.end = BodyEnd(job.success_mark)
             return execution, sink
 
         return StreamManager(start)
@@ -401,7 +404,7 @@ class Dispatcher:
     # what these share
 
     def _require_open(self, job: Job | None = None) -> Scheduler:
-        if self._scheduler is None or self._state is not _State.OPEN:
+        if self._scheduler is None or self._state is not _OPEN:
             raise DispatcherClosed(f"the dispatcher is {self._state.value}", job=job)
         return self._scheduler
 
@@ -418,7 +421,8 @@ class Dispatcher:
         may_reject: bool = True,
     ) -> Execution:
         scheduler = self._require_open(job)
-        _require_job(job)
+        if not isinstance(job, Job):
+            raise InvalidJob(f"a job is a Job, not {type(job).__name__}")
         try:
             scheduler.check(job)
         except InvalidJob as error:
@@ -492,11 +496,6 @@ def _result(execution: Execution) -> Response:
         raise execution.error
     assert execution.response is not None
     return execution.response
-
-
-def _require_job(job: object) -> None:
-    if not isinstance(job, Job):
-        raise InvalidJob(f"a job is a Job, not {type(job).__name__}")
 
 
 def _first(first: Timeout, second: Timeout, default: float | None) -> float | None:

@@ -47,6 +47,10 @@ class ExecutionState(StrEnum):
     DONE = "done"
 
 
+# plain names: on Python 3.11 looking up a member of an enum costs more than what is done with it
+_QUEUED, _RUNNING, _DONE = ExecutionState.QUEUED, ExecutionState.RUNNING, ExecutionState.DONE
+
+
 class ExecutionOwner(Protocol):
     """Who queues executions; synchronous."""
 
@@ -81,7 +85,7 @@ class Execution:
     sink: Sink
     timeouts: Timeouts
     on_done: Callable[[Execution], None]
-    state: ExecutionState = attrs.field(default=ExecutionState.QUEUED, init=False)
+    state: ExecutionState = attrs.field(default=_QUEUED, init=False)
     response: Response | None = attrs.field(default=None, init=False)
     error: FastCGIError | None = attrs.field(default=None, init=False)
     attempts: int = attrs.field(default=0, init=False)
@@ -113,7 +117,7 @@ class Execution:
     @property
     def done(self) -> bool:
         """Whether there is a response or an error."""
-        return self.state is ExecutionState.DONE
+        return self.state is _DONE
 
     @property
     def was_cancelled(self) -> bool:
@@ -128,7 +132,7 @@ class Execution:
 
     @property
     def waiting(self) -> bool:
-        return self.state is ExecutionState.QUEUED
+        return self.state is _QUEUED
 
     def admitted(self) -> None:
         self.outside = False
@@ -140,7 +144,7 @@ class Execution:
     def begin(self, pool: Pool, connection: Connection) -> bool:
         """Take a worker; False where its connection turned out to be closed, or the job came to its end instead."""
         self.pool, self.connection = pool, connection
-        self.state = ExecutionState.RUNNING
+        self.state = _RUNNING
         if self._upload is not None:
             pool.hold(connection)
             self._accept(connection)
@@ -149,7 +153,7 @@ class Execution:
         request_id = pool.begin(connection, self, self.owner.encode(pool, self.job))
         if request_id is None:
             self.pool = self.connection = None
-            self.state = ExecutionState.QUEUED
+            self.state = _QUEUED
             return False
         self.attempts += 1
         self.request_id = request_id
@@ -160,7 +164,7 @@ class Execution:
         """Write the head of a job whose body comes in parts; None where that came to nothing."""
         pool, connection = self.pool, self.connection
         # a task that was told to stop may have been on its way here already
-        if self.state is not ExecutionState.RUNNING or pool is None or connection is None or connection.closed:
+        if self.state is not _RUNNING or pool is None or connection is None or connection.closed:
             return None
         request_id = pool.begin(connection, self, self.owner.encode(pool, self.job), held=True)
         if request_id is None:
@@ -172,7 +176,7 @@ class Execution:
 
     def upload_refused(self) -> None:
         """Take note that nothing of an upload was written, since the worker had left."""
-        if self.state is not ExecutionState.RUNNING:
+        if self.state is not _RUNNING:
             return
         name = self.pool.name if self.pool is not None else None
         self.pool = self.connection = None
@@ -191,7 +195,7 @@ class Execution:
             error: what it failed with.
             close: close the connection at once, whatever the endpoint's `on_cancel` says.
         """
-        if self.state is ExecutionState.DONE:
+        if self.state is _DONE:
             return False
         pool, connection, request_id = self.pool, self.connection, self.request_id
         truncated = connection is not None and request_id is not None and connection.needs_caller(request_id)
@@ -262,7 +266,7 @@ class Execution:
 
     def again(self) -> None:
         """Forget the last attempt; what remains is the job and its deadlines."""
-        self.state = ExecutionState.QUEUED
+        self.state = _QUEUED
         self.pool = self.connection = self.request_id = None
         self.stderr = None
         self._first_byte = 0.0
@@ -295,7 +299,7 @@ class Execution:
     def _deadline_passed(self) -> None:
         self._deadline = 0
         waited = self.owner.backend.now() - self._submitted
-        if self.state is ExecutionState.QUEUED:
+        if self.state is _QUEUED:
             self.end(
                 QueueTimeout(
                     f"no worker took the job within its deadline, {waited:.3f} s after the call; "
@@ -315,7 +319,7 @@ class Execution:
         # an EOF in the tail's place is a worker that leaves in good order (pm.max_requests)
         if not connection.closed or connection.eof:
             self._complete(app_status)
-        elif self.state is not ExecutionState.DONE:
+        elif self.state is not _DONE:
             error = ConnectionLost(
                 "the response is complete, and the worker did not say in time that it had left the script"
             )
@@ -339,7 +343,7 @@ class Execution:
             self._settle(None, error, may_have_run=ran)
 
     def _complete(self, app_status: int) -> None:
-        if self.state is ExecutionState.DONE:
+        if self.state is _DONE:
             return
         try:
             self.sink.finish()
@@ -377,7 +381,7 @@ class Execution:
         body_truncated: bool = False,
         endpoint: str | None = None,
     ) -> None:
-        state, self.state = self.state, ExecutionState.DONE
+        state, self.state = self.state, _DONE
         if self._deadline:
             self.owner.deadlines.cancel(self._deadline)
             self._deadline = 0

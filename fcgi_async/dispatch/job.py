@@ -91,29 +91,22 @@ class Job:
     def __attrs_post_init__(self) -> None:
         if not _check_text("script", self.script):
             raise InvalidJob("script= is empty; name the PHP file to run")
-        has_target = self.uri is not None or self.query is not None
-        if has_target:
-            self._check_target()
-        if self.method is not None:
-            self._check_method(self.method)
-        if self.headers:
-            _check_headers(self.headers)
-        if self.params:
-            self._check_params(self.params)
-        if self.role is not _RESPONDER:
-            self._check_role()
         if self.success_mark is not None and not _check_text("success_mark", self.success_mark).strip():
             raise InvalidJob("success_mark= is blank; name what the script prints last of all")
         if not isinstance(self.priority, int):
             raise InvalidJob(f"priority={self.priority!r} is not a whole number")
         if not self.timeout is self.queue_timeout is self.run_timeout is UNSET:
             self._check_timeouts()
-        has_body = self.has_body or self.content_length is not None
-        body, content_type = self._encode_body() if has_body else (b"", None)
-        plain = not (has_target or has_body or self.headers or self.params or self.method is not None)
+        plain = (
+            (self.uri is None and self.method is None and self.query is None)
+            and (self.content is None and self.content_length is None and self.json is None)
+            and (self.form is None and self.files is None and not self.headers and not self.params)
+            and self.role is _RESPONDER
+        )
+        body, content_type = (b"", None) if plain else self._check_request()
         object.__setattr__(self, "body", body)
         object.__setattr__(self, "content_type", content_type)
-        object.__setattr__(self, "plain", plain and self.role is _RESPONDER)
+        object.__setattr__(self, "plain", plain)
 
     @property
     def query_string(self) -> str:
@@ -132,16 +125,21 @@ class Job:
         """Whether a body was given, be it empty."""
         return self.content is not None or self.json is not None or self.form is not None or self.files is not None
 
-    def _check_method(self, method: str) -> None:
-        if not _TOKEN.match(_check_text("method", method)):
-            raise InvalidJob(f"method={method!r} is not a request method")
-        check_pair("REQUEST_METHOD", method)
-
-    def _check_role(self) -> None:
+    def _check_request(self) -> tuple[bytes | BodyStream, str | None]:
+        """Refuse what could never be sent, and return the body and its type."""
+        if self.method is not None and not _TOKEN.match(_check_text("method", self.method)):
+            raise InvalidJob(f"method={self.method!r} is not a request method")
+        check_pair("REQUEST_METHOD", self.method or "")
+        self._check_target()
+        if self.headers:
+            _check_headers(self.headers)
+        if self.params:
+            self._check_params(self.params)
         if self.role is Role.FILTER:
             raise InvalidJob("role=Role.FILTER needs a second stream, the file to filter, which a job does not have")
         if self.role is Role.AUTHORIZER and self.has_body:
             raise InvalidJob("role=Role.AUTHORIZER has no body; the body goes to the request that was authorized")
+        return self._encode_body()
 
     def _check_timeouts(self) -> None:
         for name in ("timeout", "queue_timeout", "run_timeout"):

@@ -161,10 +161,10 @@ class CollectingSink(_HeadFirst):
 class StreamingSink(_HeadFirst):
     """Hands the body on; pauses the connection while its reader is behind."""
 
-    def __init__(self, head_limit: int, waiter: Callable[[], Waiter], end: BodyEnd | None = None) -> None:
+    def __init__(self, head_limit: int, waiter: Callable[[], Waiter]) -> None:
         super().__init__(head_limit)
-        # watched for the mark that the job demands
-        self.end = end
+        # watched where the job demands a mark there
+        self.end: BodyEnd | None = None
         self._flow: Flow | None = None
         self.ended = False
         self.error: FastCGIError | None = None

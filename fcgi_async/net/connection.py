@@ -39,6 +39,8 @@ _LOOKS_AT_ONCE = 3
 _LOOK_SECONDS = 0.0005
 # what a slow reader on a shared connection may leave unread before its neighbours are held up with it
 _SLOW_READER_MAX = 16 * 1024 * 1024
+# plain names: on Python 3.11 looking up a member of an enum costs more than what is done with it
+_RESPONDER, _UNKNOWN_ROLE = Role.RESPONDER, int(ProtocolStatus.UNKNOWN_ROLE)
 
 
 @attrs.frozen
@@ -215,7 +217,7 @@ class Connection:
         if self.closed or self.transport is None:
             return None
         client, body = self.client, request.body
-        if request.role is Role.RESPONDER and body is not None and len(body) <= _ONE_WRITE:
+        if request.role is _RESPONDER and body is not None and len(body) <= _ONE_WRITE:
             request_id = client.send_request(request.params, body, keep_conn=keep_conn)
             if tail:
                 self._tail()
@@ -382,7 +384,7 @@ class Connection:
     def _receive_end(self, event: RequestEnded) -> None:
         request_id = event.request_id
         exchange = self._exchanges.pop(request_id)
-        refused = event.protocol_status == ProtocolStatus.UNKNOWN_ROLE
+        refused = event.protocol_status == _UNKNOWN_ROLE
         if self.client.multiplexing:
             if self.body_incomplete(request_id):
                 # nobody reads the rest

@@ -30,6 +30,9 @@ _DEFAULT_LINGER = 5.0
 # a connection without an answer is dialled again: a burst strands connections under pm = ondemand
 _ANSWER_WAIT_MIN = 1.0
 _ANSWER_WAIT_MAX = 30.0
+# plain names: on Python 3.11 looking up a member of an enum costs more than what is done with it
+_CONNECTING, _IDLE, _BUSY = SlotState.CONNECTING, SlotState.IDLE, SlotState.BUSY
+_FINISHING, _DRAINING, _LINGERING = SlotState.FINISHING, SlotState.DRAINING, SlotState.LINGERING
 
 
 class JobSource(Protocol):
@@ -145,7 +148,7 @@ class Pool:
         tail = keep and not connection.says_it_multiplexes
         request_id = connection.begin(exchange, request, keep_conn=keep, tail=tail)
         if request_id is not None:
-            self.hold(connection)
+            self._occupy(connection)
         return request_id
 
     def gone(self, connection: Connection) -> None:
@@ -158,11 +161,14 @@ class Pool:
         shared = self._shared.get(connection)
         if shared is not None:
             shared.hold()
-            return
+        else:
+            self._occupy(connection)
+
+    def _occupy(self, connection: Connection) -> None:
         self._idle.pop(connection, None)
         slot = self._slots[connection]
-        if slot.state is not SlotState.BUSY:
-            self.ledger.move(slot, SlotState.BUSY)
+        if slot.state is not _BUSY:
+            self.ledger.move(slot, _BUSY)
 
     def give_back(self, connection: Connection) -> None:
         """Give back a connection that was held and not written to."""
@@ -179,7 +185,7 @@ class Pool:
         if shared is None:
             self.hold(connection)
             slot = self._slots[connection]
-            self.ledger.move(slot, SlotState.FINISHING, self._due(self.endpoint.drain_timeout))
+            self.ledger.move(slot, _FINISHING, self._due(self.endpoint.drain_timeout))
         elif not connection.requests:
             # gevent-fastcgi would close behind its answer; that it has answered on the connection before must do
             connection.probe_answered = True
@@ -212,8 +218,8 @@ class Pool:
         incomplete = connection.needs_caller(request_id) or not self.endpoint.handshake
         if close or incomplete or self.endpoint.on_cancel == "close":
             connection.close()
-        elif slot.state is SlotState.BUSY:
-            self.ledger.move(slot, SlotState.DRAINING, self._due(self.endpoint.drain_timeout))
+        elif slot.state is _BUSY:
+            self.ledger.move(slot, _DRAINING, self._due(self.endpoint.drain_timeout))
 
     def cut_short(self, connection: Connection, request_id: int) -> None:
         """Give up the rest of the body of a request that was answered."""
@@ -258,7 +264,7 @@ class Pool:
         if not self.ledger.free or self._retry is not None or not self.source.waiting():
             return
         # one at a time: a burst of new connections strands some of them under pm = ondemand
-        if self.ledger.counts[SlotState.CONNECTING] or ((self._shared or self._values) and self._full()):
+        if self.ledger.counts[_CONNECTING] or ((self._shared or self._values) and self._full()):
             return
         slot = self.ledger.take()
         if slot is not None:
@@ -349,8 +355,8 @@ class Pool:
         if not self.endpoint.handshake or (connection.says_it_multiplexes and connection.client.unfinished):
             connection.worker_left = True  # END_REQUEST is all that such a peer says of its worker
             connection.close()
-        elif slot.state is SlotState.BUSY:
-            self.ledger.move(slot, SlotState.FINISHING, self._due(self.endpoint.drain_timeout))
+        elif slot.state is _BUSY:
+            self.ledger.move(slot, _FINISHING, self._due(self.endpoint.drain_timeout))
 
     def worker_free(self, connection: Connection) -> None:
         shared = self._shared.get(connection)
@@ -360,14 +366,14 @@ class Pool:
             self._left(shared)
             return
         slot = self._slots[connection]
-        self.ledger.move(slot, SlotState.IDLE)
+        self.ledger.move(slot, _IDLE)
         slot.dropped = 0
         self._idle[connection] = None
         self._tell_free(connection)
         keepalive = self.endpoint.keepalive
         worn_out = keepalive.max_requests is not None and connection.requests >= keepalive.max_requests
         headless = self.reachability.closes_after_values(self.backend.now())
-        if connection.closed or slot.state is not SlotState.IDLE:
+        if connection.closed or slot.state is not _IDLE:
             return
         if worn_out or headless or self.closed:
             connection.close()
@@ -403,10 +409,10 @@ class Pool:
         if slot is None:
             return
         state = slot.state
-        if state in (SlotState.CONNECTING, SlotState.IDLE) or connection.worker_left or self.closed:
+        if state in (_CONNECTING, _IDLE) or connection.worker_left or self.closed:
             self.ledger.release(slot)
         else:
-            self.ledger.move(slot, SlotState.LINGERING, self._linger_until())
+            self.ledger.move(slot, _LINGERING, self._linger_until())
             self.monitor.slot_lingers()
         self._tell_free(connection)
         if connection.worker_left and connection.values is not None and not connection.responses:
@@ -419,7 +425,7 @@ class Pool:
         if connection.requests:
             self._values = None
         away = connection.worker_left or connection.close_cause is not None
-        if state is SlotState.CONNECTING and away and self._values is None:
+        if state is _CONNECTING and away and self._values is None:
             self._unreachable(connection.close_cause, closed=connection.worker_left)
         elif not self.closed:
             self.source.capacity_freed()
@@ -500,18 +506,18 @@ class Pool:
             # what was done to the ones before may have changed it
             if slot not in self.ledger.slots or slot.deadline > now:
                 continue
-            if slot.state is SlotState.LINGERING:
+            if slot.state is _LINGERING:
                 self.ledger.release(slot)
                 self.source.capacity_freed()
                 continue
             if slot not in connections:
                 # a request on a shared connection: its id stays taken, its neighbours go on, new ones go elsewhere
-                self.ledger.move(slot, SlotState.LINGERING, self._linger_until())
+                self.ledger.move(slot, _LINGERING, self._linger_until())
                 holders[slot].retire()
                 self.source.capacity_freed()
                 continue
             connection = connections[slot]
-            if slot.state is SlotState.CONNECTING:
+            if slot.state is _CONNECTING:
                 self._answer_wait = min(self._answer_wait * 2, _ANSWER_WAIT_MAX)
                 logger.debug("%s: no answer to a new connection, dialling again", self.name)
             connection.close()

@@ -49,6 +49,9 @@ SLOT_TRANSITIONS: Final[dict[SlotState, frozenset[SlotState]]] = {
     SlotState.LINGERING: frozenset(),
 }
 
+# a worker has spoken before a slot gets there
+_ACCEPTED: Final = frozenset({SlotState.IDLE, SlotState.FINISHING})
+
 
 @attrs.define(eq=False)
 class Slot:
@@ -116,14 +119,14 @@ class SlotLedger:
         Raises:
             AssertionError: the slot is not held, or the table does not allow the move; a bug of the caller.
         """
-        current = slot.state
+        current, counts = slot.state, self.counts
         if slot not in self.slots or state not in SLOT_TRANSITIONS[current]:
             raise AssertionError(f"a slot cannot go from {current} to {state}")
-        self.counts[current] -= 1
-        self.counts[state] += 1
+        counts[current] -= 1
+        counts[state] += 1
         slot.state = state
         slot.deadline = deadline
-        if state is SlotState.IDLE or state is SlotState.FINISHING:
+        if state in _ACCEPTED:
             slot.accepted = True
 
     def release(self, slot: Slot) -> None:

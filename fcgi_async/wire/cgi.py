@@ -15,6 +15,8 @@ __all__ = ("CGIHead", "HeadParser", "HeadTooLarge")
 
 # the name of a header is a token (RFC 3875, 6.3)
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FIRST_LINE_EMPTY = re.compile(rb"\r?\n")
+_EMPTY_LINE = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(r"(?:\n[ \t]+)+")
 # most scripts send the same few lines every time; what is longer is not worth its memory
 _REMEMBERED_LENGTH: Final = 512
@@ -83,17 +85,11 @@ class HeadParser:
 
 def _find_end(data: bytes, start: int) -> tuple[int, int]:
     # an empty line: LF, then LF or CRLF; also as the very first line, which is an empty head
-    if data.startswith(b"\r\n"):
-        return 0, 2
-    if data.startswith(b"\n"):
-        return 0, 1
-    crlf = data.find(b"\n\r\n", start)
-    lf = data.find(b"\n\n", start, crlf + 1 if crlf >= 0 else len(data))
-    if lf >= 0:
-        return lf + 1, lf + 2
-    if crlf >= 0:
-        return crlf + 1, crlf + 3
-    return -1, -1
+    first = _FIRST_LINE_EMPTY.match(data)
+    if first is not None:
+        return 0, first.end()
+    found = _EMPTY_LINE.search(data, start)
+    return (-1, -1) if found is None else (found.start() + 1, found.end())
 
 
 def _parse_head(head: bytes) -> CGIHead:

@@ -74,6 +74,7 @@ _PARAMS_END_TO_STDIN = _NO_CONTENT + _NEXT_STDIN
 # plain names for the hot path: looking up a member of an enum costs more than what is done with it
 _PARAMS, _STDIN = RecordType.PARAMS, RecordType.STDIN
 _STDOUT, _END = int(RecordType.STDOUT), int(RecordType.END_REQUEST)
+_VALUES_RESULT = int(RecordType.GET_VALUES_RESULT)
 _FROM_RESPONDER = frozenset((_STDOUT, int(RecordType.STDERR), _END))
 _IDLE, _AT_PARAMS = RequestState.IDLE, RequestState.PARAMS
 _AWAITING, _RESPONDER = RequestState.AWAITING, Role.RESPONDER
@@ -343,7 +344,7 @@ class ClientConnection:
         events.append(Stray(request_id, record_type, len(content)))
 
     def _receive_management(self, events: list[ClientEvent], record_type: int, request_id: int, content: bytes) -> None:
-        if request_id == NULL_REQUEST_ID and record_type == RecordType.GET_VALUES_RESULT:
+        if request_id == NULL_REQUEST_ID and record_type == _VALUES_RESULT:
             self._receive_values(events, content)
         elif request_id == NULL_REQUEST_ID and record_type == RecordType.UNKNOWN_TYPE:
             if len(content) != _UNKNOWN_TYPE_LENGTH:

@@ -208,6 +208,8 @@ class ServerConnection:
     def _receive_abort(self, events: list[ServerEvent], request_id: int, content: bytes, request: _Request) -> None:
         complete = request.state in RESPONSE_COMPLETE
         self._advance(request_id, Input.ABORT)
+        # they can no longer become complete
+        request.params.clear()
         # the client sent it before it had the end of the response: nothing is owed
         events.append(
             Stray(request_id, RecordType.ABORT_REQUEST, len(content)) if complete else AbortRequested(request_id)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import anyio
 import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
 from fcgi_async import Dispatcher, Endpoint, Job, LocalFPM
 from fcgi_async.asgi import CancelOnDisconnect
@@ -114,6 +120,33 @@ async def test_a_client_that_goes_in_the_middle_of_a_response(anyio_backend: obj
 
     await client.request(CancelOnDisconnect(app))
     assert left == [True]
+
+
+@pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_a_streaming_response_of_starlette(anyio_backend: object, spec_version: str, wrapped: bool) -> None:
+    """Starlette listens for the disconnect as well, up to a version of ASGI: neither is in the other's way."""
+    client, left = Client(), []
+
+    async def parts() -> AsyncIterator[str]:
+        try:
+            yield "first"
+            client.disconnect()
+            await anyio.sleep_forever()
+        finally:
+            left.append(True)
+
+    async def stream(request: Request) -> StreamingResponse:
+        return StreamingResponse(parts())
+
+    async def pass_on(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        return await call_next(request)
+
+    layers = [Middleware(CancelOnDisconnect)] + [Middleware(BaseHTTPMiddleware, dispatch=pass_on)] * wrapped
+    app = Starlette(routes=[Route("/", stream)], middleware=layers)
+    await client.request(app, asgi={"spec_version": spec_version})
+    assert left == [True]
+    assert [message.get("body") for message in client.sent] == [None, b"first"]
 
 
 async def test_what_follows_a_complete_response_goes_on(anyio_backend: object) -> None:

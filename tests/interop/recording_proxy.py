@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
 import attrs
-from anyio.abc import SocketStream
 
 from fcgi_async.wire.spec import RecordType
 
@@ -50,24 +50,50 @@ class RecordingProxy:
     path: Path
     connections: list[Passed] = attrs.field(factory=list)
 
-    async def serve(self, client: SocketStream) -> None:
+    async def accept(self, listener: socket.socket) -> None:
+        """Relay every connection that comes."""
+        async with anyio.create_task_group() as tasks:
+            while True:
+                await anyio.wait_readable(listener)
+                with suppress(BlockingIOError):
+                    tasks.start_soon(self.serve, listener.accept()[0])
+
+    async def serve(self, client: socket.socket) -> None:
         """Relay one connection until one of its ends closes."""
         passed = Passed()
         self.connections.append(passed)
-        async with client, await anyio.connect_unix(self.target) as server, anyio.create_task_group() as tasks:
+        # plain sockets: a UNIXSocketStream of anyio's that is cancelled as it becomes readable fails on uvloop
+        with client, socket.socket(socket.AF_UNIX) as server:
+            server.connect(str(self.target))
+            async with anyio.create_task_group() as tasks:
 
-            async def relay(source: SocketStream, destination: SocketStream) -> None:
-                rest = b""
-                try:
-                    async for data in source:
-                        rest = _see_records(rest + data, passed)
-                        await destination.send(data)
-                except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                    pass
-                tasks.cancel_scope.cancel()
+                async def relay(source: socket.socket, destination: socket.socket) -> None:
+                    rest = b""
+                    with suppress(ConnectionError):
+                        while data := await _receive(source):
+                            rest = _see_records(rest + data, passed)
+                            await _send(destination, data)
+                    tasks.cancel_scope.cancel()
 
-            tasks.start_soon(relay, client, server)
-            tasks.start_soon(relay, server, client)
+                for source, destination in ((client, server), (server, client)):
+                    source.setblocking(False)
+                    tasks.start_soon(relay, source, destination)
+
+
+async def _receive(sock: socket.socket) -> bytes:
+    while True:
+        await anyio.wait_readable(sock)
+        with suppress(BlockingIOError):
+            return sock.recv(65536)
+
+
+async def _send(sock: socket.socket, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[sock.send(rest) :]
+        except BlockingIOError:
+            await anyio.wait_writable(sock)
 
 
 def _see_records(data: bytes, passed: Passed) -> bytes:
@@ -86,7 +112,11 @@ def _see_records(data: bytes, passed: Passed) -> bytes:
 async def recording(target: Path, path: Path) -> AsyncIterator[RecordingProxy]:
     """Run a proxy."""
     proxy = RecordingProxy(target, path)
-    async with await anyio.create_unix_listener(path, backlog=1024) as listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, proxy.serve)
-        yield proxy
-        tasks.cancel_scope.cancel()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(1024)
+        listener.setblocking(False)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(proxy.accept, listener)
+            yield proxy
+            tasks.cancel_scope.cancel()

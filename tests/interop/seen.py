@@ -17,8 +17,8 @@ the row "at once" wait for each other inside the server, so that all of them are
 AFTER = """
 As clients of the project's own server half (`fcgi_async.testing.Responder`), nginx and `cgi-fcgi` of libfcgi get right
 answers to requests with and without bodies, nginx over kept connections (`tests/interop/test_clients.py`). A proxy that
-records what passes sees up to 1000 requests in flight on one connection to Go, and never two to PHP-FPM, with the same
-settings (`tests/interop/test_one_at_a_time.py`).
+records what passes sees up to 1000 requests in flight on one connection to those that multiplex, and never two to
+PHP-FPM, with the same settings (`tests/interop/test_one_at_a_time.py`).
 """
 
 _SEEN: dict[str, dict[str, list[str]]] = {}

@@ -39,11 +39,10 @@ RoleCheck = Literal["UNKNOWN_ROLE", "run as a responder"]
 
 @attrs.frozen
 class Traits:
-    """What a server is known to do; the tests see to it that this is so.
+    """What a server is known to do; the tests see to it that this is so, `honours_abort` aside.
 
     Attributes:
         values: what it answers to GET_VALUES for MPXS_CONNS, MAX_REQS and MAX_CONNS.
-        closes_after_values: whether it closes behind that answer.
         multiplexes: whether it serves several requests on a connection at once.
         honours_abort: whether ABORT_REQUEST ends a request that runs.
         unknown_role: what becomes of an authorizer.
@@ -52,7 +51,6 @@ class Traits:
     """
 
     values: Mapping[bytes, bytes]
-    closes_after_values: bool = False
     multiplexes: bool = True
     honours_abort: bool = False
     unknown_role: RoleCheck = "UNKNOWN_ROLE"
@@ -84,7 +82,7 @@ PHP = Traits(
     _values(0),
     multiplexes=False,
     unknown_role="run as a responder",
-    unknown_type="UNKNOWN_TYPE",
+    unknown_type="closes",
 )
 
 PHP_CGI_TRAITS = attrs.evolve(PHP, values=_values(0, WORKERS, WORKERS))
@@ -95,7 +93,6 @@ GEVENT = Kind(
     (sys.executable, str(SERVERS / "gevent_server.py"), "{socket}"),
     Traits(
         _values(1, 1024 * 1024, 1024),
-        closes_after_values=True,
         honours_abort=True,
         unknown_type="UNKNOWN_TYPE, then closes",
     ),

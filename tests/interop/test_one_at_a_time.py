@@ -1,4 +1,4 @@
-"""PHP-FPM never gets two requests on one connection, where Go, with the same settings, gets a thousand."""
+"""PHP-FPM never gets two requests on one connection, where others, with the same settings, get a thousand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from fcgi_async import Dispatcher, Endpoint, Job
 from tests.interop.recording_proxy import recording
 from tests.interop.seen import saw
-from tests.interop.server import GO, PHP_CGI, PHP_FPM, SCRIPT, SERVERS, WORKERS, Server
+from tests.interop.server import MULTIPLEXING, PHP_CGI, PHP_FPM, SCRIPT, SERVERS, WORKERS, Server
 
 pytestmark = pytest.mark.anyio
 WHAT = "most requests in flight on one connection (of 1000, seen by a proxy)"
@@ -36,7 +36,7 @@ async def test_never_two(server: Server, tmp_path: Path) -> None:
     assert await most_in_flight(server, tmp_path / "proxy.sock", WORKERS) == 1
 
 
-@pytest.mark.parametrize("server", [GO], indirect=True, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("server", MULTIPLEXING, indirect=True, ids=lambda kind: kind.name)
 async def test_many_where_the_peer_says_so(server: Server, tmp_path: Path) -> None:
     """The same settings bring a multiplexing peer all of them on one connection, which the proxy sees."""
     assert await most_in_flight(server, tmp_path / "proxy.sock", 1000, together="900") >= 900

@@ -7,14 +7,18 @@ import random
 from contextlib import suppress
 
 import anyio
+import anyio.abc
 import pytest
 
 from fcgi_async import Dispatcher, Job, JobCancelled, Role, UnknownRole
 from fcgi_async.net.values import ask_values
+from fcgi_async.wire.parser import RecordParser
+from fcgi_async.wire.spec import RecordType
 from tests.dispatch.settled import settled, slots
 from tests.eventually import eventually
 from tests.interop.seen import saw
 from tests.interop.server import MULTIPLEXING, SCRIPT, WORKERS, Server
+from tests.wire import frames
 
 pytestmark = pytest.mark.anyio
 
@@ -162,3 +166,31 @@ async def test_ping(server: Server) -> None:
             assert await php.ping() >= 0
             await php.run(Job(SCRIPT))
             assert await php.ping() >= 0
+
+
+async def answers(stream: anyio.abc.ByteStream) -> list[int]:
+    """Return the types of the records that come, up to GET_VALUES_RESULT or the peer's closing."""
+    parser, types = RecordParser(), list[int]()
+    while RecordType.GET_VALUES_RESULT not in types:
+        try:
+            data = await stream.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            break
+        types += [record_type for record_type, _, _ in parser.feed(data)]
+    return types
+
+
+async def test_unknown_management_record(server: Server) -> None:
+    """What the peer answers to a management record of a type that it does not know, and whether it reads on."""
+    async with await anyio.connect_unix(server.path) as stream:
+        with anyio.fail_after(30):
+            await stream.send(frames.record(99, 0))
+            # behind it, so that a peer that answers nothing is told from one that is slow
+            with suppress(anyio.BrokenResourceError):
+                await stream.send(frames.get_values(frames.MPXS))
+            types = await answers(stream)
+    seen = ["UNKNOWN_TYPE"] if RecordType.UNKNOWN_TYPE in types else []
+    if RecordType.GET_VALUES_RESULT not in types:
+        seen.append("then closes" if seen else "closes")
+    assert (", ".join(seen) or "nothing") == server.kind.traits.unknown_type
+    saw(server.kind.name, "an unknown management record is answered with", ", ".join(seen) or "nothing")

@@ -579,6 +579,36 @@ async def test_reading_is_paused_on_the_transport() -> None:
     assert link.wire.reading
 
 
+async def test_slow_reader_beside_others() -> None:
+    """On a shared connection a slow reader is given 16 MiB before its neighbours are held up with it."""
+    link = Link().greet()
+    link.connection.multiplex()
+    slow, _ = link.begin(tail=False), link.begin(tail=False)
+    link.connection.pause_reading(slow)
+    mebibyte = bytes(1024 * 1024)
+    for _ in range(16):
+        assert link.wire.reading
+        link.wire.server.send_stdout(slow, mebibyte)
+        link.respond()
+    assert link.wire.reading
+    link.wire.server.send_stdout(slow, b"one byte more")
+    link.respond()
+    assert not link.wire.reading
+    link.connection.resume_reading(slow)
+    assert link.wire.reading
+
+
+async def test_slow_reader_alone() -> None:
+    """A slow reader that has the connection to itself holds it up at once, and no longer when a neighbour comes."""
+    link = Link().greet()
+    link.connection.multiplex()
+    slow = link.begin(tail=False)
+    link.connection.pause_reading(slow)
+    assert not link.wire.reading
+    link.begin(tail=False)
+    assert link.wire.reading
+
+
 async def test_answer_among_those_of_requests() -> None:
     """On a shared connection a probe is answered whatever comes behind its answer."""
     link = Link().greet()
