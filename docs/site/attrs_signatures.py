@@ -21,16 +21,15 @@ _KINDS: dict[object, ParameterKind] = {
 
 
 class AttrsSignatures(Extension):
-    """Adds `__init__` to the attrs classes that users make; those with private parameters are made for them."""
+    """Adds `__init__` to the attrs classes whose docstrings have arguments; others are not made by users."""
 
     def on_package(self, *, pkg: Module, **_: object) -> None:
         """Look through the whole package."""
         for found in _classes(pkg):
             made = getattr(importlib.import_module(found.module.path), found.name)
-            if attrs.has(made) and "__init__" not in found.members and not issubclass(made, BaseException):
-                fields = [field for field in attrs.fields(made) if field.init]
-                if not any(field.name.startswith("_") for field in fields):
-                    found.set_member("__init__", _init(found, made, {field.name: field for field in fields}))
+            documented = found.docstring is not None and "\nArgs:" in found.docstring.value
+            if documented and attrs.has(made) and "__init__" not in found.members:
+                found.set_member("__init__", _init(found, made))
 
 
 def _classes(owner: Object) -> Iterator[Class]:
@@ -41,10 +40,12 @@ def _classes(owner: Object) -> Iterator[Class]:
             yield from _classes(member)
 
 
-def _init(found: Class, made: type, fields: dict[str, attrs.Attribute[object]]) -> Function:
+def _init(found: Class, made: type) -> Function:
+    fields = {field.alias: field for field in attrs.fields(made)}
     parameters = [Parameter("self", kind=ParameterKind.positional_or_keyword)]
     for name, parameter in inspect.signature(made).parameters.items():
-        field, known = fields[name], found.all_members.get(name)
+        field = fields[name]
+        known = found.all_members.get(field.name)
         annotation = parameter.annotation if field.converter is not None else getattr(known, "annotation", None)
         parameters.append(
             Parameter(

@@ -1,6 +1,6 @@
 """Makes pages of the source files that the documentation links to, so that no link leads out of the site.
 
-And lets long names in tables break where a reader would.
+And lets long names in tables break where a reader would, and pictures be opened alone.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ DOCS: Final = ROOT / "docs"
 LINK: Final = re.compile(r"\]\((?!\w+:)([^)\s#]+)(#[^)\s]*)?\)")
 TABLE: Final = re.compile(r"<table>.*?</table>", re.DOTALL)
 CODE: Final = re.compile(r"<code>([^<]{25,})</code>")
+PICTURE: Final = re.compile(r'(<img [^>]*src="([^"]+\.(?:svg|png))"[^>]*>)')
 LANGUAGES: Final = {
     ".conf": "ini",
     ".html": "html",
@@ -71,15 +72,15 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Allow a line to end within a path or a name in a table."""
+    """Allow a line to end within a path or a name in a table; make each picture a link to itself."""
 
     def breakable(found: re.Match[str]) -> str:
-        return f"<code>{re.sub(r'(/|::|_)(?=[a-z])', r'\1<wbr>', found[1])}</code>"
+        return "<code>" + re.sub(r"(/|::|_)(?=[a-z])", r"\1<wbr>", found[1]) + "</code>"
 
     def table(found: re.Match[str]) -> str:
         return CODE.sub(breakable, found[0])
 
-    return TABLE.sub(table, html)
+    return PICTURE.sub(r'<a href="\2">\1</a>', TABLE.sub(table, html))
 
 
 def _source(page: Path, link: str) -> Path | None:
