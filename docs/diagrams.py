@@ -1,16 +1,19 @@
-"""Draws the pictures of docs/architecture.md: the layers, from the imports of the code, and a job's way."""
+"""Draws the layers, from the imports of the code, a job's way, and the life of a slot, from its transitions."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
 from html import escape
+from math import atan2, degrees, hypot, inf
 from pathlib import Path
 from typing import Final
 
 import attrs
 
-__all__ = ("JOB", "Module", "SlotBecomes", "Step", "draw_job", "draw_layers", "find_modules")
+from fcgi_async.pool.slots import SLOT_TRANSITIONS
+
+__all__ = ("JOB", "Module", "SlotBecomes", "Step", "draw_job", "draw_layers", "draw_slot", "find_modules")
 
 NAME: Final = "fcgi_async"
 PACKAGE: Final = Path(__file__).parent.parent / NAME
@@ -29,6 +32,7 @@ STYLE: Final = """<style>
   .code { font: 12px ui-monospace, "SF Mono", "DejaVu Sans Mono", monospace }
   .bytes { fill: #0969da }
   .connecting { fill: #ffd8a8 } .idle { fill: #d0ebff } .busy { fill: #8ce99a } .finishing { fill: #ffec99 }
+  .draining { fill: #eebefa } .lingering { fill: #ffc9c9 } .free { fill: #ffffff; stroke: #afb8c1 }
   .state { fill: #1f2328; font-size: 11px }
   @media (prefers-color-scheme: dark) {
     .panel { fill: #0d1117; stroke: #30363d }
@@ -273,6 +277,89 @@ def _remark(step: Step, places: list[int], y: float) -> list[str]:
 def _label(step: Step, x: float, y: float) -> str:
     look = "small bytes" if step.wire else "code" if "()" in step.text else "small"
     return f'<text class="{look}" text-anchor="middle" x="{x:g}" y="{y:g}">{escape(step.text)}</text>'
+
+
+# a slot's life
+
+FREE: Final = "free"
+SLOT_PLACES: Final = {
+    FREE: (76, 130),
+    "connecting": (256, 130),
+    "idle": (450, 130),
+    "busy": (690, 130),
+    "finishing": (560, 225),
+    "draining": (650, 310),
+    "lingering": (840, 250),
+}
+
+
+@attrs.frozen
+class Becomes:
+    """What makes one state of a slot the next.
+
+    Attributes:
+        why: its label.
+        bend: how far its middle is pushed to the left of its way, negative to the right.
+        shift: where the label is, from that middle.
+    """
+
+    why: str
+    bend: float = 0
+    shift: tuple[float, float] = (0, -8)
+
+
+SLOT: Final = {
+    (FREE, "connecting"): Becomes("taken, connect()", 0, (-10, -26)),
+    ("connecting", "idle"): Becomes("head probe answered", 0, (22, -26)),
+    ("connecting", "busy"): Becomes("a peer that is not probed", 62, (0, -5)),
+    ("idle", "busy"): Becomes("a job is written", 20, (0, -5)),
+    ("busy", "idle"): Becomes("it was not ready", 0, (0, 16)),
+    ("busy", "finishing"): Becomes("END_REQUEST", 0, (-50, 0)),
+    ("finishing", "idle"): Becomes("tail probe answered", 0, (-112, 40)),
+    ("busy", "draining"): Becomes("caller gone", 0, (48, -30)),
+    ("draining", "idle"): Becomes("", 48),
+    ("busy", "lingering"): Becomes("connection lost", 0, (58, -4)),
+    ("finishing", "lingering"): Becomes("drain_timeout", 0, (38, 27)),
+    ("draining", "lingering"): Becomes(""),
+    ("lingering", FREE): Becomes("the script has ended, or linger is over", 190, (10, -12)),
+    ("idle", FREE): Becomes("keepalive.idle is over", 34, (0, 17)),
+}
+
+
+def draw_slot() -> str:
+    """Return the life of a slot as SVG; every transition of the ledger, and of those to FREE the usual two."""
+    drawn = {edge for edge in SLOT if FREE not in edge}
+    if odd := drawn ^ {(state.value, after.value) for state, row in SLOT_TRANSITIONS.items() for after in row}:
+        raise SystemExit(f"docs/diagrams.py draws other transitions than slots have: {sorted(odd)}")
+    parts = [part for edge, becomes in SLOT.items() for part in _becomes(*edge, becomes)]
+    for state, (x, y) in SLOT_PLACES.items():
+        parts.append(f'<rect class="{state}" x="{x - 52}" y="{y - 20}" width="104" height="40" rx="20"/>')
+        parts.append(f'<text class="state" text-anchor="middle" x="{x}" y="{y + 4}">{state.upper()}</text>')
+    parts.append('<text class="small quiet" x="28" y="30">all but FREE count against the share</text>')
+    return _svg(915, 430, "The life of a slot: what it may become, and why", parts)
+
+
+def _becomes(before: str, after: str, becomes: Becomes) -> Iterator[str]:
+    (x1, y1), (x2, y2) = SLOT_PLACES[before], SLOT_PLACES[after]
+    length = hypot(x2 - x1, y2 - y1)
+    # the control point: off the middle, at a right angle to the way
+    cx = (x1 + x2) / 2 + 2 * becomes.bend * (y2 - y1) / length
+    cy = (y1 + y2) / 2 - 2 * becomes.bend * (x2 - x1) / length
+    x1, y1 = _edge(x1, y1, cx, cy)
+    x2, y2 = _edge(x2, y2, cx, cy)
+    angle = degrees(atan2(y2 - cy, x2 - cx))
+    yield f'<path class="line" d="M{x1:.0f},{y1:.0f} Q{cx:.0f},{cy:.0f} {x2:.0f},{y2:.0f}"/>'
+    yield f'<path class="tip" transform="translate({x2:.0f} {y2:.0f}) rotate({angle:.0f})" d="M1,0 l-9,-4 v8 z"/>'
+    x, y = (x1 + 2 * cx + x2) / 4 + becomes.shift[0], (y1 + 2 * cy + y2) / 4 + becomes.shift[1]
+    if becomes.why:
+        yield f'<text text-anchor="middle" x="{x:.0f}" y="{y:.0f}">{escape(becomes.why)}</text>'
+
+
+def _edge(x: int, y: int, towards_x: float, towards_y: float) -> tuple[int, int]:
+    """Where a way from the middle of a state leaves its outline."""
+    dx, dy = towards_x - x, towards_y - y
+    scale = min(56 / abs(dx) if dx else inf, 23 / abs(dy) if dy else inf)
+    return round(x + dx * scale), round(y + dy * scale)
 
 
 def _svg(width: float, height: float, title: str, parts: list[str]) -> str:

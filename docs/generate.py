@@ -14,14 +14,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from inspect import getdoc
 from pathlib import Path
+from textwrap import dedent
 from typing import Final
 
 import attrs
 
 from benchmarks.report.page import headline, page
 from benchmarks.report.results import Measured
-from docs.diagrams import draw_job, draw_layers, find_modules
+from docs.diagrams import draw_job, draw_layers, draw_slot, find_modules
 from docs.telemetry_run import real_run
+from fcgi_async import errors as errors_module
+from fcgi_async.cli import make_parser
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.request import DEFAULT_PARAMS, FORBIDDEN_PARAMS, RequestEncoder
 from fcgi_async.dispatch.statistics import Statistics
@@ -174,6 +177,34 @@ def forbidden_params() -> str:
     return table(("parameter", "why", "permitted by"), rows)
 
 
+def errors() -> str:
+    """The error tree, as `errors.py` draws it."""
+    tree, _, rest = (getdoc(errors_module) or "").partition("\n\n")[2].partition("\n\n")
+    return f"```text\n{dedent(tree)}\n```\n\n{' '.join(rest.split())}"
+
+
+def command() -> str:
+    """The commands and their arguments, as their parsers know them."""
+    parser = make_parser()
+    (commands,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    parts = [f"## fcgi-async {name}\n\n{_arguments(found)}" for name, found in commands.choices.items()]
+    return "\n\n".join([*parts, f"## Exit codes\n\n{(parser.epilog or '').removeprefix('Exit codes: ')}"])
+
+
+def _arguments(parser: argparse.ArgumentParser) -> str:
+    parts, rows = [parser.description or ""], list[tuple[str, str]]()
+    for group in parser._action_groups:
+        parts += [f"**{group.title}**: {group.description}"] if group.description else []
+        rows += [_argument(action) for action in group._group_actions if action.dest != "help"]
+    return "\n\n".join([*parts, table(("argument", "meaning"), rows)])
+
+
+def _argument(action: argparse.Action) -> tuple[str, str]:
+    takes = "" if action.nargs == 0 else f" {action.metavar}"
+    names = ", ".join(f"{name}{takes if name.startswith('--') else ''}" for name in action.option_strings)
+    return f"`{names or action.metavar}`", action.help or ""
+
+
 def hostile_peers(theme: str) -> str:
     """What the peers of one theme do, and what their jobs get."""
     return table(("peer", "what it does", "what the job gets"), [_hostile_peer(case) for case in THEMES[theme]])
@@ -250,6 +281,8 @@ BLOCKS: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
         "job-examples": job_examples,
         "forbidden-params": forbidden_params,
     },
+    "reference/errors.md": {"errors": errors},
+    "reference/command.md": {"command": command},
     "../README.md": {"bench": lambda: headline(Measured.read(DOCS))},
     "telemetry.md": {
         "statistics": statistics,
@@ -264,6 +297,7 @@ WHOLE: Final[Mapping[str, Callable[[], str]]] = {
     "benchmarks.md": lambda: page(Measured.read(DOCS)),
     "images/layers.svg": lambda: draw_layers(find_modules()),
     "images/job.svg": draw_job,
+    "images/slot.svg": draw_slot,
 }
 
 

@@ -29,9 +29,7 @@ class JobGroup:
     block, and leaving raises an ExceptionGroup. With `"collect"` it never raises for a job; ask the handles. A
     cancelled handle is no error of its group.
 
-    Args:
-        submit: hands a job in.
-        backend: the event loop.
+    Attributes:
         limit: how many jobs of the group are outstanding at most; None for no limit but the queue's.
         on_error: "cancel" or "collect".
     """

@@ -1,0 +1,73 @@
+"""Python in the documentation that is no file of its own runs as it stands, page by page."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import io
+import re
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import DOCS, PAGES, ROOT, Block, blocks
+from tests.docs.machine import Machine
+
+# run as what they are: a program, an application that a server opens, a project with a plugin
+ELSEWHERE = {
+    ROOT / "README.md": "tests/test_docs.py::test_readme_example_runs",
+    DOCS / "asgi.md": "tests/asgi/test_documentation.py",
+    DOCS / "testing.md": "tests/testing/test_example.py::test_example_runs",
+}
+PROMISE = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
+
+
+def fragments(page: Path) -> list[Block]:
+    """The Python blocks of a page that are no files."""
+    return [block for block in blocks(page) if block.language == "python" and block.name is None]
+
+
+async def run(block: Block, source: str, names: dict[str, object]) -> str:
+    """Run a block, which may await, and return what it printed."""
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    code = compile("\n" * (block.line - 1) + source, str(block.page), "exec", flags=flags)
+    output = io.StringIO()
+    with redirect_stdout(output):
+        result = eval(code, names)
+        if inspect.isawaitable(result):
+            await result
+    return output.getvalue()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if fragments(page) and page not in ELSEWHERE],
+    ids=lambda page: page.relative_to(DOCS).as_posix(),
+)
+async def test_a_page(page: Path, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks run one after the other, and print what their comments say."""
+    monkeypatch.chdir(tmp_path)
+    machine.prepare(page, tmp_path)
+    for block in blocks(page):
+        if block.name is not None:
+            machine.save(block, tmp_path)
+    names: dict[str, object] = {"__name__": "documentation"}
+    for block in fragments(page):
+        printed = await run(block, machine.translate(block.text, tmp_path), names)
+        assert printed.splitlines() == PROMISE.findall(block.text), block.place
+
+
+def test_those_run_elsewhere_are_there() -> None:
+    """A page that is left to another test has code, and the test is there."""
+    for page, test in ELSEWHERE.items():
+        assert fragments(page)
+        assert (ROOT / test.partition("::")[0]).exists()
+
+
+@pytest.mark.anyio
+async def test_a_wrong_promise_is_found(tmp_path: Path) -> None:
+    """What is printed is compared, not only run."""
+    block = Block(tmp_path / "page.md", 1, "python", "print(1 + 1)  # 3\n")
+    assert (await run(block, block.text, {})).splitlines() != PROMISE.findall(block.text) == ["3"]
