@@ -98,7 +98,7 @@ def draw_layers(modules: list[Module]) -> str:
     for module in modules:
         below[module.layer] |= module.imports & below.keys()
     layers = sorted(below, key=lambda layer: (-_height(layer, below), layer))
-    width, box_width, left, top = 860, 620, 24, 24.0
+    width, box_width, left, top = 890, 620, 24, 24.0
     parts: list[str] = []
     middle: dict[str, float] = {}
     for layer in layers:

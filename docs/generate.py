@@ -17,9 +17,12 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Final
 
+import attrs
+
 from benchmarks.report.page import headline, page
 from benchmarks.report.results import Measured
 from docs.diagrams import draw_job, draw_layers, draw_slot, find_modules
+from docs.telemetry_run import real_run
 from fcgi_async import errors as errors_module
 from fcgi_async.cli import make_parser
 from fcgi_async.dispatch.job import Job
@@ -27,6 +30,7 @@ from fcgi_async.dispatch.request import DEFAULT_PARAMS, FORBIDDEN_PARAMS, Reques
 from fcgi_async.dispatch.statistics import Statistics
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.pool.slots import SLOT_TRANSITIONS, SlotState
+from fcgi_async.telemetry.readings import DURATIONS, READINGS
 from fcgi_async.wire.records import decode_pairs
 from fcgi_async.wire.spec import Role
 from fcgi_async.wire.states import NEXT_STREAM, TRANSITIONS, Input, RequestState
@@ -116,12 +120,15 @@ def next_streams() -> str:
     return table(("at the end of", *(role.name for role in Role)), rows)
 
 
+def documented(kind: type) -> dict[str, str]:
+    """The attributes of a class, as its docstring explains them."""
+    found = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", getdoc(kind) or "", re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
 def slot_states() -> str:
     """What each state of a slot means, and what may follow it; FREE is what has left the ledger."""
-    meanings = {
-        name: " ".join(text.split())
-        for name, text in re.findall(r"^    (\w+): (.*(?:\n        .*)*)", getdoc(Statistics) or "", re.MULTILINE)
-    }
+    meanings = documented(Statistics)
     rows = [
         (
             state.name,
@@ -213,6 +220,39 @@ def _hostile_peer(case: Case) -> tuple[str, str, str]:
     return case.name, case.peer, gets if case.next_served else f"{gets}; so does the next"
 
 
+def statistics() -> str:
+    """What statistics() has, and which of it only rises."""
+    names = [field.name for field in attrs.fields(Statistics)]
+    meanings = documented(Statistics)
+    counters = names[names.index("completed") :]
+    rows = [(f"`{name}`", "counter" if name in counters else "gauge", meanings[name]) for name in names]
+    return table(("name", "kind", "meaning"), rows)
+
+
+def metric_names() -> str:
+    """Each metric, under its two names."""
+
+    def by(name: str, label: str) -> str:
+        return f"`{name}` by `{label}`" if label else f"`{name}`"
+
+    durations = [(by(found.otel, ""), by(found.prometheus, ""), "histogram, s", found.help) for found in DURATIONS]
+    read = [
+        (
+            by(found.otel, found.attribute),
+            by(found.prometheus + ("_total" if found.counter else ""), found.label),
+            f"{'counter' if found.counter else 'gauge'}, {found.unit}",
+            found.help,
+        )
+        for found in READINGS
+    ]
+    return table(("OpenTelemetry", "Prometheus", "kind, unit", "meaning"), durations + read)
+
+
+def collected(part: str) -> str:
+    """What telemetry collected of a real run."""
+    return f"```text\n{getattr(real_run(), part)}\n```"
+
+
 def sent(job: Job) -> dict[str, str]:
     """Return the parameters that are sent with a job, those sent with every job left out."""
     encoder = RequestEncoder(Endpoint("unix:///run/php/php-fpm.sock", root=EXAMPLE_ROOT))
@@ -244,6 +284,11 @@ BLOCKS: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
     "reference/errors.md": {"errors": errors},
     "reference/command.md": {"command": command},
     "../README.md": {"bench": lambda: headline(Measured.read(DOCS))},
+    "telemetry.md": {
+        "statistics": statistics,
+        "metric-names": metric_names,
+        **{part: partial(collected, part) for part in ("log", "spans", "traceparent", "metrics", "scrape")},
+    },
     "hostile-peers.md": {theme: partial(hostile_peers, theme) for theme in THEMES},
 }
 

@@ -4,6 +4,7 @@ from fcgi_async.dispatch.dispatcher import Dispatcher
 from fcgi_async.dispatch.group import JobGroup
 from fcgi_async.dispatch.handle import JobHandle, Outcome
 from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.observer import JobObservation, JobReport, Observer
 from fcgi_async.dispatch.response import Headers, Response, Timing
 from fcgi_async.dispatch.retry import Retry
 from fcgi_async.dispatch.settings import UNSET, Limits, Timeouts
@@ -61,11 +62,14 @@ __all__ = (
     "JobGroup",
     "JobHandle",
     "JobNotDone",
+    "JobObservation",
+    "JobReport",
     "JobTimeout",
     "KeepAlive",
     "Limits",
     "LocalFPM",
     "LocalProtocolError",
+    "Observer",
     "Outcome",
     "Overloaded",
     "PoolConfig",

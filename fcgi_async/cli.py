@@ -104,6 +104,8 @@ def set_up_logging(*, verbose: bool) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger.handlers = [handler]
     logger.setLevel(logging.DEBUG if verbose else logging.NOTSET)
+    # the commands show STDERR themselves
+    logging.getLogger("fcgi_async.stderr").propagate = False
 
 
 def complain(what: str, code: int) -> int:

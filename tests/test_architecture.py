@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -195,6 +197,27 @@ def test_module_lists_what_it_offers(module: str) -> None:
     """`__all__` has every name that other modules take, once, in order, and none that is not there."""
     imported = imported_names(path.read_text() for path in FILES.values())
     assert export_faults(FILES[module].read_text(), imported.get(module, set())) == []
+
+
+def test_telemetry_is_imported_by_nobody() -> None:
+    """What the extras bring is imported by the folder that needs it, and that by nobody: it costs who asks for it."""
+    telemetry = f"{NAME}.telemetry"
+    extras = ("opentelemetry", "prometheus_client")
+    found = {
+        module: [found.module for found in imports(path.read_text(), module, package=path.stem == "__init__")]
+        for module, path in FILES.items()
+    }
+    users = {module for module, names in found.items() if any(name.startswith((telemetry, *extras)) for name in names)}
+    assert users
+    assert [module for module in users if not module.startswith(telemetry)] == []
+
+
+def test_importing_the_package_loads_no_extra() -> None:
+    """Neither OpenTelemetry nor prometheus_client is loaded with the package, though both are installed."""
+    source = f"import sys, {NAME}.cli, {NAME}.testing; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    loaded = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout.split()
+    assert NAME in loaded
+    assert {"opentelemetry", "prometheus_client"}.isdisjoint(loaded)
 
 
 def test_layers_exist() -> None:

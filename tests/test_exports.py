@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcgi_async
 
 PUBLIC = """
-UNSET CannotMultiplex ConfigurationError ConnectError ConnectionLost DispatchError Dispatcher DispatcherClosed Endpoint
-FastCGIError Headers InvalidJob Job JobCancelled JobError JobFailed JobGroup JobHandle JobNotDone JobTimeout KeepAlive
-Limits LocalFPM LocalProtocolError Outcome Overloaded PoolConfig PoolStatus ProcessState ProcessStatus ProtocolError
-QueueFull QueueTimeout RemoteProtocolError RequestRejected Response ResponseStream ResponseTooLarge Retry Role
-Statistics StatusPage StatusUnavailable Timeouts Timing TransportError UnknownRole read_pool_config
+UNSET CannotMultiplex ConfigurationError ConnectError ConnectionLost DispatchError Dispatcher DispatcherClosed
+Endpoint FastCGIError Headers InvalidJob Job JobCancelled JobError JobFailed JobGroup JobHandle JobNotDone
+JobObservation JobReport JobTimeout KeepAlive Limits LocalFPM LocalProtocolError Observer Outcome Overloaded
+PoolConfig PoolStatus ProcessState ProcessStatus ProtocolError QueueFull QueueTimeout RemoteProtocolError
+RequestRejected Response ResponseStream ResponseTooLarge Retry Role Statistics StatusPage StatusUnavailable Timeouts
+Timing TransportError UnknownRole read_pool_config
 """.split()
 
 

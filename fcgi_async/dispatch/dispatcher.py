@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 from enum import StrEnum
 from types import TracebackType
 from typing import Literal, overload
@@ -13,10 +14,11 @@ import anyio
 import attrs
 
 from fcgi_async.dispatch.execution import Execution
-from fcgi_async.dispatch.fan_out import Jobs, OutcomeStream, RunAll
+from fcgi_async.dispatch.fan_out import Jobs, OutcomeStream, RunAll, Starter
 from fcgi_async.dispatch.group import JobGroup
 from fcgi_async.dispatch.handle import JobHandle
 from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.observer import Observer, observe
 from fcgi_async.dispatch.response import Response
 from fcgi_async.dispatch.retry import Retry
 from fcgi_async.dispatch.scheduler import Scheduler
@@ -106,6 +108,7 @@ class Dispatcher:
         self._retry = retry
         self._shutdown_timeout = shutdown_timeout
         self._on_job_error = on_job_error
+        self._observers: tuple[Observer, ...] = ()
         self._state = _State.NEW
         self._backend: Backend | None = None
         self._scheduler: Scheduler | None = None
@@ -269,7 +272,7 @@ class Dispatcher:
         Cancelling cancels the jobs that run; those not begun never run.
         """
         scheduler = self._require_open()
-        fan = RunAll(self._starter, scheduler.backend, self._window(), return_exceptions)
+        fan = RunAll(self._starter(), scheduler.backend, self._window(), return_exceptions)
         return await fan.run(jobs)
 
     def map(self, jobs: Jobs, *, ordered: bool = True, limit: int | None = None) -> OutcomeStream:
@@ -287,7 +290,7 @@ class Dispatcher:
         """
         scheduler = self._require_open()
         return OutcomeStream(
-            self._starter, scheduler.backend, jobs, ordered, self._window() if limit is None else limit
+            self._starter(), scheduler.backend, jobs, ordered, self._window() if limit is None else limit
         )
 
     def group(self, *, limit: int | None = None, on_error: Literal["cancel", "collect"] = "cancel") -> JobGroup:
@@ -347,6 +350,19 @@ class Dispatcher:
         if self._scheduler is None:
             raise DispatcherClosed(f"the dispatcher is {self._state.value}")
         return gather(self._scheduler)
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The FPM pools; once it is entered, with `max_children` where the peer told it."""
+        return self._endpoints
+
+    def observe(self, observer: Observer) -> None:
+        """Show every job that is handed in from now on to an observer; telemetry stands on this.
+
+        Args:
+            observer: sees the jobs beside those that were added before.
+        """
+        self._observers = (*self._observers, observer)
 
     async def ping(self, timeout: float = 5.0) -> float:
         """Return the seconds until a worker answered GET_VALUES.
@@ -408,7 +424,14 @@ class Dispatcher:
             raise DispatcherClosed(f"the dispatcher is {self._state.value}", job=job)
         return self._scheduler
 
-    def _starter(self, job: Job, on_done: Callable[[Execution], None]) -> Execution:
+    def _starter(self) -> Starter:
+        if not self._observers:
+            return self._start_later
+        # jobs are begun later, and by whoever happens to run then
+        context = copy_context()
+        return lambda job, on_done: self._start(job, on_done, may_reject=False, context=context)
+
+    def _start_later(self, job: Job, on_done: Callable[[Execution], None]) -> Execution:
         return self._start(job, on_done, may_reject=False)
 
     def _start(
@@ -419,6 +442,7 @@ class Dispatcher:
         sink: Sink | None = None,
         timeout: Timeout = UNSET,
         may_reject: bool = True,
+        context: Context | None = None,
     ) -> Execution:
         scheduler = self._require_open(job)
         if not isinstance(job, Job):
@@ -429,11 +453,13 @@ class Dispatcher:
             error.job = job
             raise
         if may_reject and self._overflow == "reject" and scheduler.queue.full:
+            scheduler.rejected += 1
             raise QueueFull(f"{scheduler.queue.size} jobs wait for a worker already; try again later", job=job)
         limits, deadlines = self._limits, self._deadlines(job, timeout)
         if deadlines.total == 0:
             raise QueueTimeout("the job's deadline had passed before it was queued", job=job)
-        execution = Execution(job, scheduler, sink or CollectingSink(limits.head, limits.response), deadlines, on_done)
+        owner = observe(scheduler, self._observers, job, context) if self._observers else scheduler
+        execution = Execution(job, owner, sink or CollectingSink(limits.head, limits.response), deadlines, on_done)
         execution.outside = not scheduler.submit(execution)
         return execution
 

@@ -12,6 +12,7 @@ import attrs
 from fcgi_async.dispatch.body import BodyStream
 from fcgi_async.dispatch.deadlines import Deadlines
 from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.job_log import log_stderr
 from fcgi_async.dispatch.response import Headers, Response, Timing
 from fcgi_async.dispatch.settings import Limits, Timeouts
 from fcgi_async.dispatch.sink import CollectingSink, Sink, StderrBuffer
@@ -103,6 +104,8 @@ class Execution:
     _accepted: float = attrs.field(default=0.0, init=False)
     _first_byte: float = attrs.field(default=0.0, init=False)
     _connect: float = attrs.field(default=0.0, init=False)
+    # set where `_connect` is
+    _connected_at: float = attrs.field(init=False)
     # the number of its deadline; 0: it has none
     _deadline: int = attrs.field(default=0, init=False)
     _upload: Upload | None = attrs.field(default=None, init=False)
@@ -268,8 +271,10 @@ class Execution:
         """Forget the last attempt; what remains is the job and its deadlines."""
         self.state = _QUEUED
         self.pool = self.connection = self.request_id = None
-        self.stderr = None
-        self._first_byte = 0.0
+        self._accepted = self._first_byte = self._connect = 0.0
+        if self.stderr is not None:
+            log_stderr(self.job, None, self.stderr.value())
+            self.stderr = None
         if self.timeouts.run is not None or self.timeouts.queue is not None:
             self._set_deadline(self.owner.backend.now(), self.timeouts.queue)
         if self._upload is not None:
@@ -280,7 +285,7 @@ class Execution:
     def _accept(self, connection: Connection) -> None:
         now = self._accepted = self.owner.backend.now()
         if not connection.requests or (connection.requests == 1 and self.request_id is not None):
-            self._connect = connection.connect_time
+            self._connect, self._connected_at = connection.connect_time, connection.connected_at
         if self.timeouts.run is not None or self.timeouts.queue is not None:
             self._set_deadline(now, self.timeouts.run)
 
@@ -353,12 +358,16 @@ class Execution:
         head, stderr = self.sink.head, self.stderr
         assert head is not None
         assert self.pool is not None
+        written = b""
+        if stderr is not None:
+            written = stderr.value()
+            log_stderr(self.job, self.pool.name, written)
         response = Response(
             self.job,
             head.status,
             Headers(head.headers),
             self.sink.content(),
-            b"" if stderr is None else stderr.value(),
+            written,
             stderr is not None and stderr.truncated,
             app_status,
             self.timing_so_far(),
@@ -369,8 +378,19 @@ class Execution:
 
     def timing_so_far(self) -> Timing:
         """Return where the time went until now."""
-        now, submitted, accepted = self.owner.backend.now(), self._submitted, self._accepted
+        now, submitted = self.owner.backend.now(), self._submitted
+        accepted = self._accepted or now
         return Timing(accepted - submitted, self._connect, (self._first_byte or now) - accepted, now - submitted)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether a worker took it, the last time that it was offered."""
+        return bool(self._accepted)
+
+    @property
+    def connected(self) -> float | None:
+        """Seconds from the call until the connection was there that was new for this job, or None."""
+        return self._connected_at - self._submitted if self._connect else None
 
     def _settle(
         self,
@@ -393,6 +413,7 @@ class Execution:
                 endpoint = self.pool.name
             if self.stderr is not None:
                 error.stderr = self.stderr.value()
+                log_stderr(self.job, endpoint, error.stderr)
             may_have_run = may_have_run or self._may_have_run
             error.about(self.job, endpoint or error.endpoint, may_have_run=may_have_run, body_truncated=body_truncated)
             self.sink.fail(error)

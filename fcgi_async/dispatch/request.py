@@ -110,7 +110,16 @@ class RequestEncoder:
         script = self._scripts.get(job.script) or self._add_script(job.script)
         if job.plain:
             return script.plain
-        own = self._own_params(job, script.name)
+        return self._encode(job, script, {})
+
+    def encode_with(self, job: Job, extra: Mapping[str, str]) -> EncodedRequest:
+        """As `encode()`, with parameters that are sent besides, unless the job has them itself."""
+        if not extra:
+            return self.encode(job)
+        return self._encode(job, self._scripts.get(job.script) or self._add_script(job.script), extra)
+
+    def _encode(self, job: Job, script: _Script, extra: Mapping[str, str]) -> EncodedRequest:
+        own = {**extra, **self._own_params(job, script.name)}
         if script.params.keys().isdisjoint(own):
             contents = pack_pairs(script.contents + _pairs(own))
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain, islice
 
 import attrs
@@ -11,19 +11,26 @@ import attrs
 from fcgi_async.dispatch.deadlines import Deadlines
 from fcgi_async.dispatch.execution import Execution, ExecutionState
 from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.job_log import job_logger, log_job
 from fcgi_async.dispatch.queue import JobQueue
 from fcgi_async.dispatch.request import RequestEncoder
 from fcgi_async.dispatch.retry import Retry
 from fcgi_async.dispatch.settings import Limits
-from fcgi_async.errors import ConnectError, DispatcherClosed, FastCGIError, InvalidJob, Overloaded
+from fcgi_async.errors import (
+    ConnectError,
+    DispatcherClosed,
+    FastCGIError,
+    InvalidJob,
+    JobTimeout,
+    Overloaded,
+    QueueTimeout,
+)
 from fcgi_async.net.backend import Backend, Timer, Waiter
 from fcgi_async.net.connection import Connection, EncodedRequest
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.pool.pool import Pool
 
 __all__ = ("Scheduler",)
-
-logger = logging.getLogger("fcgi_async.dispatch")
 
 # of the jobs that a closing dispatcher waits for, or gives up, the log names so many
 _NAMED_MAX = 5
@@ -73,6 +80,9 @@ class Scheduler:
     failed: int = attrs.field(default=0, init=False)
     cancelled: int = attrs.field(default=0, init=False)
     retried: int = attrs.field(default=0, init=False)
+    rejected: int = attrs.field(default=0, init=False)
+    queue_timeouts: int = attrs.field(default=0, init=False)
+    job_timeouts: int = attrs.field(default=0, init=False)
     _encoders: dict[Pool, RequestEncoder] = attrs.field(factory=dict, init=False)
     # executions between two attempts
     _backing_off: dict[Execution, Timer] = attrs.field(factory=dict, init=False)
@@ -183,6 +193,10 @@ class Scheduler:
     def encode(self, pool: Pool, job: Job) -> EncodedRequest:
         return self._encoders[pool].encode(job)
 
+    def encode_with(self, pool: Pool, job: Job, extra: Mapping[str, str]) -> EncodedRequest:
+        """Return a job, with parameters that are not its own, as the bytes that this pool gets."""
+        return self._encoders[pool].encode_with(job, extra)
+
     def try_again(self, execution: Execution, error: FastCGIError, *, may_have_run: bool) -> bool:
         job, attempts = execution.job, execution.attempts
         if not self.retry.allows(error, may_have_run=may_have_run, idempotent=job.idempotent, attempts=attempts):
@@ -208,14 +222,20 @@ class Scheduler:
             self.cancelled += 1
         else:
             self.failed += 1
+            if isinstance(execution.error, QueueTimeout):
+                self.queue_timeouts += 1
+            elif isinstance(execution.error, JobTimeout):
+                self.job_timeouts += 1
         if state is ExecutionState.RUNNING:
             self.running.discard(execution)
         elif execution in self._backing_off:
             self._backing_off.pop(execution).cancel()
         else:
             self.queue.left(execution)
-        if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("%r: %s", execution.job, execution.error or execution.response)
+        if job_logger.isEnabledFor(logging.DEBUG):
+            response = execution.response
+            timing = execution.timing_so_far() if response is None else response.timing
+            log_job(execution.job, response, execution.error, timing)
         if self._idle_waiters and self.idle:
             waiters, self._idle_waiters = self._idle_waiters, []
             for waiter in waiters:

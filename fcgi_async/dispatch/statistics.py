@@ -12,11 +12,17 @@ __all__ = ("Statistics", "gather")
 
 @attrs.frozen
 class Statistics:
-    """Gauges first, then counters since the dispatcher was entered; free to take.
+    """What a dispatcher is doing and has done; free to take, and from any thread.
+
+    The first are gauges, what is now: up to and with `endpoints_away`. The others are counters since the dispatcher was
+    entered, from `completed` on; they never fall. A job that was handed in is queued or running, or it is counted once
+    under completed, failed or cancelled; `rejected` ones were not handed in. Taken in another thread than the event
+    loop's, the six slot states may be out by one that just moved.
 
     Attributes:
         share: how many workers may be occupied; the six slot states sum to at most this.
         queued: jobs that wait for a worker, those outside a full queue included.
+        outside: of those, the ones outside a full queue; whoever handed them in waits.
         running: jobs that have a worker.
         connecting: slots whose connection is dialled or waits for its first answer.
         busy: slots whose worker runs a job.
@@ -24,16 +30,22 @@ class Statistics:
         idle: slots with a kept connection.
         draining: slots whose caller is gone and whose script is not.
         lingering: slots whose connection was closed under a script that may run on.
+        endpoints_away: endpoints that could not be reached the last time.
         completed: jobs that got a response, whatever its status.
-        failed: jobs that ended in an error.
-        cancelled: jobs that were cancelled.
+        failed: jobs that ended in an error, the timeouts included.
+        cancelled: jobs that their own side cancelled, and streams left before their end.
         retried: attempts that were made again.
+        rejected: jobs that were refused with QueueFull.
+        queue_timeouts: jobs whose deadline passed before a worker took them.
+        job_timeouts: jobs whose deadline passed after that.
         connections_opened: connections made.
+        connections_failed: connections that came to nothing: refused, or closed before a worker answered.
         stray_records: records of finished requests that were dropped.
     """
 
     share: int
     queued: int
+    outside: int
     running: int
     connecting: int
     busy: int
@@ -41,11 +53,16 @@ class Statistics:
     idle: int
     draining: int
     lingering: int
+    endpoints_away: int
     completed: int
     failed: int
     cancelled: int
     retried: int
+    rejected: int
+    queue_timeouts: int
+    job_timeouts: int
     connections_opened: int
+    connections_failed: int
     stray_records: int
 
 
@@ -56,12 +73,18 @@ def gather(scheduler: Scheduler) -> Statistics:
     return Statistics(
         share=sum(pool.ledger.share for pool in pools),
         queued=scheduler.queued,
+        outside=scheduler.queue.total - scheduler.queue.size,
         running=len(scheduler.running),
         **slots,
+        endpoints_away=sum(pool.reachability.away for pool in pools),
         completed=scheduler.completed,
         failed=scheduler.failed,
         cancelled=scheduler.cancelled,
         retried=scheduler.retried,
+        rejected=scheduler.rejected,
+        queue_timeouts=scheduler.queue_timeouts,
+        job_timeouts=scheduler.job_timeouts,
         connections_opened=sum(pool.connections_opened for pool in pools),
+        connections_failed=sum(pool.connections_failed for pool in pools),
         stray_records=sum(pool.stray_records for pool in pools),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from typing import Protocol
 
@@ -26,8 +25,6 @@ from fcgi_async.wire.spec import FCGI_MAX_CONNS, FCGI_MAX_REQS, FCGI_MPXS_CONNS,
 from fcgi_async.wire.states import RequestState
 
 __all__ = ("Connection", "ConnectionOwner", "EncodedRequest", "Exchange")
-
-logger = logging.getLogger("fcgi_async.net")
 
 _HEAD_PROBE = (FCGI_MPXS_CONNS, FCGI_MAX_REQS, FCGI_MAX_CONNS)
 # what Go's net/http/fcgi must be asked for, since its second, empty answer would else be taken for the next one's
@@ -131,8 +128,9 @@ class Connection:
     responses: int = attrs.field(default=0, init=False)
     # whether the last probe is answered
     probe_answered: bool = attrs.field(default=False, init=False)
-    # seconds that connecting took
+    # seconds that connecting took, and when it was done
     connect_time: float = attrs.field(default=0.0, init=False)
+    connected_at: float = attrs.field(default=0.0, init=False)
     closed: bool = attrs.field(default=False, init=False)
     # whether its worker is known to have left it: the peer closed, or said so
     worker_left: bool = attrs.field(default=False, init=False)

@@ -1,4 +1,6 @@
-"""What FPM's status page tells of one pool: which abandoned scripts have ended, and whether others take our workers."""
+"""Watches over the workers of one pool: which abandoned scripts have ended, as FPM's status page tells, and whether
+workers are missing, which is warned of.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,25 @@ logger = logging.getLogger("fcgi_async.pool")
 _LOOK_MIN = 0.25
 _LOOK_MAX = 1.0
 _LOOK_TIMEOUT = 2.0
+# seconds in which the same is not warned of again
 _QUIET_SECONDS = 60.0
+
+
+@attrs.define
+class _Warned:
+    """What was warned of already."""
+
+    _holds: bool = attrs.field(default=False, init=False)
+    _quiet_until: float = attrs.field(default=-math.inf, init=False)
+
+    def due(self, holds: bool, now: float) -> bool:
+        """Return whether to warn: `holds` has just become true, and was not warned of lately."""
+        if not holds:
+            self._holds = False
+        elif not self._holds and now >= self._quiet_until:
+            self._holds, self._quiet_until = True, now + _QUIET_SECONDS
+            return True
+        return False
 
 
 @attrs.define(eq=False)
@@ -48,8 +68,9 @@ class StatusMonitor:
     _delay: float = attrs.field(default=_LOOK_MIN, init=False)
     # what was said already
     _away: bool = attrs.field(default=False, init=False)
-    _crowded: bool = attrs.field(default=False, init=False)
-    _quiet_until: float = attrs.field(default=-math.inf, init=False)
+    _crowded: _Warned = attrs.field(factory=_Warned, init=False)
+    _too_few: _Warned = attrs.field(factory=_Warned, init=False)
+    _abandoned: _Warned = attrs.field(factory=_Warned, init=False)
 
     async def fetch(self, timeout: float) -> PoolStatus:
         """Ask now, and act on the answer.
@@ -73,12 +94,14 @@ class StatusMonitor:
         status = await fetch_status(page, timeout=timeout)
         # a connection whose worker died before FPM answered is taken note of first
         await anyio.lowlevel.checkpoint()
+        self._warn_where_too_few(status)
         # the worker that answers is none of those that are asked for
         self._judge(sighting, status.active - (page.address == self.endpoint.address))
         return status
 
     def slot_lingers(self) -> None:
         """Take note that a connection was closed under a script."""
+        self._warn_where_abandoned()
         page = self.endpoint.status
         if page is None or page.address == self.endpoint.address:
             return
@@ -118,18 +141,16 @@ class StatusMonitor:
         ended = self.ledger.ended(sighting, active)
         for slot in ended:
             self.ledger.release(slot)
+        self._warn_where_abandoned()
         self._warn_where_crowded(self.ledger.others(sighting, active))
         if ended:
             logger.debug("%s: %d abandoned script(s) have ended", self.endpoint.address, len(ended))
             self.capacity_freed()
 
     def _warn_where_crowded(self, others: int) -> None:
-        endpoint, now = self.endpoint, self.backend.now()
+        endpoint = self.endpoint
         left = (endpoint.max_children or 0) - endpoint.share
-        if others <= left:
-            self._crowded = False
-        elif not self._crowded and now >= self._quiet_until:
-            self._crowded, self._quiet_until = True, now + _QUIET_SECONDS
+        if self._crowded.due(others > left, self.backend.now()):
             logger.warning(
                 "%s: others use %d of its workers, where %d of %d are left to them; jobs will wait in FPM's listen "
                 "queue, without priorities: raise Endpoint.reserve, or pm.max_children",
@@ -137,4 +158,29 @@ class StatusMonitor:
                 others,
                 left,
                 endpoint.max_children,
+            )
+
+    def _warn_where_too_few(self, status: PoolStatus) -> None:
+        endpoint, configured = self.endpoint, self.endpoint.max_children or 0
+        # with the others workers come and go
+        too_few = status.process_manager == "static" and status.total < configured
+        if self._too_few.due(too_few, self.backend.now()):
+            logger.warning(
+                "%s: FPM has %d workers, where Endpoint.max_children says %d; jobs will wait in FPM's listen queue, "
+                "without priorities: give pm.max_children as FPM has it",
+                endpoint.address,
+                status.total,
+                configured,
+            )
+
+    def _warn_where_abandoned(self) -> None:
+        share, lingering = self.ledger.share, self.ledger.counts[SlotState.LINGERING]
+        if self._abandoned.due(2 * lingering > share, self.backend.now()):
+            logger.warning(
+                "%s: %d of our %d workers are held by scripts that nobody waits for any more, each until it is known "
+                "to have ended or Endpoint.linger has passed; jobs wait for the others: let scripts end when their "
+                "caller is gone, and lower request_terminate_timeout",
+                self.endpoint.address,
+                lingering,
+                share,
             )

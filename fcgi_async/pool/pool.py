@@ -71,6 +71,7 @@ class Pool:
     reachability: Reachability = attrs.field(init=False)
     monitor: StatusMonitor = attrs.field(init=False)
     connections_opened: int = attrs.field(default=0, init=False)
+    connections_failed: int = attrs.field(default=0, init=False)
     stray_records: int = attrs.field(default=0, init=False)
     closed: bool = attrs.field(default=False, init=False)
     _slots: dict[Connection, Slot] = attrs.field(factory=dict, init=False)
@@ -287,7 +288,8 @@ class Pool:
             self._forget(connection, slot)
             raise
         else:
-            connection.connect_time = self.backend.now() - started
+            connection.connected_at = now = self.backend.now()
+            connection.connect_time = now - started
             self._opened(connection, slot)
 
     def _forget(self, connection: Connection, slot: Slot) -> None:
@@ -314,6 +316,7 @@ class Pool:
     def _unreachable(self, cause: Exception | None, *, closed: bool = False) -> None:
         if self.closed:
             return
+        self.connections_failed += 1
         now = self.backend.now()
         known = self.reachability.meant
         delay = self.reachability.failed(now, closed=closed)
@@ -418,7 +421,13 @@ class Pool:
         if connection.worker_left and connection.values is not None and not connection.responses:
             self.reachability.answered()
             if not connection.says_it_multiplexes:
-                self.reachability.closed_early(self.backend.now())
+                if self.reachability.closed_early(self.backend.now()):
+                    logger.warning(
+                        "%s closes a connection behind its answer to GET_VALUES, as PHP before 8.2.13 does: each job "
+                        "gets a connection of its own, and one that waits for a worker counts as begun, so that it is "
+                        "not taken back when it is cancelled; upgrade PHP",
+                        self.name,
+                    )
             elif not connection.requests:
                 self._values = connection.values
         # whoever takes the next connection may be another peer: ask it

@@ -89,11 +89,17 @@ class Reachability:
             self.answered()
             self._early_closes = 0
 
-    def closed_early(self, now: float) -> None:
-        """Take note that the peer answered a head probe, and closed before it answered anything else."""
+    def closed_early(self, now: float) -> bool:
+        """Take note that the peer answered a head probe, and closed before it answered anything else.
+
+        Return whether it is now, and for the first time, known to do so.
+        """
         self._early_closes += 1
-        if self._early_closes >= _CLOSES_MEANT:
-            self._headless_until = now + _HEADLESS_SECONDS
+        if self._early_closes < _CLOSES_MEANT:
+            return False
+        first = not self._headless_until
+        self._headless_until = now + _HEADLESS_SECONDS
+        return first
 
     def closes_after_values(self, now: float) -> bool:
         """Return whether the peer is known to close after GET_VALUES, so that a job must come before it."""

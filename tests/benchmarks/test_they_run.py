@@ -19,6 +19,7 @@ SMALL = {
     "multiplexing": ["--at-once", "1", "3", "--rounds", "1", "--repeats", "1"],
     "beside_web_traffic": ["--jobs", "20", "--rounds", "1"],
     "traffic": ["--seconds", "3"],
+    "bytecodes": ["--jobs", "20"],
 }
 # what `python -m benchmarks.NAME` does not run by itself
 NO_SCRIPTS = {"__init__", "__main__", "conftest", "measuring", "test_regression"}

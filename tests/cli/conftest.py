@@ -100,6 +100,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 def command(capfdbinary: pytest.CaptureFixture[bytes]) -> Iterator[RunCommand]:
     """Run `fcgi-async` in this process, with its standard input from a pipe."""
     logger = logging.getLogger("fcgi_async")
+    stderr = logging.getLogger("fcgi_async.stderr")
     handlers, level, stdin = logger.handlers, logger.level, os.dup(0)
 
     def run(*arguments: str | Path, stdin: bytes = b"") -> Result:
@@ -114,7 +115,7 @@ def command(capfdbinary: pytest.CaptureFixture[bytes]) -> Iterator[RunCommand]:
     yield run
     os.dup2(stdin, 0)
     os.close(stdin)
-    logger.handlers, logger.level = handlers, level
+    logger.handlers, logger.level, stderr.propagate = handlers, level, True
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from fcgi_async.fpm.local import find_free_port
 from tests.asgi.server import ROOT
 
 COMPOSE = ROOT / "compose.yaml"
-DOCKER = ROOT / "docker"
+DOCKER = ROOT / "docs/examples/compose"
 
 NGINX = """\
 worker_processes 1;

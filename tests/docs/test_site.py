@@ -14,10 +14,18 @@ import pytest
 
 import fcgi_async
 import fcgi_async.asgi
+import fcgi_async.telemetry.otel
+import fcgi_async.telemetry.prometheus
 import fcgi_async.testing
 from tests.docs.blocks import ROOT
 
-MODULES = (fcgi_async, fcgi_async.asgi, fcgi_async.testing)
+MODULES = (
+    fcgi_async,
+    fcgi_async.asgi,
+    fcgi_async.telemetry.otel,
+    fcgi_async.telemetry.prometheus,
+    fcgi_async.testing,
+)
 
 
 class Found(HTMLParser):

@@ -102,6 +102,25 @@ async def test_others_only_make_it_later(start_fpm: Any, scripts: Path, tmp_path
             await eventually(lambda: php.statistics().lingering == 0)
 
 
+async def test_workers_held_by_abandoned_scripts(
+    start_fpm: Any, scripts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where scripts that nobody waits for hold most of our workers, that is said, once."""
+    fpm, gates = await start_fpm(max_children=4), [tmp_path / f"gate{number}" for number in range(4)]
+
+    def said() -> list[str]:
+        return [record.message for record in caplog.records if "nobody waits for" in record.message]
+
+    async with Dispatcher(endpoint(fpm, scripts, status=None)) as php:
+        await abandon(php, *gates[:2])
+        assert said() == []
+        await abandon(php, *gates[2:])
+        (warning,) = said()
+        assert f"{fpm.address}: 3 of our 4 workers are held by scripts" in warning
+        for gate in gates:
+            gate.touch()
+
+
 async def test_killed_script(start_fpm: Any, scripts: Path, tmp_path: Path) -> None:
     """An abandoned script that FPM ends has ended too."""
     fpm = await start_fpm(max_children=1, pool={"request_terminate_timeout": "1s"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -113,6 +114,18 @@ async def test_others_within_the_reserve(
         (tmp_path / "own").touch()
         await handle
     assert warnings(caplog) == []
+
+
+async def test_fewer_workers_than_configured(start_fpm: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A static pool with fewer workers than max_children says is warned of, once; one that has them is not."""
+    fpm = await start_fpm(max_children=2)
+    for configured in (2, 3):
+        async with Dispatcher(Endpoint(fpm.address, max_children=configured, status=fpm.status_address)) as php:
+            for _ in range(3):
+                await php.status()
+    (said,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert said.name == "fcgi_async.pool"
+    assert f"{fpm.address}: FPM has 2 workers, where Endpoint.max_children says 3" in said.getMessage()
 
 
 async def test_max_children_from_the_page(start_fpm: Any) -> None:

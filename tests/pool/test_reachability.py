@@ -95,8 +95,7 @@ def test_two_early_closes_may_be_reloads() -> None:
 def test_three_early_closes_are_an_old_php() -> None:
     """Three in a row are remembered for a minute, in which a job comes before GET_VALUES; then it is tried again."""
     reachability = Reachability(30.0)
-    for now in (9.0, 10.0, 11.0):
-        reachability.closed_early(now)
+    assert [reachability.closed_early(now) for now in (9.0, 10.0, 10.5, 11.0)] == [False, False, True, False]
     assert reachability.closes_after_values(11.0)
     assert reachability.closes_after_values(70.9)
     assert not reachability.closes_after_values(71.0)

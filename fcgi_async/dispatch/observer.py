@@ -1,0 +1,160 @@
+"""The seam for telemetry: who is told of each job when it is handed in and when it is over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextvars import Context
+from typing import Protocol
+
+import attrs
+
+from fcgi_async.dispatch.deadlines import Deadlines
+from fcgi_async.dispatch.execution import Execution, ExecutionState
+from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.response import Response, Timing
+from fcgi_async.dispatch.scheduler import Scheduler
+from fcgi_async.dispatch.settings import Limits
+from fcgi_async.dispatch.sink import Sink, StreamingSink
+from fcgi_async.dispatch.success_mark import is_marked
+from fcgi_async.errors import FastCGIError
+from fcgi_async.net.backend import Backend
+from fcgi_async.net.connection import EncodedRequest
+from fcgi_async.pool.pool import Pool
+
+__all__ = ("JobObservation", "JobReport", "ObservedOwner", "Observer", "observe")
+
+logger = logging.getLogger("fcgi_async.dispatch")
+
+
+@attrs.frozen(eq=False)
+class JobReport:
+    """How a job ended.
+
+    Attributes:
+        job: what was asked.
+        endpoint: the address that answered, or failed; None where none had been chosen.
+        attempts: how often the job was sent; 0 where no worker took it.
+        timing: where the time went; of a job that no worker took, all of it is `queued`.
+        accepted: whether a worker took it.
+        connected: seconds from the call until the connection was there that was new for this job; None on a kept one,
+            and negative where it was opened for a job before.
+        ok: whether there is a response, and it is ok, as `Response.ok` and `ResponseStream.ok` have it.
+        response: None where there is an error; of a stream, without the content.
+        error: None where there is a response.
+    """
+
+    job: Job
+    endpoint: str | None
+    attempts: int
+    timing: Timing
+    accepted: bool
+    connected: float | None
+    ok: bool
+    response: Response | None
+    error: FastCGIError | None
+
+
+class JobObservation(Protocol):
+    """Follows one job. Synchronous, and called in the midst of dispatching: it must be quick.
+
+    Attributes:
+        params: FastCGI parameters that are sent with the job, unless the job itself has such; PHP sees them in
+            `$_SERVER`.
+    """
+
+    @property
+    def params(self) -> Mapping[str, str]: ...
+
+    def done(self, report: JobReport) -> None:
+        """Take note that the job is over; called once, in no particular context."""
+
+
+class Observer(Protocol):
+    """Sees every job of a dispatcher. Synchronous; what it raises is logged, and does the jobs no harm."""
+
+    def job_submitted(self, job: Job) -> JobObservation:
+        """Return what follows a job that is about to be queued.
+
+        Called with the context variables of whoever submitted it; of `run_all()` and `map()`, of their caller.
+        """
+
+
+@attrs.define(eq=False)
+class ObservedOwner:
+    """Owns one execution in place of the scheduler: sends what the observers add, and tells them of the end.
+
+    So an execution that nobody observes knows nothing of observers.
+    """
+
+    scheduler: Scheduler
+    observations: Sequence[JobObservation]
+    params: Mapping[str, str]
+    backend: Backend = attrs.field(init=False)
+    limits: Limits = attrs.field(init=False)
+    deadlines: Deadlines = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.backend, self.limits = self.scheduler.backend, self.scheduler.limits
+        self.deadlines = self.scheduler.deadlines
+
+    def encode(self, pool: Pool, job: Job) -> EncodedRequest:
+        return self.scheduler.encode_with(pool, job, self.params)
+
+    def try_again(self, execution: Execution, error: FastCGIError, *, may_have_run: bool) -> bool:
+        return self.scheduler.try_again(execution, error, may_have_run=may_have_run)
+
+    def settled(self, execution: Execution, state: ExecutionState) -> None:
+        report = _report(execution)
+        for observation in self.observations:
+            try:
+                observation.done(report)
+            except Exception:
+                logger.exception("the observation %r failed", observation)
+        self.scheduler.settled(execution, state)
+
+
+def observe(scheduler: Scheduler, observers: Sequence[Observer], job: Job, context: Context | None) -> ObservedOwner:
+    """Show observers a job that is about to be queued, and return who owns its execution then.
+
+    Args:
+        scheduler: who queues it.
+        observers: who is told.
+        job: what was handed in.
+        context: of whoever handed it in; None for the current one.
+    """
+    observations: list[JobObservation] = []
+    params: dict[str, str] = {}
+    for observer in observers:
+        submitted = observer.job_submitted
+        try:
+            observation = submitted(job) if context is None else context.run(submitted, job)
+            params.update(observation.params)
+        except Exception:
+            logger.exception("the observer %r failed", observer)
+        else:
+            observations.append(observation)
+    return ObservedOwner(scheduler, observations, params)
+
+
+def _report(execution: Execution) -> JobReport:
+    response, error = execution.response, execution.error
+    endpoint = response.endpoint if response is not None else error.endpoint if error is not None else None
+    return JobReport(
+        execution.job,
+        endpoint,
+        execution.attempts,
+        execution.timing_so_far() if response is None else response.timing,
+        execution.accepted,
+        execution.connected,
+        response is not None and _is_ok(response, execution.sink),
+        response,
+        error,
+    )
+
+
+def _is_ok(response: Response, sink: Sink) -> bool:
+    end = sink.end if isinstance(sink, StreamingSink) else None
+    if end is None:
+        return response.ok
+    return response.status < 400 and response.app_status == 0 and is_marked(end.tail, end.mark)

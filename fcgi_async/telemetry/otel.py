@@ -1,0 +1,219 @@
+"""Spans and metrics for OpenTelemetry, and the trace's context for PHP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from importlib.metadata import version
+from time import time_ns
+from typing import Final
+
+import attrs
+from opentelemetry import metrics, propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
+from opentelemetry.propagators.textmap import TextMapPropagator
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
+from opentelemetry.util.types import AttributeValue
+
+from fcgi_async.dispatch.dispatcher import Dispatcher
+from fcgi_async.dispatch.job import Job, header_param
+from fcgi_async.dispatch.observer import JobReport
+from fcgi_async.errors import JobFailed
+from fcgi_async.net.address import AddressFamily
+from fcgi_async.pool.endpoint import Endpoint
+from fcgi_async.telemetry.readings import BUCKETS, DURATIONS, READINGS, Dispatchers, Duration, Reading
+
+__all__ = ("OpenTelemetry",)
+
+_NAME: Final = "fcgi_async"
+_VERSION: Final = version("fcgi-async")
+# those that the conventions know; others might be anything, and would be a time series each
+_METHODS: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+_ATTRIBUTES = dict[str, AttributeValue]
+
+
+class OpenTelemetry:
+    """Spans and metrics of the jobs of any number of dispatchers.
+
+        telemetry = OpenTelemetry()
+        async with telemetry.instrument(Dispatcher(...)) as php: ...
+
+    A job's span is a child of the span that was current when the job was handed in, and PHP gets the job's span as its
+    parent: in `$_SERVER["TRACEPARENT"]`, and as if it had been the request header, in `$_SERVER["HTTP_TRACEPARENT"]`.
+
+    Args:
+        tracer_provider: where spans go; None for the global one.
+        meter_provider: where metrics go; None for the global one.
+        propagator: what PHP is told of the trace; None for the global one, which is W3C's trace context and baggage
+            unless changed.
+    """
+
+    def __init__(
+        self,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        propagator: TextMapPropagator | None = None,
+    ) -> None:
+        self.tracer: Tracer = trace.get_tracer(_NAME, _VERSION, tracer_provider)
+        self.propagator = propagator
+        self._dispatchers = Dispatchers()
+        meter = metrics.get_meter(_NAME, _VERSION, meter_provider)
+        self.total, self.queue, self.connect = (_histogram(meter, found) for found in DURATIONS)
+        for reading in READINGS:
+            create = meter.create_observable_counter if reading.counter else meter.create_observable_up_down_counter
+            create(reading.otel, [partial(self._read, reading)], reading.unit, reading.help)
+
+    def instrument(self, php: Dispatcher, *, name: str | None = None) -> Dispatcher:
+        """Trace and measure a dispatcher, before it is entered or after, and return it.
+
+        Args:
+            php: the dispatcher.
+            name: the value of `fcgi.dispatcher.name`; the addresses of its endpoints unless given. Those of the same
+                name are added up.
+        """
+        known = self._dispatchers.add(php, name)
+        servers = {str(endpoint.address): _server(endpoint) for endpoint in php.endpoints}
+        php.observe(_Observer(self, known, servers))
+        return php
+
+    def _read(self, reading: Reading, options: CallbackOptions) -> Iterable[Observation]:
+        for name, value, number in reading.values(self._dispatchers.statistics()):
+            attributes = {"fcgi.dispatcher.name": name}
+            if reading.attribute:
+                attributes[reading.attribute] = value
+            yield Observation(number, attributes)
+
+
+@attrs.frozen(eq=False)
+class _Observer:
+    """The `Observer` of one dispatcher."""
+
+    telemetry: OpenTelemetry
+    name: str
+    servers: Mapping[str, _ATTRIBUTES]
+
+    def job_submitted(self, job: Job) -> _Observation:
+        method = job.method or ("POST" if job.has_body else "GET")
+        common: _ATTRIBUTES = {
+            "php.script": job.script,
+            "http.request.method": method if method in _METHODS else "_OTHER",
+        }
+        started = time_ns()
+        span = self.telemetry.tracer.start_span(
+            f"{method if method in _METHODS else 'HTTP'} {job.script}",
+            kind=SpanKind.CLIENT,
+            attributes=common | _of_job(job),
+            start_time=started,
+        )
+        context = trace.set_span_in_context(span)
+        carrier: dict[str, str] = {}
+        (self.telemetry.propagator or propagate.get_global_textmap()).inject(carrier, context)
+        params = {name.upper().replace("-", "_"): value for name, value in carrier.items()}
+        params |= {header_param(name): value for name, value in carrier.items()}
+        return _Observation(self, span, context, started, common, params)
+
+
+@attrs.frozen(eq=False)
+class _Observation:
+    """Follows one job."""
+
+    observer: _Observer
+    span: Span
+    context: Context
+    # nanoseconds since the epoch
+    started: int
+    attributes: _ATTRIBUTES
+    params: Mapping[str, str]
+
+    def done(self, report: JobReport) -> None:
+        outcome = self._outcome(report)
+        if self.span.is_recording():
+            self._trace_stages(report)
+            self.span.set_attributes(outcome | _of_report(report))
+            error = report.error
+            if "error.type" in outcome:
+                self.span.set_status(Status(StatusCode.ERROR, None if error is None else error.message))
+        self.span.end(self._at(report.timing.total))
+        self._measure(report, outcome)
+
+    def _outcome(self, report: JobReport) -> _ATTRIBUTES:
+        outcome = self._server(report)
+        response, error = report.response, report.error
+        if response is not None:
+            outcome["http.response.status_code"] = response.status
+            if not report.ok:
+                # the other ways are what raise_for_status() raises
+                outcome["error.type"] = str(response.status) if response.status >= 400 else JobFailed.__name__
+        elif error is not None:
+            outcome["error.type"] = type(error).__qualname__
+        return outcome
+
+    def _server(self, report: JobReport) -> _ATTRIBUTES:
+        return dict(self.observer.servers.get(report.endpoint or "", {}))
+
+    def _trace_stages(self, report: JobReport) -> None:
+        timing = report.timing
+        queue = self._stage("fcgi.queue", self.context, 0.0, timing.queued)
+        if report.connected is not None and report.connected > 0:
+            began = max(report.connected - timing.connect, 0.0)
+            within = trace.set_span_in_context(queue, self.context)
+            self._stage("fcgi.connect", within, began, report.connected)
+        if report.accepted:
+            # without a response nobody knows whether a byte had come
+            first = None if report.response is None else timing.queued + timing.first_byte
+            self._stage("fcgi.run", self.context, timing.queued, timing.total, first_byte=first)
+
+    def _stage(
+        self, name: str, context: Context, began: float, ended: float, *, first_byte: float | None = None
+    ) -> Span:
+        span = self.observer.telemetry.tracer.start_span(name, context, start_time=self._at(began))
+        if first_byte is not None:
+            span.add_event("fcgi.first_byte", timestamp=self._at(first_byte))
+        span.end(self._at(ended))
+        return span
+
+    def _measure(self, report: JobReport, outcome: _ATTRIBUTES) -> None:
+        telemetry, timing = self.observer.telemetry, report.timing
+        name: _ATTRIBUTES = {"fcgi.dispatcher.name": self.observer.name}
+        telemetry.total.record(timing.total, name | self.attributes | outcome, self.context)
+        telemetry.queue.record(timing.queued, name, self.context)
+        if report.connected is not None:
+            telemetry.connect.record(timing.connect, name | self._server(report), self.context)
+
+    def _at(self, seconds: float) -> int:
+        return self.started + round(seconds * 1e9)
+
+
+def _histogram(meter: Meter, duration: Duration) -> Histogram:
+    return meter.create_histogram(duration.otel, "s", duration.help, explicit_bucket_boundaries_advisory=BUCKETS)
+
+
+def _server(endpoint: Endpoint) -> _ATTRIBUTES:
+    address = endpoint.address
+    if address.family is AddressFamily.TCP:
+        return {"server.address": address.host, "server.port": address.port, "network.transport": "tcp"}
+    path = f"@{address.path}" if address.family is AddressFamily.ABSTRACT else address.path
+    return {"server.address": path, "network.transport": "unix"}
+
+
+def _of_job(job: Job) -> _ATTRIBUTES:
+    """What only the span has, since it is the same for all jobs, or may be different for each."""
+    found: _ATTRIBUTES = {"network.protocol.name": "fastcgi"}
+    if job.tag is not None:
+        found["fcgi.job.tag"] = str(job.tag)
+    if job.uri is not None:
+        found["url.path"] = job.uri.partition("?")[0]
+    return found
+
+
+def _of_report(report: JobReport) -> _ATTRIBUTES:
+    found: _ATTRIBUTES = {}
+    if report.attempts > 1:
+        found["http.request.resend_count"] = report.attempts - 1
+    if report.error is not None:
+        found["fcgi.job.may_have_run"] = report.error.may_have_run
+    if report.response is not None and report.response.app_status:
+        found["fcgi.app_status"] = report.response.app_status
+    return found

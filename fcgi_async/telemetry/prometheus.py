@@ -1,0 +1,86 @@
+"""Metrics for Prometheus: statistics are read when it scrapes, and each job is put into histograms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import attrs
+from prometheus_client import REGISTRY, CollectorRegistry, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from fcgi_async.dispatch.dispatcher import Dispatcher
+from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.observer import JobReport
+from fcgi_async.telemetry.readings import BUCKETS, CONNECT, QUEUE, READINGS, TOTAL, Dispatchers, Duration
+
+__all__ = ("PrometheusCollector",)
+
+
+class PrometheusCollector(Collector):
+    """The metrics of any number of dispatchers, all labelled with their `dispatcher`'s name.
+
+        collector = PrometheusCollector()
+        async with collector.instrument(Dispatcher(...), name="thumbnails") as php: ...
+
+    Args:
+        registry: where it is registered; None: nowhere, the caller does that.
+        buckets: upper bounds of the histograms' buckets, in seconds.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = REGISTRY, *, buckets: tuple[float, ...] = BUCKETS) -> None:
+        self._dispatchers = Dispatchers()
+        self.total = _histogram(TOTAL, ("dispatcher", "script", "status", "error"), buckets)
+        self.queue = _histogram(QUEUE, ("dispatcher",), buckets)
+        self.connect = _histogram(CONNECT, ("dispatcher",), buckets)
+        if registry is not None:
+            registry.register(self)
+
+    def instrument(self, php: Dispatcher, *, name: str | None = None) -> Dispatcher:
+        """Measure a dispatcher, before it is entered or after, and return it.
+
+        Args:
+            php: the dispatcher.
+            name: the value of the label `dispatcher`; the addresses of its endpoints unless given. Those of the same
+                name are added up.
+        """
+        php.observe(_Observer(self, self._dispatchers.add(php, name)))
+        return php
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what is now; prometheus_client calls this, in a thread of its own or not."""
+        statistics = self._dispatchers.statistics()
+        for reading in READINGS:
+            family = CounterMetricFamily if reading.counter else GaugeMetricFamily
+            labels = ("dispatcher", reading.label) if reading.label else ("dispatcher",)
+            metric = family(reading.prometheus, reading.help, labels=labels)
+            for name, value, number in reading.values(statistics):
+                metric.add_metric([name, value][: len(labels)], number)
+            yield metric
+        for histogram in (self.total, self.queue, self.connect):
+            yield from histogram.collect()
+
+
+@attrs.frozen(eq=False)
+class _Observer:
+    """The `Observer` of one dispatcher, and what follows each of its jobs: nothing is kept of a job."""
+
+    collector: PrometheusCollector
+    name: str
+    params: Mapping[str, str] = attrs.field(factory=dict, init=False)
+
+    def job_submitted(self, job: Job) -> _Observer:
+        return self
+
+    def done(self, report: JobReport) -> None:
+        response, error, timing = report.response, report.error, report.timing
+        status = "" if response is None else str(response.status)
+        failure = "" if error is None else type(error).__name__
+        self.collector.total.labels(self.name, report.job.script, status, failure).observe(timing.total)
+        self.collector.queue.labels(self.name).observe(timing.queued)
+        if report.connected is not None:
+            self.collector.connect.labels(self.name).observe(timing.connect)
+
+
+def _histogram(duration: Duration, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
+    return Histogram(duration.prometheus, duration.help, labels, buckets=buckets, registry=None)

@@ -1,0 +1,217 @@
+"""The metrics, under the names that each system expects: what is read of `Dispatcher.statistics()`, and durations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Final
+from weakref import WeakKeyDictionary
+
+import attrs
+
+from fcgi_async.dispatch.dispatcher import Dispatcher
+from fcgi_async.dispatch.statistics import Statistics
+from fcgi_async.errors import DispatcherClosed
+from fcgi_async.pool.slots import SlotState
+
+__all__ = ("BUCKETS", "CONNECT", "DURATIONS", "QUEUE", "READINGS", "TOTAL", "Dispatchers", "Duration", "Reading")
+
+# seconds; what OpenTelemetry's conventions advise for http.client.request.duration
+BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+
+
+@attrs.frozen
+class Duration:
+    """A histogram of seconds, into which each job is put.
+
+    Attributes:
+        otel: its name in OpenTelemetry.
+        prometheus: its name in Prometheus.
+        help: what it tells.
+    """
+
+    otel: str
+    prometheus: str
+    help: str
+
+
+TOTAL: Final = Duration(
+    "fcgi.client.job.duration",
+    "fcgi_job_duration_seconds",
+    "From the call to the end of the response, or to the error.",
+)
+QUEUE: Final = Duration(
+    "fcgi.client.job.queue.duration",
+    "fcgi_job_queue_seconds",
+    "From the call until a worker took the job, or until it was given up.",
+)
+CONNECT: Final = Duration(
+    "fcgi.client.connection.create_time",
+    "fcgi_connect_seconds",
+    "The connect() call of connections that were new for a job.",
+)
+DURATIONS: Final = (TOTAL, QUEUE, CONNECT)
+
+
+@attrs.frozen
+class Reading:
+    """One metric.
+
+    Attributes:
+        otel: its name in OpenTelemetry.
+        prometheus: its name in Prometheus, without the `_total` of a counter.
+        counter: whether it only rises.
+        unit: in UCUM, as OpenTelemetry has it.
+        help: what it tells.
+        read: its value, or its values by what the label says.
+        attribute: the label's name in OpenTelemetry.
+        label: the label's name in Prometheus; empty where there is none.
+    """
+
+    otel: str
+    prometheus: str
+    counter: bool
+    unit: str
+    help: str
+    read: Callable[[Statistics], Mapping[str, int]]
+    attribute: str = ""
+    label: str = ""
+
+    def values(self, dispatchers: Iterable[tuple[str, Statistics]]) -> Iterator[tuple[str, str, int]]:
+        """Yield the dispatcher's name, what the label says, and the value; those of the same name are added up."""
+        sums: dict[tuple[str, str], int] = {}
+        for name, now in dispatchers:
+            for value, number in self.read(now).items():
+                sums[name, value] = sums.get((name, value), 0) + number
+        for (name, value), number in sums.items():
+            yield name, value, number
+
+
+def _only(name: str) -> Callable[[Statistics], Mapping[str, int]]:
+    return lambda now: {"": getattr(now, name)}
+
+
+def _each(**fields: str) -> Callable[[Statistics], Mapping[str, int]]:
+    return lambda now: {value: getattr(now, name) for value, name in fields.items()}
+
+
+READINGS: Final = (
+    Reading(
+        "fcgi.client.slot.count",
+        "fcgi_slots",
+        False,
+        "{slot}",
+        "Workers of PHP-FPM that the dispatcher may be occupying, by what they do for it.",
+        _each(**{state.value: state.value for state in SlotState}),
+        "fcgi.slot.state",
+        "state",
+    ),
+    Reading(
+        "fcgi.client.slot.limit",
+        "fcgi_slots_limit",
+        False,
+        "{slot}",
+        "Workers that it may occupy at most, its share.",
+        _only("share"),
+    ),
+    Reading(
+        "fcgi.client.job.count",
+        "fcgi_jobs",
+        False,
+        "{job}",
+        "Jobs that are not over: in the queue, outside the full queue, or running.",
+        lambda now: {"queued": now.queued - now.outside, "outside": now.outside, "running": now.running},
+        "fcgi.job.state",
+        "state",
+    ),
+    Reading(
+        "fcgi.client.endpoint.away",
+        "fcgi_endpoints_away",
+        False,
+        "{endpoint}",
+        "Endpoints that could not be reached the last time.",
+        _only("endpoints_away"),
+    ),
+    Reading(
+        "fcgi.client.job.ended",
+        "fcgi_jobs_ended",
+        True,
+        "{job}",
+        "Jobs that are over: with a response of whatever status, with an error, or cancelled by their own side.",
+        _each(completed="completed", failed="failed", cancelled="cancelled"),
+        "fcgi.job.outcome",
+        "outcome",
+    ),
+    Reading(
+        "fcgi.client.job.timeouts",
+        "fcgi_job_timeouts",
+        True,
+        "{job}",
+        "Jobs whose deadline passed before a worker took them, or while they ran.",
+        _each(queue="queue_timeouts", run="job_timeouts"),
+        "fcgi.job.stage",
+        "stage",
+    ),
+    Reading(
+        "fcgi.client.job.retries",
+        "fcgi_job_retries",
+        True,
+        "{attempt}",
+        "Attempts that were made again.",
+        _only("retried"),
+    ),
+    Reading(
+        "fcgi.client.job.rejections",
+        "fcgi_jobs_rejected",
+        True,
+        "{job}",
+        "Jobs that were refused because the queue was full.",
+        _only("rejected"),
+    ),
+    Reading(
+        "fcgi.client.connection.created",
+        "fcgi_connections_opened",
+        True,
+        "{connection}",
+        "Connections made.",
+        _only("connections_opened"),
+    ),
+    Reading(
+        "fcgi.client.connection.failures",
+        "fcgi_connections_failed",
+        True,
+        "{connection}",
+        "Connections that came to nothing: refused, or closed before a worker answered.",
+        _only("connections_failed"),
+    ),
+    Reading(
+        "fcgi.client.record.strays",
+        "fcgi_stray_records",
+        True,
+        "{record}",
+        "Records of finished requests that were dropped.",
+        _only("stray_records"),
+    ),
+)
+
+
+@attrs.define(eq=False)
+class Dispatchers:
+    """The dispatchers whose statistics are read, by name; they may end when they like."""
+
+    _names: WeakKeyDictionary[Dispatcher, str] = attrs.field(factory=WeakKeyDictionary, init=False)
+
+    def add(self, php: Dispatcher, name: str | None) -> str:
+        """Read a dispatcher from now on, and return its name: the one given, else the addresses of its endpoints."""
+        if name is None:
+            name = ",".join(str(endpoint.address) for endpoint in php.endpoints)
+        self._names[php] = name
+        return name
+
+    def statistics(self) -> list[tuple[str, Statistics]]:
+        """Return what each of them does and has done; those that were not entered yet are left out."""
+        found = []
+        for php, name in list(self._names.items()):
+            with suppress(DispatcherClosed):
+                found.append((name, php.statistics()))
+        return found

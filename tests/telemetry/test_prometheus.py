@@ -1,0 +1,138 @@
+"""Metrics of jobs on a real PHP-FPM, as Prometheus gets them: scraped over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import anyio
+import attrs
+import pytest
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.parser import text_string_to_metric_families
+
+from fcgi_async import Dispatcher, Job, Statistics
+from fcgi_async.telemetry.prometheus import PrometheusCollector
+from fcgi_async.telemetry.readings import BUCKETS, READINGS
+from tests.telemetry.scenario import WAYS, endpoint, every_ending, every_way
+
+pytestmark = pytest.mark.anyio
+
+
+@attrs.define(eq=False)
+class Scraped:
+    """A collector, and the endpoint that is scraped."""
+
+    collector: PrometheusCollector
+    port: int
+
+    async def samples(self, name: str) -> dict[tuple[tuple[str, str], ...], float]:
+        """Scrape, and return a sample's values by their labels, but for the dispatcher's."""
+        families = text_string_to_metric_families(await anyio.to_thread.run_sync(self._scrape))
+        found = {}
+        for sample in (sample for family in families for sample in family.samples if sample.name == name):
+            assert sample.labels.pop("dispatcher") == "test"
+            found[tuple(sorted(sample.labels.items()))] = sample.value
+        return found
+
+    async def types(self) -> dict[str, str]:
+        """Scrape, and return the types of ours by their names."""
+        families = text_string_to_metric_families(await anyio.to_thread.run_sync(self._scrape))
+        return {family.name: family.type for family in families if not family.name.endswith("_created")}
+
+    def _scrape(self) -> str:
+        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=20) as answer:
+            return str(answer.read().decode())
+
+
+@pytest.fixture
+def scraped() -> Iterator[Scraped]:
+    """A registry of its own, on a free port of the loopback."""
+    registry = CollectorRegistry(auto_describe=True)
+    collector = PrometheusCollector(registry)
+    server, thread = start_http_server(0, "127.0.0.1", registry)
+    yield Scraped(collector, server.server_port)
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+async def test_every_way(scraped: Scraped, start_fpm: Any, scripts: Path) -> None:
+    """Whichever way a job is handed in, it is counted once; the rest is what statistics() says when it scrapes."""
+    fpm = await start_fpm(max_children=2)
+    async with scraped.collector.instrument(Dispatcher(endpoint(fpm, scripts)), name="test") as php:
+        await every_way(php)
+        jobs = sum(WAYS.values())
+        labels = (("error", ""), ("script", "respond.php"), ("status", "200"))
+        assert await scraped.samples("fcgi_job_duration_seconds_count") == {labels: jobs}
+        assert await scraped.samples("fcgi_job_queue_seconds_count") == {(): jobs}
+        (connects,) = (await scraped.samples("fcgi_connect_seconds_count")).values()
+        assert 1 <= connects <= php.statistics().connections_opened
+        bounds = {dict(labels)["le"] for labels in await scraped.samples("fcgi_job_queue_seconds_bucket")}
+        assert bounds == {str(bound) for bound in BUCKETS} | {"+Inf"}
+        for reading in READINGS:
+            name = reading.prometheus + ("_total" if reading.counter else "")
+            expected = {
+                ((reading.label, value),) if reading.label else (): number
+                for value, number in reading.read(php.statistics()).items()
+            }
+            assert await scraped.samples(name) == expected
+
+
+async def test_every_ending(scraped: Scraped, start_fpm: Any, scripts: Path, tmp_path: Path) -> None:
+    """Jobs are told apart by their status, or by the error that they ended in."""
+    fpm = await start_fpm(max_children=1)
+    async with scraped.collector.instrument(Dispatcher(endpoint(fpm, scripts)), name="test") as php:
+        await every_ending(php, tmp_path)
+    durations = await scraped.samples("fcgi_job_duration_seconds_count")
+    assert {(dict(labels)["status"], dict(labels)["error"]): number for labels, number in durations.items()} == {
+        ("404", ""): 1,
+        ("", "JobCancelled"): 1,
+        ("", "QueueTimeout"): 1,
+        ("200", ""): 1,
+    }
+    assert await scraped.samples("fcgi_jobs_ended_total") == {
+        (("outcome", "completed"),): 2,
+        (("outcome", "failed"),): 1,
+        (("outcome", "cancelled"),): 1,
+    }
+    assert await scraped.samples("fcgi_job_retries_total") == {(): 1}
+
+
+async def test_types(scraped: Scraped, start_fpm: Any) -> None:
+    """Gauges and counters are declared as such, before there is anything to tell."""
+    declared = {reading.prometheus: "counter" if reading.counter else "gauge" for reading in READINGS}
+    histograms = ("fcgi_job_duration_seconds", "fcgi_job_queue_seconds", "fcgi_connect_seconds")
+    assert await scraped.types() == declared | dict.fromkeys(histograms, "histogram")
+
+
+async def test_several_dispatchers(scraped: Scraped, start_fpm: Any, scripts: Path) -> None:
+    """Those of one name are added up; one that was not entered yet has nothing to tell."""
+    fpm = await start_fpm(max_children=2)
+    scraped.collector.instrument(Dispatcher(fpm.address, max_children=1), name="test")
+    first, second = (
+        scraped.collector.instrument(Dispatcher(endpoint(fpm, scripts, max_children=1)), name="test") for _ in range(2)
+    )
+    async with first, second:
+        for php in (first, second):
+            await php.run(Job("respond.php"))
+        assert await scraped.samples("fcgi_slots_limit") == {(): 2}
+        assert await scraped.samples("fcgi_connections_opened_total") == {(): 2}
+
+
+def test_name_is_the_address_unless_given() -> None:
+    """Of several endpoints all."""
+    collector = PrometheusCollector(None)
+    php = collector.instrument(Dispatcher("unix:///run/php/php-fpm.sock", max_children=1))
+    assert list(collector._dispatchers._names.items()) == [(php, "unix:///run/php/php-fpm.sock")]
+
+
+def test_every_number_is_read() -> None:
+    """No number of statistics() is left out."""
+    numbers = {field.name: 1 << place for place, field in enumerate(attrs.fields(Statistics))}
+    # outside is a part of queued, the timeouts are a part of failed
+    numbers["queued"] += numbers["outside"]
+    read = sum(sum(reading.read(Statistics(**numbers)).values()) for reading in READINGS)
+    assert read == sum(numbers.values()) - numbers["outside"]
