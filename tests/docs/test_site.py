@@ -53,7 +53,7 @@ class Found(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built as `make docs` builds it."""
     directory = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--config-file", "docs/site/mkdocs.yml"]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", "docs/site/mkdocs.yml"]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(
         [*command, "--site-dir", str(directory)],
@@ -64,7 +64,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=100,
         check=False,
     )
-    assert (done.stdout + done.stderr, done.returncode) == ("", 0)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0 and "WARNING" not in said, said
     return directory
 
 
