@@ -60,7 +60,7 @@ class JobObservation(Protocol):
 
     Attributes:
         params: FastCGI parameters that are sent with the job, unless the job itself has such; PHP sees them in
-            `$_SERVER`.
+            `$_SERVER`. Those that a job may not have are not sent, and that is logged.
     """
 
     @property
@@ -129,11 +129,14 @@ def observe(scheduler: Scheduler, observers: Sequence[Observer], job: Job, conte
         submitted = observer.job_submitted
         try:
             observation = submitted(job) if context is None else context.run(submitted, job)
-            params.update(observation.params)
+            observations.append(observation)
+            added = observation.params
+            if added:
+                # what a job may not send, nobody sends with it
+                scheduler.check(Job(job.script, params=added))
+                params.update(added)
         except Exception:
             logger.exception("the observer %r failed", observer)
-        else:
-            observations.append(observation)
     return ObservedOwner(scheduler, observations, params)
 
 

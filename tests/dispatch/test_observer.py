@@ -178,6 +178,32 @@ async def test_params_of_observers(address: str) -> None:
         assert {name: params[name] for name in "ABCD"} == {"A": "second", "B": "first", "C": "endpoint", "D": last}
 
 
+@pytest.mark.parametrize(
+    "params", [{"PHP_VALUE": "x"}, {"HTTP_PROXY": "x"}, {"A": "x" * 70_000}, {"A": "\0"}, {"SCRIPT_FILENAME": "/b.php"}]
+)
+async def test_params_that_a_job_may_not_have(
+    address: str, seen: Seen, params: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Observers cannot send what a job could not; that is logged, and the job is run and seen without."""
+    requests: list[dict[str, str]] = []
+
+    async def keep(request: Request) -> None:
+        requests.append(request.params)
+        await ok(request)
+
+    seen.params = {"B": "b"} | params
+    async with Responder(keep, address) as responder:
+        async with Dispatcher(responder.address, max_children=1) as php:
+            php.observe(seen)
+            await php.run(Job("/a.php"))
+    (sent,) = requests
+    assert sent["SCRIPT_FILENAME"] == "/a.php"
+    assert sent.keys().isdisjoint({"A", "B", "PHP_VALUE", "HTTP_PROXY"})
+    assert len(seen.reports) == 1
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "failed" in record.getMessage()
+
+
 async def test_params_of_an_upload(address: str) -> None:
     """A body that is streamed has them as well, and so has another attempt."""
     requests: list[dict[str, str]] = []
