@@ -34,7 +34,7 @@ format: $(READY)  ## rewrite the sources in the project's format
 	$(VENV)/bin/ruff check --fix .
 
 docs: docs-parts  ## build the documentation as a site, in build/site; a warning is an error
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --config-file docs/site/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --config-file docs/site/mkdocs.yml
 
 docs-parts: $(READY)  ## write the generated parts of the documentation anew
 	$(VENV)/bin/python -m docs.generate

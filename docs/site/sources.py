@@ -17,6 +17,8 @@ from mkdocs.structure.pages import Page
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
 LINK: Final = re.compile(r"\]\((?!\w+:)([^)\s#]+)(#[^)\s]*)?\)")
+# the front matter of a page that the search does not find
+UNSEARCHED: Final = "---\nsearch:\n  exclude: true\n---\n"
 TABLE: Final = re.compile(r"<table>.*?</table>", re.DOTALL)
 CODE: Final = re.compile(r"<code>([^<]{25,})</code>")
 PICTURE: Final = re.compile(r'(<img [^>]*src="([^"]+\.(?:svg|png))"[^>]*>)')
@@ -44,7 +46,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             if source is None or _uri(source) in _origins:
                 continue
             _origins[_uri(source)] = source
-            generated = File.generated(config, _uri(source), content=_text(source))
+            generated = File.generated(config, _uri(source), content=UNSEARCHED + _text(source))
             generated.inclusion = InclusionLevel.NOT_IN_NAV
             files.append(generated)
             if source.suffix in ("", ".md"):

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import io
 import re
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 
 from tests.docs.blocks import DOCS, PAGES, ROOT, Block, blocks
 from tests.docs.machine import Machine
+from tests.docs.running import run
 
 # run as what they are: a program, an application that a server opens, a project with a plugin
 ELSEWHERE = {
@@ -26,18 +23,6 @@ PROMISE = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
 def fragments(page: Path) -> list[Block]:
     """The Python blocks of a page that are no files."""
     return [block for block in blocks(page) if block.language == "python" and block.name is None]
-
-
-async def run(block: Block, source: str, names: dict[str, object]) -> str:
-    """Run a block, which may await, and return what it printed."""
-    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    code = compile("\n" * (block.line - 1) + source, str(block.page), "exec", flags=flags)
-    output = io.StringIO()
-    with redirect_stdout(output):
-        result = eval(code, names)
-        if inspect.isawaitable(result):
-            await result
-    return output.getvalue()
 
 
 @pytest.mark.anyio
@@ -55,7 +40,8 @@ async def test_a_page(page: Path, machine: Machine, tmp_path: Path, monkeypatch:
             machine.save(block, tmp_path)
     names: dict[str, object] = {"__name__": "documentation"}
     for block in fragments(page):
-        printed = await run(block, machine.translate(block.text, tmp_path), names)
+        source = machine.translate(block.text, tmp_path)
+        printed = await run(source, names, file=str(page), line=block.line)
         assert printed.splitlines() == PROMISE.findall(block.text), block.place
 
 
@@ -67,7 +53,7 @@ def test_those_run_elsewhere_are_there() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_wrong_promise_is_found(tmp_path: Path) -> None:
+async def test_a_wrong_promise_is_found() -> None:
     """What is printed is compared, not only run."""
-    block = Block(tmp_path / "page.md", 1, "python", "print(1 + 1)  # 3\n")
-    assert (await run(block, block.text, {})).splitlines() != PROMISE.findall(block.text) == ["3"]
+    source = "print(1 + 1)  # 3\n"
+    assert (await run(source, {}, file="page.md")).splitlines() != PROMISE.findall(source) == ["3"]

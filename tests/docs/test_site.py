@@ -14,10 +14,18 @@ import pytest
 
 import fcgi_async
 import fcgi_async.asgi
+import fcgi_async.telemetry.otel
+import fcgi_async.telemetry.prometheus
 import fcgi_async.testing
 from tests.docs.blocks import ROOT
 
-MODULES = (fcgi_async, fcgi_async.asgi, fcgi_async.testing)
+MODULES = (
+    fcgi_async,
+    fcgi_async.asgi,
+    fcgi_async.telemetry.otel,
+    fcgi_async.telemetry.prometheus,
+    fcgi_async.testing,
+)
 
 
 class Found(HTMLParser):
@@ -45,7 +53,7 @@ class Found(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built as `make docs` builds it."""
     directory = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--config-file", "docs/site/mkdocs.yml"]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", "docs/site/mkdocs.yml"]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(
         [*command, "--site-dir", str(directory)],
@@ -56,7 +64,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=100,
         check=False,
     )
-    assert (done.stdout + done.stderr, done.returncode) == ("", 0)
+    assert done.returncode == 0, done.stdout + done.stderr
     return directory
 
 

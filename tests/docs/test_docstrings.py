@@ -1,0 +1,54 @@
+"""Code in the docstrings of public names, which the reference shows, runs as it stands."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from functools import partial
+from textwrap import dedent
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+import fcgi_async
+from fcgi_async import Dispatcher, Job, LocalFPM
+from fcgi_async.telemetry.prometheus import PrometheusCollector
+from tests.conftest import SCRIPTS
+from tests.docs.running import run
+from tests.docs.test_site import MODULES
+
+# set off by a blank line, unlike what stands under "Args:"
+CODE = re.compile(r"\n\n((?:    .*\n|\n)*    .*)")
+
+
+def examples() -> dict[str, str]:
+    """The code in each docstring."""
+    found: dict[str, str] = {}
+    for module in MODULES:
+        for name in module.__all__:
+            public = getattr(module, name)
+            members = vars(public) if inspect.isclass(public) else {}
+            methods = {f"{name}.{key}": value for key, value in members.items() if inspect.isroutine(value)}
+            for place, documented in ({name: public} | methods).items():
+                text = inspect.getdoc(documented) if inspect.isclass(public) else None
+                for code in CODE.findall(text or ""):
+                    found[place] = dedent(code)
+    return found
+
+
+def test_they_are_found() -> None:
+    """Of a class and of a method."""
+    assert examples().keys() >= {"LocalFPM", "Dispatcher.map"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("place", examples())
+async def test_it_runs(place: str, fpm: LocalFPM) -> None:
+    """With a dispatcher, and jobs, where it takes them for given."""
+    names = {name: getattr(module, name) for module in MODULES for name in module.__all__}
+    # the default registry would remember it
+    names["PrometheusCollector"] = partial(PrometheusCollector, CollectorRegistry())
+    source = examples()[place].replace("Dispatcher(...)", f"Dispatcher({fpm.address!r}, max_children=2)")
+    async with Dispatcher(fpm.address, max_children=2) as php:
+        jobs = [Job(str(SCRIPTS / "inspect.php"))] * 2
+        await run(source, names | {"php": php, "jobs": jobs}, file=fcgi_async.__name__)
