@@ -45,7 +45,7 @@ screenshot: $(READY) $(OTHERS)  ## take the picture of the example service anew
 # how the suite is told more: make bench BENCH="--hollodotme DIR"
 BENCH :=
 
-bench: $(READY) $(OTHERS)  ## measure what jobs cost beside other ways to run PHP, and write docs/benchmarks.md: half an hour
+bench: $(READY) $(OTHERS)  ## measure what jobs cost beside other ways to run PHP, and write docs/benchmarks.md: a quarter of an hour
 	$(VENV)/bin/python -m benchmarks $(BENCH)
 
 bench-quick: $(READY) $(OTHERS)  ## the same in two minutes, with less of everything, into build/benchmarks

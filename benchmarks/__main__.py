@@ -1,6 +1,6 @@
 """Measures what jobs cost beside other ways to run PHP, and writes the page, the charts and the figures.
 
-python -m benchmarks                 in full: about twenty-five minutes on an idle machine of two cores
+python -m benchmarks                 in full: about a quarter of an hour on an idle machine of two cores
 python -m benchmarks --quick         within two minutes
 python -m benchmarks report          writes page and charts anew, from figures that are there
 """
