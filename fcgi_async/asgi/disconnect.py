@@ -115,7 +115,9 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         """Send a message, and take note of the last."""
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
+        kind = message["type"]
+        # pathsend: the server sends a file, and that is the whole body
+        if kind == "http.response.pathsend" or (kind == "http.response.body" and not message.get("more_body", False)):
             self._complete = True
         await self._server_send(message)
 

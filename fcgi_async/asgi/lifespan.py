@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -42,7 +43,8 @@ class DispatcherLifespan:
     """Wraps a bare ASGI application, which finds the dispatcher as `scope["state"]["php"]`.
 
     It answers the server's lifespan protocol itself, all in that one task, as trio demands; the application does not
-    see it. An application with a lifespan of its own enters the dispatcher there instead.
+    see it. An application with a lifespan of its own enters the dispatcher there instead. What goes wrong while the
+    dispatcher is made, opened or closed fails the server's startup or shutdown.
 
     Args:
         app: the application.
@@ -83,14 +85,16 @@ class DispatcherLifespan:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        stage = "startup"
         try:
             async with self._opened(self._app) as self._state:
+                stage = "shutdown"
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
-        except FastCGIError as error:
-            if self._state is not None:
-                raise
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
+        except Exception as error:
+            # were it raised, servers would take the application for one without a lifespan, and go on
+            message = str(error) if isinstance(error, FastCGIError) else traceback.format_exc()
+            await send({"type": f"lifespan.{stage}.failed", "message": message})
             return
         finally:
             self._state = None

@@ -203,6 +203,8 @@ def _of_job(job: Job) -> _ATTRIBUTES:
     found: _ATTRIBUTES = {"network.protocol.name": "fastcgi"}
     if job.tag is not None:
         found["fcgi.job.tag"] = str(job.tag)
+    if job.method is not None and job.method not in _METHODS:
+        found["http.request.method_original"] = job.method
     if job.uri is not None:
         found["url.path"] = job.uri.partition("?")[0]
     return found

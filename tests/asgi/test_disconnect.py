@@ -149,12 +149,16 @@ async def test_a_streaming_response_of_starlette(anyio_backend: object, spec_ver
     assert [message.get("body") for message in client.sent] == [None, b"first"]
 
 
-async def test_what_follows_a_complete_response_goes_on(anyio_backend: object) -> None:
+@pytest.mark.parametrize(
+    "last", [{"type": "http.response.body", "body": b""}, {"type": "http.response.pathsend", "path": "/a/file"}]
+)
+async def test_what_follows_a_complete_response_goes_on(anyio_backend: object, last: Message) -> None:
     """A background task behind the response is not cancelled when the client goes, as it then does."""
     client, done = Client(), []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await answer(send)
+        await send(START)
+        await send(last)
         client.disconnect()
         await anyio.wait_all_tasks_blocked()
         await anyio.lowlevel.checkpoint()

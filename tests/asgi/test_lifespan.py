@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -68,6 +69,32 @@ async def test_startup_fails(anyio_backend: object) -> None:
     await server.request(DispatcherLifespan(hello, lambda: Dispatcher("unix:///nowhere.sock")), type="lifespan")
     assert [message["type"] for message in server.sent] == ["lifespan.startup.failed"]
     assert "max_children is not known" in server.sent[0]["message"]
+
+
+async def test_a_mistake_in_make(anyio_backend: object) -> None:
+    """Whatever goes wrong there fails the startup too: raised, it would be taken for "no lifespan here"."""
+
+    def make() -> Dispatcher:
+        raise LookupError("no FPM in the environment")
+
+    server = Client([STARTUP])
+    await server.request(DispatcherLifespan(hello, make), type="lifespan")
+    assert [message["type"] for message in server.sent] == ["lifespan.startup.failed"]
+    assert "LookupError: no FPM in the environment" in server.sent[0]["message"]
+
+
+async def test_closing_fails(endpoint: Endpoint) -> None:
+    """An error behind the startup fails the shutdown, and says which."""
+
+    class Broken(Dispatcher):
+        async def aclose(self, **how: Any) -> None:
+            await super().aclose(**how)
+            raise LookupError("not closed")
+
+    server = Client([STARTUP, SHUTDOWN])
+    await server.request(DispatcherLifespan(hello, lambda: Broken(endpoint)), type="lifespan")
+    assert [message["type"] for message in server.sent] == ["lifespan.startup.complete", "lifespan.shutdown.failed"]
+    assert "LookupError: not closed" in server.sent[1]["message"]
 
 
 async def test_a_lifespan_for_frameworks(endpoint: Endpoint) -> None:
