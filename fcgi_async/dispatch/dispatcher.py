@@ -352,6 +352,11 @@ class Dispatcher:
         return gather(self._scheduler)
 
     @property
+    def closed(self) -> bool:
+        """Whether it was entered and left: there will be no job any more."""
+        return self._state is _State.CLOSED
+
+    @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The FPM pools; once it is entered, with `max_children` where the peer told it."""
         return self._endpoints

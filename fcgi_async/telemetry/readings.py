@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from threading import Lock
 from typing import Final
-from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -195,23 +195,54 @@ READINGS: Final = (
 )
 
 
+_FIELDS: Final = tuple(field.name for field in attrs.fields(Statistics))
+# the gauges come first
+_COUNTERS: Final = _FIELDS[_FIELDS.index("completed") :]
+
+
 @attrs.define(eq=False)
 class Dispatchers:
-    """The dispatchers whose statistics are read, by name; they may end when they like."""
+    """The dispatchers whose statistics are read, by name.
 
-    _names: WeakKeyDictionary[Dispatcher, str] = attrs.field(factory=WeakKeyDictionary, init=False)
+    One that is closed is let go at the next reading. What it has done stays in the counters of its name, which never
+    fall.
+    """
+
+    _live: list[tuple[Dispatcher, str]] = attrs.field(factory=list, init=False)
+    _ended: dict[str, Statistics] = attrs.field(factory=dict, init=False)
+    # readings may come from any thread
+    _lock: Lock = attrs.field(factory=Lock, init=False)
 
     def add(self, php: Dispatcher, name: str | None) -> str:
         """Read a dispatcher from now on, and return its name: the one given, else the addresses of its endpoints."""
         if name is None:
             name = ",".join(str(endpoint.address) for endpoint in php.endpoints)
-        self._names[php] = name
+        with self._lock:
+            self._live.append((php, name))
         return name
 
     def statistics(self) -> list[tuple[str, Statistics]]:
         """Return what each of them does and has done; those that were not entered yet are left out."""
-        found = []
-        for php, name in list(self._names.items()):
-            with suppress(DispatcherClosed):
-                found.append((name, php.statistics()))
-        return found
+        with self._lock:
+            live, self._live = self._live, []
+            found = []
+            for php, name in live:
+                closed = php.closed
+                if not closed:
+                    self._live.append((php, name))
+                with suppress(DispatcherClosed):
+                    now = php.statistics()
+                    if closed:
+                        self._ended[name] = _add_counters(self._ended.get(name), now)
+                    else:
+                        found.append((name, now))
+            return [*found, *self._ended.items()]
+
+
+def _add_counters(before: Statistics | None, last: Statistics) -> Statistics:
+    """Return the counters of both together; whoever is closed has nothing in its gauges."""
+    numbers = dict.fromkeys(_FIELDS, 0)
+    for statistics in (last,) if before is None else (before, last):
+        for name in _COUNTERS:
+            numbers[name] += getattr(statistics, name)
+    return Statistics(**numbers)

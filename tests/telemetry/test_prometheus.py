@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ def test_name_is_the_address_unless_given() -> None:
     """Of several endpoints all."""
     collector = PrometheusCollector(None)
     php = collector.instrument(Dispatcher("unix:///run/php/php-fpm.sock", max_children=1))
-    assert list(collector._dispatchers._names.items()) == [(php, "unix:///run/php/php-fpm.sock")]
+    assert collector._dispatchers._live == [(php, "unix:///run/php/php-fpm.sock")]
 
 
 def test_every_number_is_read() -> None:
@@ -136,3 +137,18 @@ def test_every_number_is_read() -> None:
     numbers["queued"] += numbers["outside"]
     read = sum(sum(reading.read(Statistics(**numbers)).values()) for reading in READINGS)
     assert read == sum(numbers.values()) - numbers["outside"]
+
+
+async def test_counters_of_those_that_are_closed(scraped: Scraped, start_fpm: Any, scripts: Path) -> None:
+    """What a closed dispatcher has done stays in the counters of its name, and nothing of it in the gauges."""
+    fpm = await start_fpm(max_children=2)
+    for jobs in (3, 2):
+        async with scraped.collector.instrument(Dispatcher(endpoint(fpm, scripts)), name="test") as php:
+            await php.run_all(Job("respond.php") for _ in range(jobs))
+        del php
+        gc.collect()
+        if jobs == 3:
+            assert (await scraped.samples("fcgi_jobs_ended_total"))[("outcome", "completed"),] == 3
+    for _ in range(2):
+        assert (await scraped.samples("fcgi_jobs_ended_total"))[("outcome", "completed"),] == 5
+    assert await scraped.samples("fcgi_slots_limit") == {(): 0}
