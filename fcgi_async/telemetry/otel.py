@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from functools import partial
 from importlib.metadata import version
@@ -25,6 +26,8 @@ from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.telemetry.readings import BUCKETS, DURATIONS, READINGS, Dispatchers, Duration, Reading
 
 __all__ = ("OpenTelemetry",)
+
+logger = logging.getLogger("fcgi_async.telemetry")
 
 _NAME: Final = "fcgi_async"
 _VERSION: Final = version("fcgi-async")
@@ -109,7 +112,11 @@ class _Observer:
         )
         context = trace.set_span_in_context(span)
         carrier: dict[str, str] = {}
-        (self.telemetry.propagator or propagate.get_global_textmap()).inject(carrier, context)
+        try:
+            (self.telemetry.propagator or propagate.get_global_textmap()).inject(carrier, context)
+        except Exception:
+            # its span goes on: PHP does not learn of it
+            logger.exception("the propagator failed for %r", job)
         params = {name.upper().replace("-", "_"): value for name, value in carrier.items()}
         params |= {header_param(name): value for name, value in carrier.items()}
         return _Observation(self, span, context, started, common, params)

@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from fcgi_async import ConnectError, Dispatcher, Endpoint, Job, LocalFPM
 from fcgi_async.telemetry.otel import OpenTelemetry
@@ -327,3 +328,20 @@ def seen_by(response: Any) -> Mapping[str, str]:
     """`$_SERVER`, as inspect.php tells it."""
     server: Mapping[str, str] = response.json()["server"]
     return server
+
+
+class Broken(TraceContextTextMapPropagator):
+    """A propagator that fails."""
+
+    def inject(self, *args: Any, **options: Any) -> None:
+        raise RuntimeError("no context today")
+
+
+async def test_a_propagator_that_fails(fpm: LocalFPM, scripts: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It costs a job the context that PHP would have got, and is logged; the job's span ends with the job."""
+    collected = Collected()
+    telemetry = OpenTelemetry(tracer_provider=collected.provider, propagator=Broken())
+    async with telemetry.instrument(Dispatcher(endpoint(fpm, scripts))) as php:
+        assert (await php.run(Job("respond.php"))).ok
+    assert [span.name for span in collected.jobs()] == ["GET respond.php"]
+    assert "the propagator failed" in caplog.text
