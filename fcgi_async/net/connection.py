@@ -89,6 +89,9 @@ class ConnectionOwner(Protocol):
     def stray_received(self, connection: Connection) -> None:
         """Take note that a record of a finished request was dropped."""
 
+    def readers_caught_up(self, connection: Connection) -> None:
+        """Take note that no reader is behind any more."""
+
     def connection_closed(self, connection: Connection) -> None:
         """Take note, once, that the connection is over."""
 
@@ -273,6 +276,8 @@ class Connection:
         """Forget who waits for a response; its output is dropped from now on, its body still written."""
         if request_id in self._exchanges:
             self._exchanges[request_id] = None
+        if self._slow_readers:
+            self._forget_slow_reader(request_id)
 
     def abort(self, request_id: int) -> None:
         """Forget who waits for a response, and ask a peer that multiplexes to end the request; its id stays taken.
@@ -300,8 +305,8 @@ class Connection:
 
     def resume_reading(self, request_id: int) -> None:
         """Read on."""
-        self._slow_readers.pop(request_id, None)
-        self._regulate_reading()
+        if self._forget_slow_reader(request_id) and not self._slow_readers and not self.closed:
+            self.owner.readers_caught_up(self)
 
     def close(self) -> None:
         """Close at once; exchanges still open are failed."""
@@ -392,7 +397,7 @@ class Connection:
                 self.send_tail_probe()
         self._responding.discard(request_id)
         if self._slow_readers:
-            self.resume_reading(request_id)
+            self._forget_slow_reader(request_id)
         self.responses += 1
         self.owner.request_ended(self, request_id)
         if exchange is not None:
@@ -445,6 +450,11 @@ class Connection:
         self.client.get_values(names)
         if not self.client.multiplexing:
             self.client.send_ahead()
+
+    def _forget_slow_reader(self, request_id: int) -> bool:
+        known = self._slow_readers.pop(request_id, None) is not None
+        self._regulate_reading()
+        return known
 
     def _regulate_reading(self) -> None:
         if self.transport is None or self.closed:

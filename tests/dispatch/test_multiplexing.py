@@ -268,6 +268,41 @@ async def test_a_slow_reader_holds_up_nobody() -> None:
             assert len(await response.aread()) == 5_000_000
 
 
+@pytest.mark.parametrize("leaving", [False, True])
+async def test_a_slow_reader_that_catches_up_lets_jobs_in(leaving: bool) -> None:
+    """Where the peer accepts no other connection, a job waits until the reader has caught up or left, and no longer.
+
+    The response that it reads need not have ended.
+    """
+    ending = anyio.Event()
+
+    async def handler(request: Request) -> str | None:
+        if request.params["QUERY_STRING"] != "large":
+            return "small"
+        await request.write_stdout(b"\r\n" + bytes(1_000_000))
+        await ending.wait()
+        return None
+
+    async with Responder(handler, multiplex=True, workers=1) as responder:
+        async with Dispatcher(responder.address, max_children=5) as php:
+            assert php._scheduler is not None
+            (pool,) = php._scheduler.pools
+            async with php.stream(Job("/a.php", query="large")) as response:
+                await eventually(lambda: any(connection.slow_reader for connection in pool._shared))
+                handle = await php.submit(JOB)
+                await anyio.wait_all_tasks_blocked()
+                assert php.statistics().queued == 1
+                size = 0
+                while not leaving and size < 1_000_000:
+                    size += len(await anext(response))
+                if not leaving:
+                    await eventually(handle.done)
+            with anyio.fail_after(20):
+                assert (await handle).text == "small"
+            assert serving(responder) == 1
+            ending.set()
+
+
 async def test_no_more_connections_than_the_peer_accepts() -> None:
     """FCGI_MAX_CONNS bounds the connections: what finds none waits in the queue."""
     gate = Gate()
