@@ -176,6 +176,11 @@ class Connection:
         """Whether somebody on it reads more slowly than the peer writes."""
         return bool(self._slow_readers)
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing can be written any more: it is closed, or will be once what came before a fault is told."""
+        return self.closed or not self.client.open
+
     # verbs of the owner
 
     def learn(self, values: dict[bytes, bytes]) -> None:
@@ -198,8 +203,9 @@ class Connection:
 
     def send_tail_probe(self) -> None:
         """Ask whether the worker is free; `worker_free` follows."""
-        self._tail()
-        self._flush()
+        if not self.over:
+            self._tail()
+            self._flush()
 
     def begin(
         self, exchange: Exchange, request: EncodedRequest, *, keep_conn: bool = True, tail: bool = True
@@ -215,7 +221,7 @@ class Connection:
         Raises:
             LocalProtocolError: the connection cannot take a request now.
         """
-        if self.closed or self.transport is None:
+        if self.over or self.transport is None:
             return None
         client, body = self.client, request.body
         if request.role is _RESPONDER and body is not None and len(body) <= _ONE_WRITE:
@@ -285,7 +291,7 @@ class Connection:
         A probe follows: gevent-fastcgi reads nothing more where the request had ended meanwhile.
         """
         self.abandon(request_id)
-        if self.closed or self.client.state(request_id) in (RequestState.IDLE, RequestState.ABORTED):
+        if self.over or self.client.state(request_id) in (RequestState.IDLE, RequestState.ABORTED):
             return
         # what is not written of its body is not owed any more
         self._uploads = deque(upload for upload in self._uploads if upload.request_id != request_id)
@@ -403,7 +409,7 @@ class Connection:
         if exchange is not None:
             exchange.receive_end(event.app_status, event.protocol_status)
         # such a peer answers a probe at any time: its END_REQUEST is what tells
-        if self.says_it_multiplexes and not self.client.multiplexing and not self.closed:
+        if self.says_it_multiplexes and not self.client.multiplexing and not self.over:
             if refused:
                 self.worker_left = True
                 self.close()

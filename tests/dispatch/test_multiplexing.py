@@ -17,7 +17,9 @@ from fcgi_async import (
     Job,
     JobCancelled,
     KeepAlive,
+    Limits,
     Response,
+    ResponseTooLarge,
     UnknownRole,
 )
 from fcgi_async.testing import Close, ProtocolStatus, Reject, Reply, Request, Responder
@@ -301,6 +303,46 @@ async def test_a_slow_reader_that_catches_up_lets_jobs_in(leaving: bool) -> None
                 assert (await handle).text == "small"
             assert serving(responder) == 1
             ending.set()
+
+
+@pytest.mark.parametrize("multiplex", ["auto", "never"])
+async def test_a_fault_behind_a_response(multiplex: Literal["auto", "never"]) -> None:
+    """Jobs that wait while a response and a fault come in one piece are run on another connection."""
+    content = b"\r\nfirst"
+    faulty = frames.stdout(1, content) + frames.end(1) + b"\xff" * 8
+    waiting = anyio.Event()
+
+    async def handler(request: Request) -> str | None:
+        if request.number > 1:
+            return "small"
+        await waiting.wait()
+        await request.send_raw(faulty)
+        return None
+
+    async with Responder(handler, multiplex=True) as responder:
+        endpoint = Endpoint(responder.address, max_children=1, multiplex=multiplex, linger=0.05)
+        async with Dispatcher(endpoint) as php:
+            handles = [await php.submit(JOB) for _ in range(3)]
+            await eventually(lambda: responder.running == 1)
+            waiting.set()
+            assert [(await handle).text for handle in handles] == ["first", "small", "small"]
+
+
+async def test_a_fault_behind_a_response_that_is_too_large() -> None:
+    """A job is given up for its own reason where a fault of the peer's comes in the same piece."""
+
+    async def handler(request: Request) -> str | None:
+        if request.number > 1:
+            return "small"
+        await request.send_raw(frames.stdout(1, b"\r\n" + bytes(100)) + b"\xff" * 8)
+        return None
+
+    async with Responder(handler, multiplex=True) as responder:
+        endpoint = Endpoint(responder.address, max_children=1, linger=0.05)
+        async with Dispatcher(endpoint, limits=Limits(response=10)) as php:
+            with pytest.raises(ResponseTooLarge):
+                await php.run(JOB)
+            assert (await php.run(JOB)).text == "small"
 
 
 async def test_no_more_connections_than_the_peer_accepts() -> None:
