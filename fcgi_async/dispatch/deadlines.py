@@ -64,14 +64,13 @@ class Deadlines:
     def _timer_fired(self) -> None:
         self._timer, self._timer_at = None, math.inf
         now = self.backend.now()
-        due: list[int] = []
-        while self._heap and (self._heap[0][0] <= now or self._heap[0][1] not in self._pending):
-            due.append(heappop(self._heap)[1])
-        # before anybody is called, who may add another
-        if self._heap:
-            self._set_timer()
-        for number in due:
-            # whoever was called before may have cancelled it
-            callback = self._pending.pop(number, None)
-            if callback is not None:
-                callback()
+        try:
+            # whoever is called may cancel others, and add another
+            while self._heap and (self._heap[0][0] <= now or self._heap[0][1] not in self._pending):
+                callback = self._pending.pop(heappop(self._heap)[1], None)
+                if callback is not None:
+                    callback()
+        finally:
+            # also where one has failed: the others are due all the same
+            if self._heap:
+                self._set_timer()

@@ -264,7 +264,8 @@ class Execution:
             self.connection.pause_reading(self.request_id)
 
     def resume_reading(self) -> None:
-        if self.connection is not None and self.request_id is not None:
+        # one that is over is abandoned, which reads on by itself
+        if self.state is _RUNNING and self.connection is not None and self.request_id is not None:
             self.connection.resume_reading(self.request_id)
 
     def again(self) -> None:

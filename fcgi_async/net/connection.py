@@ -89,6 +89,9 @@ class ConnectionOwner(Protocol):
     def stray_received(self, connection: Connection) -> None:
         """Take note that a record of a finished request was dropped."""
 
+    def readers_caught_up(self, connection: Connection) -> None:
+        """Take note that no reader is behind any more."""
+
     def connection_closed(self, connection: Connection) -> None:
         """Take note, once, that the connection is over."""
 
@@ -173,6 +176,11 @@ class Connection:
         """Whether somebody on it reads more slowly than the peer writes."""
         return bool(self._slow_readers)
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing can be written any more: it is closed, or will be once what came before a fault is told."""
+        return self.closed or not self.client.open
+
     # verbs of the owner
 
     def learn(self, values: dict[bytes, bytes]) -> None:
@@ -195,8 +203,9 @@ class Connection:
 
     def send_tail_probe(self) -> None:
         """Ask whether the worker is free; `worker_free` follows."""
-        self._tail()
-        self._flush()
+        if not self.over:
+            self._tail()
+            self._flush()
 
     def begin(
         self, exchange: Exchange, request: EncodedRequest, *, keep_conn: bool = True, tail: bool = True
@@ -212,7 +221,7 @@ class Connection:
         Raises:
             LocalProtocolError: the connection cannot take a request now.
         """
-        if self.closed or self.transport is None:
+        if self.over or self.transport is None:
             return None
         client, body = self.client, request.body
         if request.role is _RESPONDER and body is not None and len(body) <= _ONE_WRITE:
@@ -273,6 +282,8 @@ class Connection:
         """Forget who waits for a response; its output is dropped from now on, its body still written."""
         if request_id in self._exchanges:
             self._exchanges[request_id] = None
+        if self._slow_readers:
+            self._forget_slow_reader(request_id)
 
     def abort(self, request_id: int) -> None:
         """Forget who waits for a response, and ask a peer that multiplexes to end the request; its id stays taken.
@@ -280,7 +291,7 @@ class Connection:
         A probe follows: gevent-fastcgi reads nothing more where the request had ended meanwhile.
         """
         self.abandon(request_id)
-        if self.closed or self.client.state(request_id) in (RequestState.IDLE, RequestState.ABORTED):
+        if self.over or self.client.state(request_id) in (RequestState.IDLE, RequestState.ABORTED):
             return
         # what is not written of its body is not owed any more
         self._uploads = deque(upload for upload in self._uploads if upload.request_id != request_id)
@@ -300,8 +311,8 @@ class Connection:
 
     def resume_reading(self, request_id: int) -> None:
         """Read on."""
-        self._slow_readers.pop(request_id, None)
-        self._regulate_reading()
+        if self._forget_slow_reader(request_id) and not self._slow_readers and not self.closed:
+            self.owner.readers_caught_up(self)
 
     def close(self) -> None:
         """Close at once; exchanges still open are failed."""
@@ -392,13 +403,13 @@ class Connection:
                 self.send_tail_probe()
         self._responding.discard(request_id)
         if self._slow_readers:
-            self.resume_reading(request_id)
+            self._forget_slow_reader(request_id)
         self.responses += 1
         self.owner.request_ended(self, request_id)
         if exchange is not None:
             exchange.receive_end(event.app_status, event.protocol_status)
         # such a peer answers a probe at any time: its END_REQUEST is what tells
-        if self.says_it_multiplexes and not self.client.multiplexing and not self.closed:
+        if self.says_it_multiplexes and not self.client.multiplexing and not self.over:
             if refused:
                 self.worker_left = True
                 self.close()
@@ -445,6 +456,11 @@ class Connection:
         self.client.get_values(names)
         if not self.client.multiplexing:
             self.client.send_ahead()
+
+    def _forget_slow_reader(self, request_id: int) -> bool:
+        known = self._slow_readers.pop(request_id, None) is not None
+        self._regulate_reading()
+        return known
 
     def _regulate_reading(self) -> None:
         if self.transport is None or self.closed:

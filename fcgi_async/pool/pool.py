@@ -402,6 +402,10 @@ class Pool:
     def stray_received(self, connection: Connection) -> None:
         self.stray_records += 1
 
+    def readers_caught_up(self, connection: Connection) -> None:
+        if connection in self._shared:
+            self.source.capacity_freed()
+
     def connection_closed(self, connection: Connection) -> None:
         shared = self._shared.pop(connection, None)
         if shared is not None:

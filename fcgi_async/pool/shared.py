@@ -61,7 +61,7 @@ class SharedConnection:
         One whose reader is behind gets none: FastCGI has no windows, so its neighbours might have to wait with it. Nor
         does one whose peer may have stopped to read, before it has answered.
         """
-        if self.retiring or self.connection.closed or self.connection.slow_reader:
+        if self.retiring or self.connection.over or self.connection.slow_reader:
             return False
         if self.connection.client.probes_outstanding:
             return False

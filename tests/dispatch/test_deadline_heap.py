@@ -113,6 +113,22 @@ def test_added_by_one_that_is_called(clock: Clock, deadlines: Deadlines) -> None
     assert called == [1.5, 9.0]
 
 
+def test_one_that_fails(clock: Clock, deadlines: Deadlines) -> None:
+    """What one callback raises keeps nobody else from being called."""
+    called: list[str] = []
+
+    def fail() -> None:
+        raise LookupError
+
+    deadlines.add(1.0, fail)
+    deadlines.add(1.0, lambda: called.append("same moment"))
+    deadlines.add(2.0, lambda: called.append("later"))
+    with pytest.raises(LookupError):
+        clock.go_to(1.0)
+    clock.go_to(5.0)
+    assert called == ["same moment", "later"]
+
+
 def test_memory_of_the_cancelled(deadlines: Deadlines) -> None:
     """Jobs that end long before their deadlines leave no entry each, whatever lies before them."""
     deadlines.add(1.0, lambda: None)

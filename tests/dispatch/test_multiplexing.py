@@ -17,7 +17,9 @@ from fcgi_async import (
     Job,
     JobCancelled,
     KeepAlive,
+    Limits,
     Response,
+    ResponseTooLarge,
     UnknownRole,
 )
 from fcgi_async.testing import Close, ProtocolStatus, Reject, Reply, Request, Responder
@@ -266,6 +268,81 @@ async def test_a_slow_reader_holds_up_nobody() -> None:
             going.set()
             assert (await neighbour).text == "small"
             assert len(await response.aread()) == 5_000_000
+
+
+@pytest.mark.parametrize("leaving", [False, True])
+async def test_a_slow_reader_that_catches_up_lets_jobs_in(leaving: bool) -> None:
+    """Where the peer accepts no other connection, a job waits until the reader has caught up or left, and no longer.
+
+    The response that it reads need not have ended.
+    """
+    ending = anyio.Event()
+
+    async def handler(request: Request) -> str | None:
+        if request.params["QUERY_STRING"] != "large":
+            return "small"
+        await request.write_stdout(b"\r\n" + bytes(1_000_000))
+        await ending.wait()
+        return None
+
+    async with Responder(handler, multiplex=True, workers=1) as responder:
+        async with Dispatcher(responder.address, max_children=5) as php:
+            assert php._scheduler is not None
+            (pool,) = php._scheduler.pools
+            async with php.stream(Job("/a.php", query="large")) as response:
+                await eventually(lambda: any(connection.slow_reader for connection in pool._shared))
+                handle = await php.submit(JOB)
+                await anyio.wait_all_tasks_blocked()
+                assert php.statistics().queued == 1
+                size = 0
+                while not leaving and size < 1_000_000:
+                    size += len(await anext(response))
+                if not leaving:
+                    await eventually(handle.done)
+            with anyio.fail_after(20):
+                assert (await handle).text == "small"
+            assert serving(responder) == 1
+            ending.set()
+
+
+@pytest.mark.parametrize("multiplex", ["auto", "never"])
+async def test_a_fault_behind_a_response(multiplex: Literal["auto", "never"]) -> None:
+    """Jobs that wait while a response and a fault come in one piece are run on another connection."""
+    content = b"\r\nfirst"
+    faulty = frames.stdout(1, content) + frames.end(1) + b"\xff" * 8
+    waiting = anyio.Event()
+
+    async def handler(request: Request) -> str | None:
+        if request.number > 1:
+            return "small"
+        await waiting.wait()
+        await request.send_raw(faulty)
+        return None
+
+    async with Responder(handler, multiplex=True) as responder:
+        endpoint = Endpoint(responder.address, max_children=1, multiplex=multiplex, linger=0.05)
+        async with Dispatcher(endpoint) as php:
+            handles = [await php.submit(JOB) for _ in range(3)]
+            await eventually(lambda: responder.running == 1)
+            waiting.set()
+            assert [(await handle).text for handle in handles] == ["first", "small", "small"]
+
+
+async def test_a_fault_behind_a_response_that_is_too_large() -> None:
+    """A job is given up for its own reason where a fault of the peer's comes in the same piece."""
+
+    async def handler(request: Request) -> str | None:
+        if request.number > 1:
+            return "small"
+        await request.send_raw(frames.stdout(1, b"\r\n" + bytes(100)) + b"\xff" * 8)
+        return None
+
+    async with Responder(handler, multiplex=True) as responder:
+        endpoint = Endpoint(responder.address, max_children=1, linger=0.05)
+        async with Dispatcher(endpoint, limits=Limits(response=10)) as php:
+            with pytest.raises(ResponseTooLarge):
+                await php.run(JOB)
+            assert (await php.run(JOB)).text == "small"
 
 
 async def test_no_more_connections_than_the_peer_accepts() -> None:

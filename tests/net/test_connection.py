@@ -93,6 +93,9 @@ class Owner:
     def stray_received(self, connection: Connection) -> None:
         self.calls.append("stray")
 
+    def readers_caught_up(self, connection: Connection) -> None:
+        self.calls.append("caught up")
+
     def connection_closed(self, connection: Connection) -> None:
         self.calls.append("closed")
 
