@@ -24,6 +24,7 @@
          +- JobCancelled
          +- JobNotDone                    asked for a result that is not there yet
          +- ResponseTooLarge
+         +- ResponseTruncated             a stream's body is shorter than its Content-Length
 
 Every error about a job carries `job`, `endpoint`, `may_have_run` and `body_truncated`; the low-level reason is
 `__cause__`.
@@ -60,6 +61,7 @@ __all__ = (
     "RemoteProtocolError",
     "RequestRejected",
     "ResponseTooLarge",
+    "ResponseTruncated",
     "StatusUnavailable",
     "TransportError",
     "UnknownRole",
@@ -130,7 +132,15 @@ class LocalProtocolError(ProtocolError):
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer sent what FastCGI does not allow; its connection is closed."""
+    """The peer sent what FastCGI or CGI does not allow.
+
+    Attributes:
+        headers: what of a response's head are headers, if the head is at fault.
+        content: the body that came with such a head.
+    """
+
+    headers: tuple[tuple[str, str], ...] = ()
+    content: bytes = b""
 
 
 class TransportError(FastCGIError):
@@ -218,4 +228,10 @@ class JobNotDone(JobError):
 
 
 class ResponseTooLarge(JobError):
-    """The response, its head or its stderr outgrew `Limits`; the connection was closed."""
+    """The response or its head outgrew `Limits`; the rest of it is thrown away."""
+
+
+class ResponseTruncated(JobError):
+    """The body of a streamed response is shorter than its Content-Length: PHP ended in the middle of it."""
+
+    may_have_run = True

@@ -12,8 +12,8 @@ import attrs
 from fcgi_async.dispatch.body import BodyStream
 from fcgi_async.dispatch.deadlines import Deadlines
 from fcgi_async.dispatch.job import Job
-from fcgi_async.dispatch.job_log import log_stderr
-from fcgi_async.dispatch.response import Headers, Response, Timing
+from fcgi_async.dispatch.job_log import log_dropped_headers, log_stderr
+from fcgi_async.dispatch.response import Headers, Response, Timing, is_truncated
 from fcgi_async.dispatch.settings import Limits, Timeouts
 from fcgi_async.dispatch.sink import CollectingSink, Sink, StderrBuffer
 from fcgi_async.dispatch.upload import Upload
@@ -28,6 +28,7 @@ from fcgi_async.errors import (
     RemoteProtocolError,
     RequestRejected,
     ResponseTooLarge,
+    ResponseTruncated,
     UnknownRole,
 )
 from fcgi_async.net.backend import Backend
@@ -96,16 +97,22 @@ class Execution:
     # the worker that has it
     pool: Pool | None = attrs.field(default=None, init=False)
     connection: Connection | None = attrs.field(default=None, init=False)
+    # the address of the pool that had it last
+    endpoint: str | None = attrs.field(default=None, init=False)
     request_id: int | None = attrs.field(default=None, init=False)
     stderr: StderrBuffer | None = attrs.field(default=None, init=False)
+    # of the attempts that failed
+    _earlier_stderr: bytes = attrs.field(default=b"", init=False)
     # whether an attempt that failed may have run it: what comes later cannot make that undone
     _may_have_run: bool = attrs.field(default=False, init=False)
+    # whether an EOF was taken as a proof that it did not run
+    _trusted_eof: bool = attrs.field(default=False, init=False)
     _submitted: float = attrs.field(init=False)
-    _accepted: float = attrs.field(default=0.0, init=False)
-    _first_byte: float = attrs.field(default=0.0, init=False)
+    _accepted: float | None = attrs.field(default=None, init=False)
+    _first_byte: float | None = attrs.field(default=None, init=False)
+    # of a connection that was new for it
     _connect: float = attrs.field(default=0.0, init=False)
-    # set where `_connect` is
-    _connected_at: float = attrs.field(init=False)
+    _connected_at: float | None = attrs.field(default=None, init=False)
     # the number of its deadline; 0: it has none
     _deadline: int = attrs.field(default=0, init=False)
     _upload: Upload | None = attrs.field(default=None, init=False)
@@ -147,6 +154,7 @@ class Execution:
     def begin(self, pool: Pool, connection: Connection) -> bool:
         """Take a worker; False where its connection turned out to be closed, or the job came to its end instead."""
         self.pool, self.connection = pool, connection
+        self.endpoint = pool.name
         self.state = _RUNNING
         if self._upload is not None:
             pool.hold(connection)
@@ -170,9 +178,7 @@ class Execution:
         if self.state is not _RUNNING or pool is None or connection is None or connection.closed:
             return None
         request_id = pool.begin(connection, self, self.owner.encode(pool, self.job), held=True)
-        if request_id is None:
-            pool.gone(connection)
-        else:
+        if request_id is not None:
             self.attempts += 1
             self.request_id = request_id
         return request_id
@@ -191,24 +197,25 @@ class Execution:
         """End it now as cancelled; False where it is over."""
         return self.end(JobCancelled("the job was cancelled"))
 
-    def end(self, error: FastCGIError, *, close: bool = False) -> bool:
-        """End it now with `error`, and take it back from whoever has it; False where it is over.
+    def end(self, error: FastCGIError, *, patience: float | None = None) -> bool:
+        """End it now with `error`, and release its worker; return False if it is over.
 
         Args:
             error: what it failed with.
-            close: close the connection at once, whatever the endpoint's `on_cancel` says.
+            patience: seconds in which the rest of the response is thrown away before its connection is left, 0 for at
+                once; None for what the endpoint says.
         """
         if self.state is _DONE:
             return False
         pool, connection, request_id = self.pool, self.connection, self.request_id
-        truncated = connection is not None and request_id is not None and connection.needs_caller(request_id)
+        truncated = connection is not None and request_id is not None and connection.bodies.needs_caller(request_id)
         self._settle(None, error, may_have_run=request_id is not None, body_truncated=truncated)
         if pool is not None and connection is not None:
             if request_id is None:
                 self.pool = self.connection = None
                 pool.give_back(connection)
             else:
-                pool.abandon(connection, request_id, close=close)
+                pool.abandon(connection, request_id, patience=patience)
         return True
 
     def refuse(self, error: FastCGIError) -> None:
@@ -219,12 +226,12 @@ class Execution:
     # Exchange
 
     def receive_stdout(self, data: bytes) -> None:
-        if not self._first_byte:
+        if self._first_byte is None:
             self._first_byte = self.owner.backend.now()
         try:
             self.sink.feed(data)
         except (RemoteProtocolError, ResponseTooLarge) as error:
-            self.end(error, close=True)
+            self.end(error)
 
     def receive_stderr(self, data: bytes) -> None:
         if self.stderr is None:
@@ -238,7 +245,7 @@ class Execution:
         if protocol_status:
             self._rejected(protocol_status)
             return
-        if self._upload is not None and request_id is not None and connection.needs_caller(request_id):
+        if self._upload is not None and request_id is not None and connection.bodies.needs_caller(request_id):
             # the caller has its answer; without the rest of the body, which is the caller's too, the request cannot
             # be completed
             self.pool.cut_short(connection, request_id)
@@ -251,6 +258,9 @@ class Execution:
         truncated = self._upload is not None and self._upload.running
         name = self.pool.name if self.pool is not None else None
         self.pool = self.connection = self.request_id = None
+        # the proof is as good as what is known of the peer: it is trusted once
+        may_have_run = may_have_run or self._trusted_eof
+        self._trusted_eof = True
         self._may_have_run = self._may_have_run or may_have_run
         repeatable = (self._upload is None or self._upload.repeatable) and self.sink.restart()
         if repeatable and self.owner.try_again(self, error, may_have_run=may_have_run):
@@ -272,9 +282,11 @@ class Execution:
         """Forget the last attempt; what remains is the job and its deadlines."""
         self.state = _QUEUED
         self.pool = self.connection = self.request_id = None
-        self._accepted = self._first_byte = self._connect = 0.0
+        self._accepted = self._first_byte = self._connected_at = None
+        self._connect = 0.0
         if self.stderr is not None:
-            log_stderr(self.job, None, self.stderr.value())
+            log_stderr(self.job, self.endpoint, self.stderr.value())
+            self._earlier_stderr += self.stderr.value()
             self.stderr = None
         if self.timeouts.run is not None or self.timeouts.queue is not None:
             self._set_deadline(self.owner.backend.now(), self.timeouts.queue)
@@ -318,12 +330,12 @@ class Execution:
                     f"the job was not done within its deadline, {waited:.3f} s after the call; "
                     "its script may run on until FPM's request_terminate_timeout"
                 ),
-                close=not isinstance(self.sink, CollectingSink),
+                patience=None if isinstance(self.sink, CollectingSink) else 0.0,
             )
 
     def _worker_left(self, connection: Connection, app_status: int) -> None:
         # an EOF in the tail's place is a worker that leaves in good order (pm.max_requests)
-        if not connection.closed or connection.eof:
+        if not (connection.closed or connection.leaving) or connection.eof:
             self._complete(app_status)
         elif self.state is not _DONE:
             error = ConnectionLost(
@@ -338,11 +350,11 @@ class Execution:
         assert connection is not None
         if isinstance(error, CannotMultiplex):
             self.pool.multiplexing_refused(connection)
-        if request_id is not None and connection.needs_caller(request_id):
+        if request_id is not None and connection.bodies.needs_caller(request_id):
             # the rest of the body belongs to the next attempt
             self.pool.cut_short(connection, request_id)
         # what has answered has run, whatever is said of it afterwards
-        ran = bool(self._first_byte)
+        ran = self._first_byte is not None
         self._may_have_run = self._may_have_run or ran
         repeatable = (self._upload is None or self._upload.repeatable) and self.sink.restart()
         if not (repeatable and self.owner.try_again(self, error, may_have_run=ran)):
@@ -353,12 +365,22 @@ class Execution:
             return
         try:
             self.sink.finish()
-        except RemoteProtocolError as error:
-            self._settle(None, error, may_have_run=True)
+        except RemoteProtocolError as fault:
+            self._settle(None, fault, may_have_run=True)
             return
         head, stderr = self.sink.head, self.stderr
         assert head is not None
         assert self.pool is not None
+        if head.dropped:
+            log_dropped_headers(self.job, self.pool.name, head.dropped)
+        truncated = head.length is not None and is_truncated(self.job, head, self.sink.size)
+        if truncated and not isinstance(self.sink, CollectingSink):
+            error = ResponseTruncated(
+                f"the body ended after {self.sink.size} of the {head.length} bytes that its Content-Length promised; "
+                "FPM's log, or stderr, tells why the script ended"
+            )
+            self._settle(None, error, may_have_run=True)
+            return
         written = b""
         if stderr is not None:
             written = stderr.value()
@@ -374,24 +396,26 @@ class Execution:
             self.timing_so_far(),
             self.pool.name,
             self.attempts,
+            truncated,
         )
         self._settle(response, None)
 
     def timing_so_far(self) -> Timing:
         """Return where the time went until now."""
         now, submitted = self.owner.backend.now(), self._submitted
-        accepted = self._accepted or now
-        return Timing(accepted - submitted, self._connect, (self._first_byte or now) - accepted, now - submitted)
+        accepted = now if self._accepted is None else self._accepted
+        first_byte = now if self._first_byte is None else self._first_byte
+        return Timing(accepted - submitted, self._connect, first_byte - accepted, now - submitted)
 
     @property
     def accepted(self) -> bool:
         """Whether a worker took it, the last time that it was offered."""
-        return bool(self._accepted)
+        return self._accepted is not None
 
     @property
     def connected(self) -> float | None:
         """Seconds from the call until the connection was there that was new for this job, or None."""
-        return self._connected_at - self._submitted if self._connect else None
+        return None if self._connected_at is None else self._connected_at - self._submitted
 
     def _settle(
         self,
@@ -412,9 +436,10 @@ class Execution:
         if error is not None:
             if endpoint is None and self.pool is not None:
                 endpoint = self.pool.name
+            error.stderr = self._earlier_stderr
             if self.stderr is not None:
-                error.stderr = self.stderr.value()
-                log_stderr(self.job, endpoint, error.stderr)
+                log_stderr(self.job, endpoint, self.stderr.value())
+                error.stderr = (error.stderr + self.stderr.value())[: self.owner.limits.stderr]
             may_have_run = may_have_run or self._may_have_run
             error.about(self.job, endpoint or error.endpoint, may_have_run=may_have_run, body_truncated=body_truncated)
             self.sink.fail(error)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.response import Response, Timing
 from fcgi_async.errors import FastCGIError
 
-__all__ = ("job_logger", "log_job", "log_stderr")
+__all__ = ("job_logger", "log_dropped_headers", "log_job", "log_stderr")
 
 job_logger = logging.getLogger("fcgi_async.job")
 stderr_logger = logging.getLogger("fcgi_async.stderr")
@@ -41,6 +42,18 @@ def log_job(job: Job, response: Response | None, error: FastCGIError | None, tim
         timing.connect,
         timing.first_byte,
         ended,
+        extra=_fields(job, endpoint),
+    )
+
+
+def log_dropped_headers(job: Job, endpoint: str, lines: Sequence[str]) -> None:
+    """Log at WARNING what stood in a response's head and is no header."""
+    job_logger.warning(
+        "%s: %d line(s) of the response's head are no headers and were dropped, the first is %r; "
+        "see the script's header() calls",
+        _name(job, endpoint),
+        len(lines),
+        lines[0][:200],
         extra=_fields(job, endpoint),
     )
 

@@ -11,11 +11,14 @@ import attrs
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.success_mark import END_SHOWN, is_marked
 from fcgi_async.errors import JobFailed
+from fcgi_async.wire.cgi import CGIHead
 
-__all__ = ("Headers", "Response", "Timing", "describe_failure")
+__all__ = ("Headers", "Response", "Timing", "describe_failure", "is_truncated")
 
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 _STDERR_SHOWN = 300
+# with these a web server sends the body: Apache and lighttpd, nginx, LiteSpeed
+_SENT_BY_THE_SERVER = frozenset({"x-sendfile", "x-accel-redirect", "x-litespeed-location"})
 
 
 class Headers(Mapping[str, str]):
@@ -93,6 +96,7 @@ class Response:
         timing: where the time went.
         endpoint: the address that answered.
         attempts: how often the job was sent, 1 for most.
+        truncated: whether the body is shorter than its Content-Length: PHP ended in the middle of it.
     """
 
     job: Job
@@ -105,6 +109,7 @@ class Response:
     timing: Timing
     endpoint: str
     attempts: int
+    truncated: bool = False
 
     @property
     def text(self) -> str:
@@ -125,8 +130,8 @@ class Response:
 
     @property
     def ok(self) -> bool:
-        """Whether the status is below 400, the app_status 0, and the mark there that the job demands."""
-        return self.status < 400 and self.app_status == 0 and self._marked
+        """Whether the status is below 400, the app_status 0, the body whole, and the mark there if the job has one."""
+        return self.status < 400 and self.app_status == 0 and not self.truncated and self._marked
 
     def raise_for_status(self) -> Response:
         """Return this response where it is `ok`.
@@ -148,6 +153,8 @@ def describe_failure(response: Response, content: bytes, *, marked: bool) -> Job
     what = f"PHP answered with status {response.status}"
     if response.app_status:
         what += f" and app_status {response.app_status}"
+    if response.truncated:
+        what += f", and its body is cut: {len(content)} of {response.headers['content-length']} bytes came"
     if not marked and response.status < 400 and not response.app_status:
         end = content[-END_SHOWN:].decode("utf-8", "replace")
         what += (
@@ -157,3 +164,13 @@ def describe_failure(response: Response, content: bytes, *, marked: bool) -> Job
     if response.stderr:
         what += f": {response.stderr[:_STDERR_SHOWN].decode('utf-8', 'replace')}"
     return JobFailed(what, response=response)
+
+
+def is_truncated(job: Job, head: CGIHead, size: int) -> bool:
+    """Return whether a body of `size` bytes is shorter than its Content-Length says.
+
+    Responses to HEAD, and 204 and 304, have none; nor has one that asks a web server to send a file in its place.
+    """
+    if head.length is None or size >= head.length or job.method == "HEAD" or head.status in (204, 304):
+        return False
+    return bool(size) or not any(name.lower() in _SENT_BY_THE_SERVER for name, _ in head.headers)

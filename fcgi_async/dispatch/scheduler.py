@@ -183,7 +183,7 @@ class Scheduler:
             probe.failed(DispatcherClosed("the dispatcher was closed before a worker answered"))
         self.fail_queued(lambda: DispatcherClosed("the dispatcher was closed before a worker took the job"))
         for execution in tuple(self.running):
-            execution.end(DispatcherClosed("the dispatcher was closed while the job ran"), close=True)
+            execution.end(DispatcherClosed("the dispatcher was closed while the job ran"), patience=0.0)
         for pool in self.pools:
             pool.close()
         self.deadlines.close()
@@ -272,8 +272,6 @@ class Scheduler:
             self.running.discard(execution)
             if execution.waiting:
                 self.queue.push_back(execution)
-            # the job is in the queue again, so that it is offered to whoever takes the place
-            pool.gone(connection)
             return False
         return False
 

@@ -12,7 +12,7 @@ import attrs
 from fcgi_async.dispatch.success_mark import BodyEnd
 from fcgi_async.errors import FastCGIError, RemoteProtocolError, ResponseTooLarge
 from fcgi_async.net.backend import Waiter
-from fcgi_async.wire.cgi import CGIHead, HeadParser, HeadTooLarge
+from fcgi_async.wire.cgi import CGIHead, HeadParser, HeadTooLarge, MalformedHead
 
 __all__ = ("CollectingSink", "Sink", "StderrBuffer", "StreamingSink")
 
@@ -34,6 +34,8 @@ class Sink(Protocol):
     """Takes a response in parts; synchronous."""
 
     head: CGIHead | None
+    # bytes of the body
+    size: int
 
     def feed(self, data: bytes) -> None:
         """Take a part of STDOUT.
@@ -85,15 +87,17 @@ class _HeadFirst:
     """Parses the head and knows what follows it."""
 
     # thousands of them may wait in a queue
-    __slots__ = ("_head_limit", "_parser", "head")
+    __slots__ = ("_head_limit", "_parser", "head", "size")
 
     def __init__(self, head_limit: int) -> None:
         self.head: CGIHead | None = None
+        self.size = 0
         self._head_limit = head_limit
         self._parser: HeadParser | None = None
 
     def _restart_head(self) -> None:
         self.head = self._parser = None
+        self.size = 0
 
     def _take_head(self, data: bytes) -> bytes | None:
         """Return the body's first part once the head is complete."""
@@ -118,30 +122,37 @@ class _HeadFirst:
 
 
 class CollectingSink(_HeadFirst):
-    """Keeps the whole body."""
+    """Keeps the whole body, also after a head that is none: it goes with the error."""
 
-    __slots__ = ("_limit", "_parts", "_size")
+    __slots__ = ("_fault", "_limit", "_parts")
 
     def __init__(self, head_limit: int, limit: int) -> None:
         super().__init__(head_limit)
         self._limit = limit
         self._parts: list[bytes] = []
-        self._size = 0
+        self._fault: MalformedHead | None = None
 
     def feed(self, data: bytes) -> None:
-        if self.head is None:
-            body = self._take_head(data)
+        if self.head is None and self._fault is None:
+            try:
+                body = self._take_head(data)
+            except MalformedHead as error:
+                self._fault = error
+                body = error.content
             if not body:
                 return
             data = body
-        self._size += len(data)
-        if self._size > self._limit:
+        self.size += len(data)
+        if self.size > self._limit:
             raise ResponseTooLarge(
                 f"the response is longer than Limits.response, {self._limit} bytes; stream() has no such bound"
             )
         self._parts.append(data)
 
     def finish(self) -> None:
+        if self._fault is not None:
+            self._fault.content = self.content()
+            raise self._fault
         if self.head is None:
             self._require_head()
 
@@ -151,7 +162,7 @@ class CollectingSink(_HeadFirst):
     def restart(self) -> bool:
         self._restart_head()
         self._parts.clear()
-        self._size = 0
+        self._fault = None
         return True
 
     def content(self) -> bytes:
@@ -171,7 +182,7 @@ class StreamingSink(_HeadFirst):
         self._new_waiter = waiter
         self._waiter: Waiter | None = None
         self._parts: deque[bytes] = deque()
-        self._size = 0
+        self._waiting = 0
         self._paused = False
 
     def attach(self, flow: Flow) -> None:
@@ -188,8 +199,9 @@ class StreamingSink(_HeadFirst):
             if self.end is not None:
                 self.end.feed(data)
             self._parts.append(data)
-            self._size += len(data)
-            if self._size > _HIGH and not self._paused and self._flow is not None:
+            self.size += len(data)
+            self._waiting += len(data)
+            if self._waiting > _HIGH and not self._paused and self._flow is not None:
                 self._paused = True
                 self._flow.pause_reading()
         self._wake()
@@ -218,7 +230,7 @@ class StreamingSink(_HeadFirst):
     def release(self) -> None:
         """Forget what was not read, and hold up the connection no longer."""
         self._parts.clear()
-        self._size = 0
+        self._waiting = 0
         self._resume()
 
     async def wait_head(self) -> CGIHead:
@@ -241,8 +253,8 @@ class StreamingSink(_HeadFirst):
                 return None
             await self._wait()
         data = self._parts.popleft()
-        self._size -= len(data)
-        if self._size <= _HIGH // 4:
+        self._waiting -= len(data)
+        if self._waiting <= _HIGH // 4:
             self._resume()
         return data
 

@@ -12,9 +12,13 @@ from fcgi_async.dispatch.execution import Execution
 from fcgi_async.dispatch.response import Headers, Timing, describe_failure
 from fcgi_async.dispatch.sink import StreamingSink
 from fcgi_async.dispatch.success_mark import is_marked
-from fcgi_async.errors import JobCancelled, JobNotDone
+from fcgi_async.errors import JobCancelled, JobNotDone, ResponseTruncated
 
 __all__ = ("LineIterator", "ResponseStream", "StreamManager")
+
+
+# a script that is at its end gets so long to reach it, and its connection is kept then
+_PATIENCE_SECONDS = 0.02
 
 
 @attrs.define(eq=False)
@@ -76,15 +80,20 @@ class ResponseStream:
     def ok(self) -> bool | None:
         """What `Response.ok` says, once the body has been read to its end; None before."""
         response = self._execution.response
-        return None if response is None else response.status < 400 and response.app_status == 0 and self._marked
+        if response is None:
+            return False if isinstance(self._execution.error, ResponseTruncated) else None
+        return response.status < 400 and response.app_status == 0 and self._marked
 
     def raise_for_status(self) -> ResponseStream:
         """Return this stream where it is `ok`; to be called behind its end.
 
         Raises:
             JobFailed: it is not; the body of its response is empty, since it was streamed.
+            ResponseTruncated: the body is shorter than its Content-Length.
             JobNotDone: the body has not come to its end.
         """
+        if isinstance(self._execution.error, ResponseTruncated):
+            raise self._execution.error
         response = self._execution.response
         if response is None:
             job = self._execution.job
@@ -153,7 +162,8 @@ class LineIterator:
 class StreamManager:
     """What `Dispatcher.stream()` returns: enter it for the `ResponseStream`.
 
-    Leaving it before the end closes the connection at once: a script that writes dies of it.
+    Leaving it before the end throws away what comes within 20 ms and then refuses the rest: a script that writes dies
+    of it. Its slot stays taken until the worker has left the script.
     """
 
     _start: Callable[[], tuple[Execution, StreamingSink]]
@@ -176,5 +186,5 @@ class StreamManager:
 
     def _leave(self) -> None:
         if self._execution is not None and self._sink is not None:
-            self._execution.end(JobCancelled("the stream was left before its end"), close=True)
+            self._execution.end(JobCancelled("the stream was left before its end"), patience=_PATIENCE_SECONDS)
             self._sink.release()

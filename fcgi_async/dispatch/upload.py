@@ -27,7 +27,7 @@ class Uploader(Protocol):
     def upload_refused(self) -> None:
         """Take note that nothing was written, since the worker had left."""
 
-    def end(self, error: FastCGIError, *, close: bool = False) -> bool:
+    def end(self, error: FastCGIError, *, patience: float | None = None) -> bool:
         """End the job with `error`."""
 
 
@@ -79,7 +79,7 @@ class Upload:
             failure = JobError(f"the job's body failed after {self._sent} of {self.body.length} bytes: {error}")
             failure.__cause__ = error
             self._done(task)
-            uploader.end(failure, close=True)
+            uploader.end(failure)
         finally:
             self._done(task)
             if not refused:
@@ -104,7 +104,7 @@ class Upload:
         self._at_hand = None
         while part is not None:
             self._sent += len(part)
-            if not await connection.send_body(request_id, part):
+            if not await connection.bodies.send(request_id, part):
                 # over already, or the peer gone: the connection tells
                 return True
             part = await _next(parts)
@@ -113,7 +113,7 @@ class Upload:
                 return True
             self._check(self._sent + len(part or b""), last=part is None)
         self.running = False
-        connection.end_body(request_id)
+        connection.bodies.end(request_id)
         return True
 
     def _check(self, size: int, *, last: bool) -> None:

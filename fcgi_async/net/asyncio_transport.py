@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from socket import SHUT_RDWR, socket
+from socket import SHUT_RD, SHUT_RDWR, socket
 from typing import cast
 
 from fcgi_async.net.acknowledge import acknowledge
@@ -76,6 +76,12 @@ class AsyncioTransport(asyncio.Protocol):
     def resume_reading(self) -> None:
         if self._transport is not None:
             self._transport.resume_reading()
+
+    def shut_reading(self) -> None:
+        # the loop would take the shut side for the peer's EOF, and close
+        self.pause_reading()
+        with suppress(OSError):
+            self._sock.shutdown(SHUT_RD)
 
     def abort(self) -> None:
         # asyncio closes the descriptor only in its next turn; the peer must know now

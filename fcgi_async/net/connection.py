@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
+import logging
 from typing import Protocol
 
 import attrs
 
 from fcgi_async.errors import ConnectionLost, FastCGIError, RemoteProtocolError
 from fcgi_async.net.address import Address
-from fcgi_async.net.backend import Backend, Timer, Waiter
+from fcgi_async.net.backend import Backend, Timer
+from fcgi_async.net.bodies import Bodies
+from fcgi_async.net.proof import Ending, may_have_run
 from fcgi_async.net.transport import Transport
 from fcgi_async.net.values import requests_at_once
 from fcgi_async.wire.client import ClientConnection
@@ -26,6 +28,8 @@ from fcgi_async.wire.states import RequestState
 
 __all__ = ("Connection", "ConnectionOwner", "EncodedRequest", "Exchange")
 
+logger = logging.getLogger("fcgi_async.net")
+
 _HEAD_PROBE = (FCGI_MPXS_CONNS, FCGI_MAX_REQS, FCGI_MAX_CONNS)
 # what Go's net/http/fcgi must be asked for, since its second, empty answer would else be taken for the next one's
 _TAIL_PROBE = (FCGI_MPXS_CONNS,)
@@ -36,6 +40,12 @@ _LOOKS_AT_ONCE = 3
 _LOOK_SECONDS = 0.0005
 # what a slow reader on a shared connection may leave unread before its neighbours are held up with it
 _SLOW_READER_MAX = 16 * 1024 * 1024
+# a peer that answers the tail has done so long before; it is asked again so that one that drops the tail shows it
+_ASK_AGAIN_SECONDS = 0.1
+# whoever reads ahead reads at least so much at once
+_SMALL_REQUEST = 4096
+# how often the kernel is asked whether an abandoned script has left its worker: the longer it runs, the less often
+_WATCH_SECONDS_MIN, _WATCH_SECONDS_MAX, _WATCH_SHARE = 0.0005, 0.05, 0.05
 # plain names: on Python 3.11 looking up a member of an enum costs more than what is done with it
 _RESPONDER, _UNKNOWN_ROLE = Role.RESPONDER, int(ProtocolStatus.UNKNOWN_ROLE)
 
@@ -47,7 +57,7 @@ class EncodedRequest:
     Attributes:
         role: what the peer is asked to be.
         params: contents of PARAMS records.
-        body: all of the body, or None where it comes in parts through `Connection.send_body`.
+        body: all of the body, or None if it comes in parts through `Connection.bodies`.
     """
 
     role: Role
@@ -92,17 +102,14 @@ class ConnectionOwner(Protocol):
     def readers_caught_up(self, connection: Connection) -> None:
         """Take note that no reader is behind any more."""
 
+    def tail_left_unread(self, connection: Connection) -> None:
+        """Called when a response comes while the bytes behind its request are unread."""
+
+    def tail_dropped(self, connection: Connection) -> None:
+        """Called when the peer answers a later probe, and has not answered the one behind a request."""
+
     def connection_closed(self, connection: Connection) -> None:
         """Take note, once, that the connection is over."""
-
-
-@attrs.define(eq=False)
-class _Upload:
-    """A body of bytes on its way out."""
-
-    request_id: int
-    rest: memoryview
-    tail: bool
 
 
 @attrs.define(eq=False)
@@ -137,24 +144,34 @@ class Connection:
     closed: bool = attrs.field(default=False, init=False)
     # whether its worker is known to have left it: the peer closed, or said so
     worker_left: bool = attrs.field(default=False, init=False)
+    # whether the peer leaves unread what stands behind a request until its script has ended
+    leaves_unread: bool = attrs.field(default=False, init=False)
+    # whether the first byte of the next request is sent together with a tail probe
+    send_ahead: bool = attrs.field(default=True, init=False)
+    # whether the rest of the response is refused, and the connection kept to see when the worker leaves the script
+    leaving: bool = attrs.field(default=False, init=False)
+    # it is not used for another request
+    spent: bool = attrs.field(default=False, init=False)
     # what ended the connection, where something did but an EOF or we ourselves
     close_cause: Exception | None = attrs.field(default=None, init=False)
     eof: bool = attrs.field(default=False, init=False)
+    bodies: Bodies = attrs.field(init=False)
     _exchanges: dict[int, Exchange | None] = attrs.field(factory=dict, init=False)
     # ids of which at least one byte of response has come
     _responding: set[int] = attrs.field(factory=set, init=False)
-    _uploads: deque[_Upload] = attrs.field(factory=deque, init=False)
-    # ids whose body comes through send_body() and is not complete, and whether a tail probe shall follow it
-    _unfinished_bodies: dict[int, bool] = attrs.field(factory=dict, init=False)
     # whether the peer was gone before it took all that was written
     _refused: bool = attrs.field(default=False, init=False)
-    _writing_paused: bool = attrs.field(default=False, init=False)
-    _writable_waiters: list[Waiter] = attrs.field(factory=list, init=False)
-    # when it is looked again whether the worker has read on
+    # when it is looked again: whether the worker has read on, has answered, or has left an abandoned script
     _look: Timer | None = attrs.field(default=None, init=False)
+    _leaving_since: float = attrs.field(default=0.0, init=False)
+    # the last request is small, and whether bytes behind it are left unread has not been seen
+    _shows_manner: bool = attrs.field(default=False, init=False)
     # requests whose reader is behind, and what has come for them since
     _slow_readers: dict[int, int] = attrs.field(factory=dict, init=False)
     _reading_paused: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.bodies = Bodies(self.client, self.backend, self._tail, self._flush)
 
     @property
     def max_requests_at_once(self) -> int | None:
@@ -210,11 +227,11 @@ class Connection:
     def begin(
         self, exchange: Exchange, request: EncodedRequest, *, keep_conn: bool = True, tail: bool = True
     ) -> int | None:
-        """Write a request and return its id, or None where the peer had closed and took not one byte.
+        """Write a request and return its id; return None if the peer had closed, and then close in the next turn.
 
         Args:
             exchange: who gets the response.
-            request: what to send; a body of None is written with `send_body()`.
+            request: what to send; a body of None is written through `bodies`.
             keep_conn: whether the peer shall keep the connection open afterwards.
             tail: whether a GET_VALUES follows the request.
 
@@ -232,51 +249,31 @@ class Connection:
             request_id = client.begin_request(request.role, keep_conn=keep_conn)
             client.send_params(request_id, request.params)
             if body is None:
-                self._unfinished_bodies[request_id] = tail
+                self.bodies.open(request_id, tail=tail)
             elif request.role is Role.AUTHORIZER:
                 if tail:
                     self._tail()
             else:
-                self._uploads.append(_Upload(request_id, memoryview(body), tail))
-                self._write_record(self._uploads[-1])
-        if not self.transport.write(client.data_to_send()):
-            self._uploads.clear()
+                self.bodies.add(request_id, body, tail=tail)
+        data = client.data_to_send()
+        if not self.transport.write(data):
+            self._refuse()
             return None
+        self._shows_manner = not self.leaves_unread and body is not None and len(data) <= _SMALL_REQUEST
         self._exchanges[request_id] = exchange
         self.requests += 1
         if self._slow_readers:
             self._regulate_reading()
-        if self._uploads:
-            self._pump_uploads()
+        if self.bodies.pending:
+            self.bodies.pump()
         return request_id
 
-    async def send_body(self, request_id: int, data: bytes) -> bool:
-        """Write a part of a body, once the socket takes more; False where the request is over or the peer gone.
-
-        Cancelling between two parts leaves the body incomplete; the owner must close the connection then.
-        """
-        # a record at a time, so that a large part does not hold up the neighbours
-        for start in range(0, len(data), MAX_CONTENT):
-            while self._writing_paused and not self.closed:
-                waiter = self.backend.waiter()
-                self._writable_waiters.append(waiter)
-                await waiter
-            if request_id not in self._unfinished_bodies:
-                return False
-            self.client.send_stdin(request_id, memoryview(data)[start : start + MAX_CONTENT])
-            if not self._flush():
-                return False
-        return True
-
-    def end_body(self, request_id: int) -> None:
-        """Complete a body written with `send_body()`."""
-        tail = self._unfinished_bodies.pop(request_id, None)
-        if tail is None:
-            return
-        self.client.send_stdin(request_id, end=True)
-        if tail:
-            self._tail()
-        self._flush()
+    def _refuse(self) -> None:
+        """Give up a connection whose peer took not one byte of a request."""
+        self.bodies.drop()
+        self.worker_left, self.client.open = True, False
+        # not now: whoever writes the request first puts it where another connection finds it
+        self.backend.call_at(self.backend.now(), self.close)
 
     def abandon(self, request_id: int) -> None:
         """Forget who waits for a response; its output is dropped from now on, its body still written."""
@@ -294,8 +291,7 @@ class Connection:
         if self.over or self.client.state(request_id) in (RequestState.IDLE, RequestState.ABORTED):
             return
         # what is not written of its body is not owed any more
-        self._uploads = deque(upload for upload in self._uploads if upload.request_id != request_id)
-        self._unfinished_bodies.pop(request_id, None)
+        self.bodies.forget(request_id)
         self.client.abort_request(request_id)
         self._tail()
         self._flush()
@@ -316,22 +312,53 @@ class Connection:
 
     def close(self) -> None:
         """Close at once; exchanges still open are failed."""
-        self._terminate(None)
+        self._terminate(Ending.OURS)
 
-    def needs_caller(self, request_id: int) -> bool:
-        """Return whether a request's body still comes through `send_body()`."""
-        return request_id in self._unfinished_bodies
+    def leave(self) -> None:
+        """Refuse the rest of the response, and close when the worker has left the script.
 
-    def body_incomplete(self, request_id: int) -> bool:
-        """Return whether a part of a request's body has not been written."""
-        return request_id in self._unfinished_bodies or any(upload.request_id == request_id for upload in self._uploads)
+        On unix sockets only: a script that writes dies at its next write. Until then the bytes behind the request stay
+        unread, if the peer is one that leaves them there (`leaves_unread`); otherwise the end tells nothing.
+        """
+        if self.over or self.leaving or self.transport is None:
+            self.close()
+            return
+        if self._look is not None:
+            self._look.cancel()
+        self.leaving = True
+        self._leaving_since = self.backend.now()
+        self.transport.shut_reading()
+        self._watch()
+
+    def cut_short(self, request_id: int) -> None:
+        """End a body of which a part is missing, so that the script does not wait for it; the connection is spent."""
+        self.spent = True
+        self.bodies.end(request_id, short=True)
+
+    def expect_tail(self) -> None:
+        """Ask once more if the tail probe is not answered soon, so that a peer that drops it shows it."""
+        if self.client.probes_outstanding and self._look is None and not self.over:
+            self._look = self.backend.call_at(self.backend.now() + _ASK_AGAIN_SECONDS, self._ask_again)
 
     # TransportHandler
 
     def data_received(self, data: bytes | memoryview) -> None:
+        try:
+            self._receive(data)
+        except Exception as error:
+            self._faulty(error)
+
+    def _faulty(self, error: Exception) -> None:
+        """End this connection, and no other, because of a fault in our own code."""
+        logger.error("a connection to %s is closed because of a fault in fcgi_async", self.address, exc_info=error)
+        self._terminate(Ending.OURS, error)
+
+    def _receive(self, data: bytes | memoryview) -> None:
+        if self.leaving:
+            return
         free = False
         for event in self.client.receive_data(data):
-            if self.closed:
+            if self.closed or self.leaving:
                 return
             free = False
             if isinstance(event, Stdout):
@@ -347,9 +374,9 @@ class Connection:
             elif isinstance(event, Stray):
                 self.owner.stray_received(self)
             elif isinstance(event, Terminated):
-                self._terminate(event.error)
+                self._terminate(Ending.FAULT, event.error)
                 return
-        if self.closed:
+        if self.closed or self.leaving:
             return
         if free:
             self._worker_answered()
@@ -363,25 +390,29 @@ class Connection:
         for event in self.client.receive_eof():
             if isinstance(event, Terminated):
                 self.worker_left = True
-                self._terminate(event.error)
+                self._end(Ending.EOF if event.error is None else Ending.FAULT, event.error)
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.closed:
             self.worker_left = error is not None
-            self._terminate(None, error)
+            self._end(Ending.OURS if error is None else Ending.RESET, error)
 
     def pause_writing(self) -> None:
-        self._writing_paused = True
+        self.bodies.pause()
 
     def resume_writing(self) -> None:
-        self._writing_paused = False
-        self._wake_writers()
-        self._pump_uploads()
+        try:
+            self.bodies.resume()
+        except Exception as error:
+            self._faulty(error)
 
     # what the peer did
 
     def _receiver(self, event: Stdout | Stderr) -> Exchange | None:
-        self._responding.add(event.request_id)
+        if event.request_id not in self._responding:
+            self._responding.add(event.request_id)
+            if self._shows_manner:
+                self._look_at_manner()
         exchange = self._exchanges[event.request_id]
         if exchange is None:
             self.owner.output_dropped(self, event.request_id, len(event.data))
@@ -395,7 +426,7 @@ class Connection:
         exchange = self._exchanges.pop(request_id)
         refused = event.protocol_status == _UNKNOWN_ROLE
         if self.client.multiplexing:
-            if self.body_incomplete(request_id):
+            if self.bodies.incomplete(request_id):
                 # nobody reads the rest
                 self.abort(request_id)
             elif refused:
@@ -419,6 +450,11 @@ class Connection:
     def _receive_values(self, event: ValuesReceived) -> bool:
         if self.values is None:
             self.learn(event.values)
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        if event.dropped:
+            self.owner.tail_dropped(self)
         if self.client.probes_outstanding:
             return False
         if self.client.multiplexing:
@@ -447,6 +483,31 @@ class Connection:
         else:
             self.owner.worker_free(self)
 
+    def _look_at_manner(self) -> None:
+        self._shows_manner = False
+        if self.transport is not None and self.transport.unread:
+            self.owner.tail_left_unread(self)
+
+    def _ask_again(self) -> None:
+        self._look = None
+        if self.client.probes_outstanding and not self.over and not self.leaving:
+            # the tail asked for nothing: whoever names this has not answered that
+            self.client.get_values((FCGI_MPXS_CONNS,))
+            self._flush()
+
+    def _watch(self) -> None:
+        """Close once the worker has read what stands behind the request it was on."""
+        self._look = None
+        if self.closed or self.transport is None:
+            return
+        if self.transport.unread or self.transport.unsent or self.bodies.pending:
+            now = self.backend.now()
+            delay = min((now - self._leaving_since) * _WATCH_SHARE, _WATCH_SECONDS_MAX)
+            self._look = self.backend.call_at(now + max(delay, _WATCH_SECONDS_MIN), self._watch)
+        else:
+            self.worker_left = self.leaves_unread
+            self.close()
+
     # writing
 
     def _tail(self, names: tuple[bytes, ...] | None = None) -> None:
@@ -454,7 +515,7 @@ class Connection:
         if names is None:
             names = _TAIL_PROBE if self.says_it_multiplexes else ()
         self.client.get_values(names)
-        if not self.client.multiplexing:
+        if self.send_ahead and not self.client.multiplexing:
             self.client.send_ahead()
 
     def _forget_slow_reader(self, request_id: int) -> bool:
@@ -481,68 +542,47 @@ class Connection:
         self._refused = self._refused or not taken
         return taken
 
-    def _pump_uploads(self) -> None:
-        while self._uploads and not self._writing_paused and not self.closed:
-            # one record of each in turn, so that a large body does not hold up its neighbours
-            upload = self._uploads.popleft()
-            self._write_record(upload)
-            if upload.rest:
-                self._uploads.append(upload)
-            if not self._flush():
-                self._uploads.clear()
-
-    def _write_record(self, upload: _Upload) -> None:
-        content, upload.rest = upload.rest[:MAX_CONTENT], upload.rest[MAX_CONTENT:]
-        self.client.send_stdin(upload.request_id, content, end=not upload.rest)
-        if not upload.rest and upload.tail:
-            self._tail()
-
-    def _wake_writers(self) -> None:
-        waiters, self._writable_waiters = self._writable_waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
     # the end
 
-    def _terminate(self, fault: RemoteProtocolError | None, cause: Exception | None = None) -> None:
+    def _end(self, ending: Ending, cause: Exception | None) -> None:
+        try:
+            self._terminate(ending, cause)
+        except Exception as error:
+            self._faulty(error)
+
+    def _terminate(self, ending: Ending, cause: Exception | None = None) -> None:
         if self.closed:
             return
         self.closed = True
         self.client.open = False
         if self._look is not None:
             self._look.cancel()
-        self.close_cause = fault or cause
-        # a clean EOF behind a completely written request proves that it was never begun (the unread empty STDIN
-        # record of a request that runs turns the EOF into a reset), but only where nothing between us and the peer
-        # rewrites resets
-        never_begun = self.eof and fault is None and self.address.is_unix and not self._unsent
-        # who reads several requests at once leaves none of them unread
-        never_begun = never_begun and not self.client.multiplexing
+        self.close_cause = cause
+        # a peer that reads several requests at once leaves none of them unread
+        leaves_unread = self.leaves_unread and not self.client.multiplexing
+        written = not self._refused and (self.transport is None or not self.transport.unsent)
         if self.transport is not None:
             self.transport.abort()
         exchanges, self._exchanges = self._exchanges, {}
         self.owner.connection_closed(self)
         for request_id, exchange in exchanges.items():
-            if exchange is None:
-                continue
-            proven = never_begun and request_id not in self._responding and not self.body_incomplete(request_id)
-            exchange.receive_failure(self._failure(fault, cause), may_have_run=not proven)
-        self._uploads.clear()
-        self._unfinished_bodies.clear()
-        self._wake_writers()
+            if exchange is not None:
+                ran = may_have_run(
+                    ending,
+                    written=written and not self.bodies.incomplete(request_id),
+                    responded=request_id in self._responding,
+                    leaves_unread=leaves_unread,
+                )
+                exchange.receive_failure(self._failure(ending, cause), may_have_run=ran)
+        self.bodies.close()
 
-    def _failure(self, fault: RemoteProtocolError | None, cause: Exception | None) -> FastCGIError:
+    def _failure(self, ending: Ending, cause: Exception | None) -> FastCGIError:
         # one error for each exchange: it will carry that job's facts
-        if fault is not None:
-            error: FastCGIError = RemoteProtocolError(fault.message)
-            error.__cause__ = fault.__cause__
+        if ending is Ending.FAULT and isinstance(cause, RemoteProtocolError):
+            error: FastCGIError = RemoteProtocolError(cause.message)
+            error.__cause__ = cause.__cause__
             return error
         what = "the peer closed the connection" if self.eof else f"the connection was lost ({cause or 'closed by us'})"
         error = ConnectionLost(f"{what} before the response was complete; FPM's log tells why its worker left")
         error.__cause__ = cause
         return error
-
-    @property
-    def _unsent(self) -> bool:
-        return self._refused or (self.transport is not None and self.transport.unsent > 0)

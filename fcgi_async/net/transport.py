@@ -60,5 +60,11 @@ class Transport(Protocol):
     def resume_reading(self) -> None:
         """Deliver again."""
 
+    def shut_reading(self) -> None:
+        """Refuse what the peer still writes, and deliver nothing more; what is written still goes out.
+
+        On a unix socket the peer's next write fails.
+        """
+
     def abort(self) -> None:
         """Close now, unsent bytes are lost; the peer sees it before this returns."""

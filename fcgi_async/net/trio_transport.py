@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from socket import SHUT_RDWR, socket
+from socket import SHUT_RD, SHUT_RDWR, socket
 
 import trio
 
@@ -81,6 +81,12 @@ class TrioTransport:
 
     def resume_reading(self) -> None:
         self._reading.set()
+
+    def shut_reading(self) -> None:
+        # the reader would take the shut side for the peer's EOF
+        self.pause_reading()
+        with suppress(OSError):
+            self._sock.shutdown(SHUT_RD)
 
     def abort(self) -> None:
         if self._closed:

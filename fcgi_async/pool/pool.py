@@ -14,12 +14,16 @@ from fcgi_async.errors import ConnectError
 from fcgi_async.net.backend import Backend, Timer
 from fcgi_async.net.connection import Connection, EncodedRequest, Exchange
 from fcgi_async.net.dial import dial
+from fcgi_async.net.listener import Listener, listener_of
 from fcgi_async.net.values import connections_at_once
 from fcgi_async.pool.endpoint import Endpoint
+from fcgi_async.pool.manner import Fact, Manner, learn
 from fcgi_async.pool.monitor import StatusMonitor
 from fcgi_async.pool.reachability import Reachability
 from fcgi_async.pool.shared import SharedConnection
+from fcgi_async.pool.silence import Silence
 from fcgi_async.pool.slots import Slot, SlotLedger, SlotState
+from fcgi_async.pool.sweep import Sweep
 from fcgi_async.wire.spec import MAX_REQUEST_ID
 
 __all__ = ("JobSource", "Pool")
@@ -32,7 +36,9 @@ _ANSWER_WAIT_MIN = 1.0
 _ANSWER_WAIT_MAX = 30.0
 # plain names: on Python 3.11 looking up a member of an enum costs more than what is done with it
 _CONNECTING, _IDLE, _BUSY = SlotState.CONNECTING, SlotState.IDLE, SlotState.BUSY
-_FINISHING, _DRAINING, _LINGERING = SlotState.FINISHING, SlotState.DRAINING, SlotState.LINGERING
+_FINISHING, _DRAINING = SlotState.FINISHING, SlotState.DRAINING
+_LEAVING, _LINGERING = SlotState.LEAVING, SlotState.LINGERING
+_FPM, _TAILLESS = Manner.FPM, Manner.TAILLESS
 
 
 class JobSource(Protocol):
@@ -84,14 +90,24 @@ class Pool:
     _idle: dict[Connection, None] = attrs.field(factory=dict, init=False)
     _when_free: dict[Connection, Callable[[], None]] = attrs.field(factory=dict, init=False)
     _answer_wait: float = attrs.field(default=_ANSWER_WAIT_MIN, init=False)
-    _sweep: Timer | None = attrs.field(default=None, init=False)
-    _sweep_at: float = attrs.field(default=math.inf, init=False)
+    # how the peer treats what stands behind a request, and who it is
+    manner: Manner = attrs.field(default=Manner.UNKNOWN, init=False)
+    _listener: Listener | None = attrs.field(default=None, init=False)
+    _silence: Silence = attrs.field(init=False)
+    _sweep: Sweep = attrs.field(init=False)
     _retry: Timer | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.ledger = SlotLedger(self.endpoint.share)
         self.reachability = Reachability(self.endpoint.reconnect_timeout)
         self.monitor = StatusMonitor(self.endpoint, self.backend, self.ledger, self.source.capacity_freed)
+        self._sweep = Sweep(self.backend, self._run_sweep)
+        self._silence = Silence(
+            self.name,
+            self.backend,
+            lambda: not self.closed and bool(self.ledger.counts[_CONNECTING] and self.source.waiting()),
+            lambda: self.reachability.ever_answered,
+        )
 
     @property
     def name(self) -> str:
@@ -101,7 +117,21 @@ class Pool:
     @property
     def saturated(self) -> bool:
         """Whether every slot is taken by what cannot take a job now, so that an offer would come to nothing."""
-        return not self._idle and len(self.ledger.slots) >= self.ledger.share
+        if self._idle or len(self.ledger.slots) < self.ledger.share:
+            return False
+        return not (self.ledger.counts[_LINGERING] and self._may_ask_for_lingering)
+
+    @property
+    def _may_ask_for_lingering(self) -> bool:
+        """Whether a new connection that is answered has certainly got a worker that an abandoned script has left.
+
+        Only if all workers are ours, and nothing runs before the answer.
+        """
+        endpoint = self.endpoint
+        if not endpoint.handshake or endpoint.reserve or endpoint.processes > 1:
+            return False
+        multiplexes = self._shared or self._values is not None
+        return not (multiplexes or self.reachability.closes_after_values(self.backend.now()))
 
     # work
 
@@ -117,7 +147,7 @@ class Pool:
             connection, _ = self._idle.popitem()
             if self.source.assign(self, connection):
                 return True
-            if not connection.closed:
+            if not connection.over:
                 self._idle[connection] = None
                 return False
         self._grow()
@@ -131,7 +161,9 @@ class Pool:
     def begin(
         self, connection: Connection, exchange: Exchange, request: EncodedRequest, *, held: bool = False
     ) -> int | None:
-        """Write a job to a connection that `assign()` was called with; None where the peer had gone: call `gone()`.
+        """Write a job to a connection that `assign()` was called with; return None if the peer had gone.
+
+        It is closed in the next turn then: whoever begins the job puts it back into the queue first.
 
         Args:
             connection: the one.
@@ -146,16 +178,13 @@ class Pool:
                 shared.begun(request_id, held=held)
             return request_id
         keep = self.endpoint.handshake
-        tail = keep and not connection.says_it_multiplexes
+        tail = keep and not connection.says_it_multiplexes and self.manner is not _TAILLESS
+        # one that drops the tail would drop this byte with it
+        connection.send_ahead = self.manner not in (Manner.UNKNOWN, _TAILLESS)
         request_id = connection.begin(exchange, request, keep_conn=keep, tail=tail)
         if request_id is not None:
             self._occupy(connection)
         return request_id
-
-    def gone(self, connection: Connection) -> None:
-        """Give up a connection whose peer took not one byte of a job; that job is waiting again when this is called."""
-        connection.worker_left = True
-        connection.close()
 
     def hold(self, connection: Connection) -> None:
         """Keep the worker of a connection that `assign()` was called with for a job that is not ready to be written."""
@@ -186,7 +215,7 @@ class Pool:
         if shared is None:
             self.hold(connection)
             slot = self._slots[connection]
-            self.ledger.move(slot, _FINISHING, self._due(self.endpoint.drain_timeout))
+            self.ledger.move(slot, _FINISHING, self._sweep.due(self.endpoint.drain_timeout))
         elif not connection.requests:
             # gevent-fastcgi would close behind its answer; that it has answered on the connection before must do
             connection.probe_answered = True
@@ -196,17 +225,18 @@ class Pool:
         if shared is not None:
             shared.expect_answer()
 
-    def abandon(self, connection: Connection, request_id: int, *, close: bool = False) -> None:
+    def abandon(self, connection: Connection, request_id: int, *, patience: float | None = None) -> None:
         """Take back a request whose caller is gone; its slot stays taken until the worker is known to be free.
 
         Args:
             connection: the request is on it.
             request_id: of the request.
-            close: close at once: a script that writes dies of it. Else the endpoint's `on_cancel` decides.
+            patience: seconds in which the rest of the response is read and thrown away, 0 for not at all; None for
+                the endpoint's `on_cancel` and `drain_timeout`.
         """
         shared = self._shared.get(connection)
         if shared is not None:
-            shared.abandoned(request_id, self._due(self.endpoint.drain_timeout))
+            shared.abandoned(request_id, self._sweep.due(self.endpoint.drain_timeout))
             connection.abort(request_id)
             shared.expect_answer()
             shared.close_where_retired()
@@ -215,12 +245,31 @@ class Pool:
         slot = self._slots.get(connection)
         if slot is None:
             return
-        # without the rest of its body a request never ends, and without a tail nothing tells that the worker is free
-        incomplete = connection.needs_caller(request_id) or not self.endpoint.handshake
-        if close or incomplete or self.endpoint.on_cancel == "close":
-            connection.close()
+        if patience is None:
+            patience = 0.0 if self.endpoint.on_cancel == "close" else self.endpoint.drain_timeout
+        if connection.bodies.needs_caller(request_id):
+            # the script gets what came of the body, and its output is refused, as if the connection were closed
+            connection.cut_short(request_id)
+            if self._can_watch(connection):
+                patience = 0.0
+        if slot.state is _FINISHING:
+            return
+        if not patience or not self.endpoint.handshake:
+            self._leave(connection, slot)
         elif slot.state is _BUSY:
-            self.ledger.move(slot, _DRAINING, self._due(self.endpoint.drain_timeout))
+            self.ledger.move(slot, _DRAINING, self._sweep.due(patience))
+
+    def _leave(self, connection: Connection, slot: Slot) -> None:
+        """Refuse the rest of a response, and hold the slot until the worker has left the script."""
+        if self._can_watch(connection):
+            self.ledger.move(slot, _LEAVING)
+            self._tell_free(connection)
+            connection.leave()
+        else:
+            connection.close()
+
+    def _can_watch(self, connection: Connection) -> bool:
+        return self.endpoint.address.is_unix and connection.leaves_unread
 
     def cut_short(self, connection: Connection, request_id: int) -> None:
         """Give up the rest of the body of a request that was answered."""
@@ -229,7 +278,7 @@ class Pool:
             connection.abort(request_id)
             shared.expect_answer()
         else:
-            connection.close()
+            connection.cut_short(request_id)
 
     def multiplexing_refused(self, connection: Connection) -> None:
         """Take note of CANT_MPX_CONN: from now on one request at a time on a connection."""
@@ -250,9 +299,10 @@ class Pool:
         """Close every connection and stop dialling; jobs that run are failed."""
         self.closed = True
         self.monitor.close()
-        for timer in (self._sweep, self._retry):
-            if timer is not None:
-                timer.cancel()
+        self._silence.broken()
+        self._sweep.close()
+        if self._retry is not None:
+            self._retry.cancel()
         for connection in (*self._slots, *self._shared):
             connection.close()
         # what lingers, and what is being dialled
@@ -262,13 +312,16 @@ class Pool:
     # opening
 
     def _grow(self) -> None:
-        if not self.ledger.free or self._retry is not None or not self.source.waiting():
+        if self._retry is not None or not self.source.waiting():
             return
         # one at a time: a burst of new connections strands some of them under pm = ondemand
         if self.ledger.counts[_CONNECTING] or ((self._shared or self._values) and self._full()):
             return
         slot = self.ledger.take()
+        if slot is None and self._may_ask_for_lingering:
+            slot = self.ledger.take_lingering()
         if slot is not None:
+            self._silence.begun()
             self.backend.spawn(lambda: self._open(slot))
 
     async def _open(self, slot: Slot) -> None:
@@ -280,6 +333,8 @@ class Pool:
                 sock.close()
                 return
             self._slots[connection] = slot
+            self._meet(listener_of(sock, self.endpoint.address))
+            connection.leaves_unread = self.manner is _FPM
             connection.transport = await self.backend.attach(sock, connection)
         except Exception as error:
             self._forget(connection, slot)
@@ -306,7 +361,7 @@ class Pool:
         elif self._values is not None:
             self._use_without_probes(connection, self._values)
         elif self.endpoint.handshake and not self.reachability.closes_after_values(self.backend.now()):
-            slot.deadline = self._due(self._answer_wait)
+            slot.deadline = self._sweep.due(self._answer_wait)
             connection.send_head_probe()
         elif self.source.assign(self, connection):
             self._grow()
@@ -317,6 +372,7 @@ class Pool:
         if self.closed:
             return
         self.connections_failed += 1
+        self._silence.broken()
         now = self.backend.now()
         known = self.reachability.meant
         delay = self.reachability.failed(now, closed=closed)
@@ -339,6 +395,7 @@ class Pool:
         if self.reachability.meant:
             logger.info("%s is back", self.name)
         self.reachability.answered()
+        self._silence.broken()
         self._answer_wait = _ANSWER_WAIT_MIN
         self.source.worker_answered()
         if connection.says_it_multiplexes:
@@ -358,8 +415,13 @@ class Pool:
         if not self.endpoint.handshake or (connection.says_it_multiplexes and connection.client.unfinished):
             connection.worker_left = True  # END_REQUEST is all that such a peer says of its worker
             connection.close()
-        elif slot.state is _BUSY:
-            self.ledger.move(slot, _FINISHING, self._due(self.endpoint.drain_timeout))
+            return
+        if slot.state is _BUSY:
+            self.ledger.move(slot, _FINISHING, self._sweep.due(self.endpoint.drain_timeout))
+        if self.manner is _TAILLESS:
+            connection.send_tail_probe()
+        elif self.manner is not _FPM:
+            connection.expect_tail()
 
     def worker_free(self, connection: Connection) -> None:
         shared = self._shared.get(connection)
@@ -369,6 +431,8 @@ class Pool:
             self._left(shared)
             return
         slot = self._slots[connection]
+        if connection.responses:
+            self.manner = learn(self.manner, Fact.TAIL_ANSWERED)
         self.ledger.move(slot, _IDLE)
         slot.dropped = 0
         self._idle[connection] = None
@@ -378,13 +442,13 @@ class Pool:
         headless = self.reachability.closes_after_values(self.backend.now())
         if connection.closed or slot.state is not _IDLE:
             return
-        if worn_out or headless or self.closed:
+        if worn_out or headless or connection.spent or self.closed:
             connection.close()
         elif self.source.assign(self, connection):
             self._grow()
-        elif not connection.closed:
+        elif not connection.over:
             if keepalive.idle:
-                slot.deadline = self._due(keepalive.idle)
+                slot.deadline = self._sweep.due(keepalive.idle)
             else:
                 connection.close()
 
@@ -394,10 +458,10 @@ class Pool:
         slot.dropped += size
         if slot.dropped <= self.endpoint.drain_bytes:
             return
-        if shared is None:
-            connection.close()
-        else:
+        if shared is not None:
             shared.retire()
+        else:
+            self._leave(connection, self._slots[connection])
 
     def stray_received(self, connection: Connection) -> None:
         self.stray_records += 1
@@ -405,6 +469,29 @@ class Pool:
     def readers_caught_up(self, connection: Connection) -> None:
         if connection in self._shared:
             self.source.capacity_freed()
+
+    def tail_left_unread(self, connection: Connection) -> None:
+        self.manner = learn(self.manner, Fact.TAIL_LEFT_UNREAD)
+        for other in (connection, *self._slots):
+            other.leaves_unread = self.manner is _FPM
+
+    def tail_dropped(self, connection: Connection) -> None:
+        if self.manner is not _TAILLESS:
+            logger.warning(
+                "%s drops a probe that is sent with a request, as servers built on libfcgi do: it is asked after each "
+                "response instead, which costs a round trip for each job",
+                self.name,
+            )
+        self.manner = learn(self.manner, Fact.TAIL_DROPPED)
+
+    def _meet(self, listener: Listener) -> None:
+        """Learn from who listens."""
+        if listener != self._listener:
+            if self._listener is not None:
+                self.manner = learn(self.manner, Fact.LISTENER_CHANGED)
+            self._listener = listener
+        if listener.is_php:
+            self.manner = learn(self.manner, Fact.LISTENER_IS_PHP)
 
     def connection_closed(self, connection: Connection) -> None:
         shared = self._shared.pop(connection, None)
@@ -422,10 +509,10 @@ class Pool:
             self.ledger.move(slot, _LINGERING, self._linger_until())
             self.monitor.slot_lingers()
         self._tell_free(connection)
-        if connection.worker_left and connection.values is not None and not connection.responses:
+        if connection.worker_left and connection.values is not None and not connection.requests:
             self.reachability.answered()
             if not connection.says_it_multiplexes:
-                if self.reachability.closed_early(self.backend.now()):
+                if not connection.answered and self.reachability.closed_early(self.backend.now()):
                     logger.warning(
                         "%s closes a connection behind its answer to GET_VALUES, as PHP before 8.2.13 does: each job "
                         "gets a connection of its own, and one that waits for a worker counts as begun, so that it is "
@@ -497,22 +584,11 @@ class Pool:
 
     # deadlines
 
-    def _due(self, delay: float) -> float:
-        when = self.backend.now() + delay
-        if when < self._sweep_at and not self.closed:
-            if self._sweep is not None:
-                self._sweep.cancel()
-            self._sweep_at = when
-            self._sweep = self.backend.call_at(when, self._run_sweep)
-        return when
-
     def _linger_until(self) -> float:
         linger = self.endpoint.linger
-        return self._due(_DEFAULT_LINGER if linger is None else linger)
+        return self._sweep.due(_DEFAULT_LINGER if linger is None else linger)
 
-    def _run_sweep(self) -> None:
-        self._sweep, self._sweep_at = None, math.inf
-        now = self.backend.now()
+    def _run_sweep(self, now: float) -> None:
         connections = {slot: connection for connection, slot in self._slots.items()}
         holders = {slot: shared for shared in self._shared.values() for slot in shared.slots}
         for slot in self.ledger.overdue(now):
@@ -533,7 +609,13 @@ class Pool:
             if slot.state is _CONNECTING:
                 self._answer_wait = min(self._answer_wait * 2, _ANSWER_WAIT_MAX)
                 logger.debug("%s: no answer to a new connection, dialling again", self.name)
-            connection.close()
+                connection.close()
+            elif slot.state is _IDLE:
+                connection.close()
+            else:
+                if slot.state is _FINISHING:
+                    self.manner = learn(self.manner, Fact.TAIL_UNANSWERED)
+                self._leave(connection, slot)
         nearest = self.ledger.next_deadline()
         if nearest < math.inf:
-            self._due(max(nearest - now, 0.0))
+            self._sweep.due(max(nearest - now, 0.0))

@@ -36,7 +36,8 @@ class Reachability:
     reconnect_timeout: float
     # where there is another peer, this one is left alone until then
     retry_at: float = attrs.field(default=0.0, init=False)
-    _ever_answered: bool = attrs.field(default=False, init=False)
+    # whether a worker has ever answered
+    ever_answered: bool = attrs.field(default=False, init=False)
     _away_since: float | None = attrs.field(default=None, init=False)
     _delay: float = attrs.field(default=_RETRY_MIN, init=False)
     _failures: int = attrs.field(default=0, init=False)
@@ -55,7 +56,7 @@ class Reachability:
 
     def answered(self) -> None:
         """Take note that a worker answered."""
-        self._ever_answered = True
+        self.ever_answered = True
         if self._away_since is not None:
             self._away_since, self.retry_at = None, 0.0
         self._failures = 0
@@ -79,13 +80,13 @@ class Reachability:
         """Return whether jobs should fail rather than wait for the peer."""
         if self._away_since is None:
             return False
-        if not self._ever_answered:
+        if not self.ever_answered:
             return self.meant
         return now - self._away_since >= self.reconnect_timeout
 
     def served(self) -> None:
         """Take note that a connection served a request after a head probe: the peer does not close after it."""
-        if self._away_since is not None or self._failures or self._early_closes or not self._ever_answered:
+        if self._away_since is not None or self._failures or self._early_closes or not self.ever_answered:
             self.answered()
             self._early_closes = 0
 

@@ -5,12 +5,14 @@ known to have left us:
 
     FREE -> CONNECTING -> IDLE -> BUSY -> FINISHING -> IDLE ...     IDLE is a kept connection: it still pins a worker
                                     \\-> DRAINING -> IDLE             the caller is gone, the script is not
+                                    \\-> LEAVING -> FREE              its output is refused until the worker leaves it
                                     \\-> LINGERING -> FREE            the connection is closed, the script may run on
 
-LINGERING ends by time, or by what FPM says of its workers. It does not say whose they are, so they are counted: a
-script that was abandoned and still runs keeps a worker active, and so does each connection that we hold. Where fewer
-workers were active than that makes together, some of the abandoned scripts have ended. What somebody else does makes
-more workers active, and so the answer later, never wrong.
+LINGERING is for connections on which a worker is not seen to leave its script: on TCP, and through relays. It ends by
+time, when a new connection is answered in its place, or by what FPM says of its workers. FPM does not say whose they
+are, so they are counted: a script that was abandoned and still runs keeps a worker active, and so does each connection
+that we hold. If fewer workers were active than that makes together, some of the abandoned scripts have ended. What
+somebody else does makes more workers active, and so the answer later, never wrong.
 
 The ledger is pure: it is told the time, performs nothing, and answers which slots are overdue.
 """
@@ -34,6 +36,7 @@ class SlotState(StrEnum):
     BUSY = "busy"
     FINISHING = "finishing"
     DRAINING = "draining"
+    LEAVING = "leaving"
     LINGERING = "lingering"
 
 
@@ -43,10 +46,15 @@ SLOT_TRANSITIONS: Final[dict[SlotState, frozenset[SlotState]]] = {
     SlotState.CONNECTING: frozenset({SlotState.IDLE, SlotState.BUSY}),
     SlotState.IDLE: frozenset({SlotState.BUSY}),
     # back to IDLE where the job turned out not to be ready
-    SlotState.BUSY: frozenset({SlotState.IDLE, SlotState.FINISHING, SlotState.DRAINING, SlotState.LINGERING}),
-    SlotState.FINISHING: frozenset({SlotState.IDLE, SlotState.LINGERING}),
-    SlotState.DRAINING: frozenset({SlotState.IDLE, SlotState.LINGERING}),
-    SlotState.LINGERING: frozenset(),
+    SlotState.BUSY: frozenset(
+        {SlotState.IDLE, SlotState.FINISHING, SlotState.DRAINING, SlotState.LEAVING, SlotState.LINGERING}
+    ),
+    SlotState.FINISHING: frozenset({SlotState.IDLE, SlotState.LEAVING, SlotState.LINGERING}),
+    SlotState.DRAINING: frozenset({SlotState.IDLE, SlotState.LEAVING, SlotState.LINGERING}),
+    # where the end of the unread bytes turned out to tell nothing
+    SlotState.LEAVING: frozenset({SlotState.LINGERING}),
+    # a new connection asks whether a worker is free: the one of this slot, if all the others are held
+    SlotState.LINGERING: frozenset({SlotState.CONNECTING}),
 }
 
 # a worker has spoken before a slot gets there
@@ -128,6 +136,16 @@ class SlotLedger:
         slot.deadline = deadline
         if state in _ACCEPTED:
             slot.accepted = True
+
+    def take_lingering(self) -> Slot | None:
+        """Return the slot that lingers longest, in CONNECTING again, or None if none lingers."""
+        lingering = [slot for slot in self.slots if slot.state is SlotState.LINGERING]
+        if not lingering:
+            return None
+        slot = min(lingering, key=lambda slot: slot.deadline)
+        self.move(slot, SlotState.CONNECTING)
+        slot.accepted, slot.dropped = False, 0
+        return slot
 
     def release(self, slot: Slot) -> None:
         """Give a slot back.

@@ -10,7 +10,7 @@ import attrs
 
 from fcgi_async.errors import RemoteProtocolError
 
-__all__ = ("CGIHead", "HeadParser", "HeadTooLarge")
+__all__ = ("CGIHead", "HeadParser", "HeadTooLarge", "MalformedHead")
 
 
 # the name of a header is a token (RFC 3875, 6.3)
@@ -18,6 +18,9 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIRST_LINE_EMPTY = re.compile(rb"\r?\n")
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(r"(?:\n[ \t]+)+")
+# what FPM writes in the place of Status under cgi.rfc2616_headers=1
+_STATUS_LINE = re.compile(r"HTTP/\d(?:\.\d)? +(.*)")
+_LENGTH = re.compile(r"\d{1,18}")
 # most scripts send the same few lines every time; what is longer is not worth its memory
 _REMEMBERED_LENGTH: Final = 512
 _REMEMBERED_HEADS: Final = 256
@@ -27,25 +30,40 @@ class HeadTooLarge(Exception):
     """The head is longer than its limit."""
 
 
+class MalformedHead(RemoteProtocolError):
+    """The head is complete, and it is not a CGI head.
+
+    Attributes:
+        headers: those of its lines that are headers.
+        content: what follows the head, as far as it had come.
+    """
+
+
 @attrs.frozen
 class CGIHead:
     """Status and headers of a response.
 
     Attributes:
-        status: from the `Status` header; without one 302 where a `Location` is given (RFC 3875, 6.2.3), else 200.
+        status: 200 to 599, from the `Status` header or a status line; without one 302 if a `Location` is given (RFC
+            3875, 6.2.3), otherwise 200.
         headers: names and values in their order, `Status` left out, repeated names kept apart.
+        length: the number in `Content-Length`, or None if there is none.
+        dropped: lines that are no headers.
     """
 
     status: int
     headers: tuple[tuple[str, str], ...]
+    length: int | None = None
+    dropped: tuple[str, ...] = ()
 
 
 @attrs.define(eq=False)
 class HeadParser:
     """Finds the end of the head in the parts of a response and parses it.
 
-    Lines may end in CRLF or LF, a folded line continues the one before it, and `Status` may stand anywhere. A NUL or a
-    lone CR is refused.
+    Lines may end in CRLF or LF, a folded line continues the one before it, and `Status` may stand anywhere; in its
+    place the first line may be a status line of HTTP. A line that is no header is dropped if others are. A NUL or a
+    lone CR in a value is refused.
 
     Args:
         limit: how many bytes the head may have.
@@ -58,7 +76,7 @@ class HeadParser:
         """Take a part of the response; return the head and the beginning of the body once the head is complete.
 
         Raises:
-            RemoteProtocolError: what came is not a CGI head.
+            MalformedHead: what came is not a CGI head.
             HeadTooLarge: the head is longer than its limit.
         """
         held = len(self._buffer)
@@ -69,8 +87,12 @@ class HeadParser:
             raise HeadTooLarge
         if end >= 0:
             self._buffer = b""
-            head = data[:end]
-            return (_remembered if end <= _REMEMBERED_LENGTH else _parse_head)(head), data[body_start:]
+            head, body = data[:end], data[body_start:]
+            try:
+                return (_remembered if end <= _REMEMBERED_LENGTH else _parse_head)(head), body
+            except MalformedHead as error:
+                error.content = body
+                raise
         # one more byte is the CR of the empty line
         if len(data) > self.limit + 1:
             raise HeadTooLarge
@@ -93,41 +115,72 @@ def _find_end(data: bytes, start: int) -> tuple[int, int]:
 
 
 def _parse_head(head: bytes) -> CGIHead:
-    status: int | None = None
-    location = False
+    statuses: list[str] = []
     headers: list[tuple[str, str]] = []
+    dropped: list[str] = []
+    location, length = False, None
     # headers are bytes to PHP; latin-1 keeps every one of them
     text = head.decode("latin-1").replace("\r\n", "\n")
     if "\n " in text or "\n\t" in text:
         text = _FOLD.sub(" ", text)
-    # behind the last line end there is one more, empty
-    for line in text.split("\n")[:-1]:
+    # after the last line end there is one more, empty
+    for number, line in enumerate(text.split("\n")[:-1]):
         name, colon, value = line.partition(":")
-        # a lone CR or a NUL in a value would split or cut it for whoever passes it on (RFC 9110, 5.5)
-        if not colon or _TOKEN.fullmatch(name) is None or "\r" in value or "\0" in value:
-            raise RemoteProtocolError(f"the response's head has a line that is no header: {line[:200]!r}")
+        if not colon or _TOKEN.fullmatch(name) is None:
+            status_line = None if number else _STATUS_LINE.fullmatch(line)
+            if status_line is None:
+                dropped.append(line)
+            else:
+                statuses.append(status_line[1])
+            continue
         value = value.strip(" \t")
         lowered = name.lower()
         if lowered == "status":
-            before, status = status, _parse_status(value)
-            # no CGI field may be repeated (RFC 3875, 6.3); the same once more does no harm
-            if before not in (None, status):
-                raise RemoteProtocolError(f"the response's head has two Status headers, {before} and {status}")
+            statuses.append(value)
             continue
+        headers.append((name, value))
         if lowered == "location":
             location = True
-        headers.append((name, value))
+        elif lowered == "content-length" and _LENGTH.fullmatch(value):
+            length = int(value)
+    status = _judge(statuses, headers, dropped)
     if status is None:
         status = 302 if location else 200
-    return CGIHead(status, tuple(headers))
+    return CGIHead(status, tuple(headers), length, tuple(dropped))
+
+
+def _judge(statuses: list[str], headers: list[tuple[str, str]], dropped: list[str]) -> int | None:
+    """Return the status that a head gives, if any; raise MalformedHead if it is not a CGI head."""
+
+    def malformed(what: str) -> MalformedHead:
+        error = MalformedHead(what)
+        error.headers = tuple(headers)
+        return error
+
+    if dropped and not headers and not statuses:
+        raise malformed(f"the response's head has a line that is no header, and no other: {dropped[0][:200]!r}")
+    for name, value in headers:
+        # it would split or cut the value for whoever passes it on (RFC 9110, 5.5)
+        if "\r" in value or "\0" in value:
+            raise malformed(f"the response's head has a NUL or a lone CR in a header: {f'{name}: {value}'[:200]!r}")
+    status: int | None = None
+    for text in statuses:
+        code = _parse_status(text)
+        if code is None:
+            raise malformed(f"the response's Status is not a status code from 200 to 599: {text[:200]!r}")
+        # no CGI field may be repeated (RFC 3875, 6.3); the same once more does no harm
+        if status not in (None, code):
+            raise malformed(f"the response's head has two Status headers, {status} and {code}")
+        status = code
+    return status
 
 
 # a fault is raised anew each time: only what was returned is remembered
 _remembered = lru_cache(_REMEMBERED_HEADS)(_parse_head)
 
 
-def _parse_status(value: str) -> int:
+def _parse_status(value: str) -> int | None:
     code = value[:3]
-    if not (code.isascii() and code.isdigit()) or int(code) < 100 or value[3:4] not in ("", " "):
-        raise RemoteProtocolError(f"the response's Status is not a status code: {value[:200]!r}")
+    if not (code.isascii() and code.isdigit()) or value[3:4] not in ("", " ") or not 200 <= int(code) <= 599:
+        return None
     return int(code)

@@ -220,6 +220,17 @@ class ClientConnection:
         """
         self._send_stream(request_id, _STDIN, data, end)
 
+    def end_stdin_short(self, request_id: int) -> None:
+        """End a body of which a part is missing: with two empty STDIN records.
+
+        PHP-FPM takes the first one for a pause when some of the body has come, and would wait for more.
+
+        Raises:
+            LocalProtocolError: the connection is closed, or the request is not at its body.
+        """
+        self.send_stdin(request_id, end=True)
+        self._outgoing.append(HEADER.pack(VERSION, _STDIN, request_id, 0, 0))
+
     def send_data(self, request_id: int, data: bytes | memoryview = b"", *, end: bool = False) -> None:
         """Send a part of a Filter's file, of any length; `end` completes it.
 
@@ -368,15 +379,29 @@ class ClientConnection:
             if not self._asked:
                 raise RemoteProtocolError("GET_VALUES_RESULT came without a GET_VALUES")
             self._known = frozenset(values)
-            self._answer(events, values)
+            self._answer(events, values, dropped=self._dropped(values))
         # an empty result where the peer has known a name that was asked for is the second answer that Go sends: ignored
         elif self._asked and self._known.isdisjoint(self._asked[0]):
             self._answer(events, values)
 
-    def _answer(self, events: list[ClientEvent], values: dict[bytes, bytes]) -> None:
-        self._asked.popleft()
+    def _dropped(self, values: dict[bytes, bytes]) -> int:
+        """Return how many of the oldest GET_VALUES the peer has dropped.
+
+        libfcgi does so with whatever it has read when a request ends. An answer that names what only a later one asked
+        for is the answer to that one.
+        """
+        if any(name in values for name in self._asked[0]):
+            return 0
+        for older, names in enumerate(self._asked):
+            if any(name in values for name in names):
+                return older
+        return 0
+
+    def _answer(self, events: list[ClientEvent], values: dict[bytes, bytes], *, dropped: int = 0) -> None:
+        for _ in range(dropped + 1):
+            self._asked.popleft()
         self._worker_free = not self._requests
-        events.append(ValuesReceived(values))
+        events.append(ValuesReceived(values, dropped))
 
     # bookkeeping
 

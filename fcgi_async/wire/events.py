@@ -61,9 +61,14 @@ class ValuesReceived:
     """The answer to the oldest GET_VALUES; PHP-FPM gives it only between requests.
 
     It is GET_VALUES_RESULT, or UNKNOWN_TYPE from a peer that does not know GET_VALUES and so has no values.
+
+    Attributes:
+        values: what the peer said.
+        dropped: how many older GET_VALUES the peer has dropped: it answered one that was sent after them.
     """
 
     values: dict[bytes, bytes]
+    dropped: int = 0
 
 
 @attrs.define

@@ -1,0 +1,74 @@
+"""How a peer treats what stands behind a request, learned once for each listener.
+
+The tail probe stands behind every request. PHP-FPM leaves it unread until the script has ended, and then answers it.
+That gives three things: an answer that says that the worker is free; an EOF that proves that a request was never begun;
+and a count of unread bytes that falls to zero when an abandoned script ends. Other peers give less:
+
+    manner     who                                   tail probe       EOF is a proof, unread bytes tell
+    UNKNOWN    a peer that has not shown it yet      as for FPM       no
+    FPM        PHP-FPM on a unix socket              answered         yes
+    ANSWERS    PHP-FPM on TCP, or through a relay    answered         no: the relay, or the kernel, has read the bytes
+    TAILLESS   servers built on libfcgi              dropped          no: it has read the bytes
+
+A peer becomes FPM when the process that listens is PHP's own (SO_PEERCRED), or when bytes behind a small request were
+still unread while its response came. It becomes TAILLESS when it answers a probe that was sent later than the tail's.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+__all__ = ("MANNERS", "Fact", "Manner", "learn")
+
+
+class Manner(StrEnum):
+    """How a peer treats what stands behind a request."""
+
+    UNKNOWN = "unknown"
+    FPM = "fpm"
+    ANSWERS = "answers"
+    TAILLESS = "tailless"
+
+
+class Fact(StrEnum):
+    """What a peer has shown."""
+
+    LISTENER_CHANGED = "another process listens, or another socket file is there"
+    LISTENER_IS_PHP = "the process that listens is PHP-FPM"
+    TAIL_LEFT_UNREAD = "a response came while the bytes behind its request were unread"
+    TAIL_ANSWERED = "a tail probe was answered"
+    TAIL_DROPPED = "a later probe was answered, and the tail probe was not"
+    TAIL_UNANSWERED = "a tail probe was not answered in time"
+
+
+# a fact that is not in a row changes nothing
+MANNERS: Final[dict[Manner, dict[Fact, Manner]]] = {
+    Manner.UNKNOWN: {
+        Fact.LISTENER_IS_PHP: Manner.FPM,
+        Fact.TAIL_LEFT_UNREAD: Manner.FPM,
+        Fact.TAIL_ANSWERED: Manner.ANSWERS,
+        Fact.TAIL_DROPPED: Manner.TAILLESS,
+    },
+    Manner.FPM: {
+        Fact.LISTENER_CHANGED: Manner.UNKNOWN,
+        Fact.TAIL_DROPPED: Manner.TAILLESS,
+    },
+    Manner.ANSWERS: {
+        Fact.LISTENER_CHANGED: Manner.UNKNOWN,
+        Fact.LISTENER_IS_PHP: Manner.FPM,
+        Fact.TAIL_LEFT_UNREAD: Manner.FPM,
+        Fact.TAIL_DROPPED: Manner.TAILLESS,
+        # TCP does not tell who listens: another server may have taken the port
+        Fact.TAIL_UNANSWERED: Manner.UNKNOWN,
+    },
+    Manner.TAILLESS: {
+        Fact.LISTENER_CHANGED: Manner.UNKNOWN,
+        Fact.LISTENER_IS_PHP: Manner.FPM,
+    },
+}
+
+
+def learn(manner: Manner, fact: Fact) -> Manner:
+    """Return how a peer is to be treated after it has shown `fact`."""
+    return MANNERS[manner].get(fact, manner)

@@ -1,0 +1,75 @@
+"""A peer that accepts connections and says nothing: busy workers and a wrong port look alike, so it is warned of."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from fcgi_async.net.backend import Backend, Timer
+
+__all__ = ("SILENT_SECONDS", "Silence", "what_silence_means")
+
+logger = logging.getLogger("fcgi_async.pool")
+
+SILENT_SECONDS: Final = 5.0
+# seconds in which the same endpoint is not warned of again
+_QUIET_SECONDS: Final = 60.0
+
+
+def what_silence_means(*, answered: bool) -> str:
+    """Return what it may be when no worker answers, and how to find out.
+
+    Args:
+        answered: whether the peer has answered before.
+    """
+    busy = "all of FPM's workers are busy (its status page, or `fcgi-async status`, shows with what)"
+    if answered:
+        return f"{busy}; raise pm.max_children, or Endpoint.reserve if others use them"
+    return f"either {busy}, or what listens there is not a FastCGI server (compare the address with FPM's `listen`)"
+
+
+@attrs.define(eq=False)
+class Silence:
+    """Warns once for each endpoint and minute.
+
+    Args:
+        name: of the endpoint.
+        backend: the event loop.
+        still_waiting: returns whether a connection is unanswered and a job waits for it.
+        answered_before: returns whether the peer has ever answered.
+    """
+
+    name: str
+    backend: Backend
+    still_waiting: Callable[[], bool]
+    answered_before: Callable[[], bool]
+    _timer: Timer | None = attrs.field(default=None, init=False)
+    _since: float = attrs.field(default=0.0, init=False)
+
+    def begun(self) -> None:
+        """Called when a connection is opened, whose first answer is now awaited."""
+        if self._timer is None:
+            self._since = self.backend.now()
+            self._timer = self.backend.call_at(self._since + SILENT_SECONDS, self._look)
+
+    def broken(self) -> None:
+        """Called when the peer answers, or cannot be reached."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if not self.still_waiting():
+            return
+        now = self.backend.now()
+        logger.warning(
+            "%s has not answered for %.0f s, and jobs wait for it: %s",
+            self.name,
+            now - self._since,
+            what_silence_means(answered=self.answered_before()),
+        )
+        self._timer = self.backend.call_at(now + _QUIET_SECONDS, self._look)
