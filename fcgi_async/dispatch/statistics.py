@@ -17,10 +17,10 @@ class Statistics:
     The first are gauges, what is now: up to and with `endpoints_away`. The others are counters since the dispatcher was
     entered, from `completed` on; they never fall. A job that was handed in is queued or running, or it is counted once
     under completed, failed or cancelled; `rejected` ones were not handed in. Taken in another thread than the event
-    loop's, the six slot states may be out by one that just moved.
+    loop's, the seven slot states may be out by one that just moved.
 
     Attributes:
-        share: how many workers may be occupied; the six slot states sum to at most this.
+        share: how many workers may be occupied; the seven slot states sum to at most this.
         queued: jobs that wait for a worker, those outside a full queue included.
         outside: of those, the ones outside a full queue; whoever handed them in waits.
         running: jobs that have a worker.
@@ -29,6 +29,7 @@ class Statistics:
         finishing: slots whose job has its response and whose worker has not yet said that it is free.
         idle: slots with a kept connection.
         draining: slots whose caller is gone and whose script is not.
+        leaving: slots whose script's output is refused, until its worker has left it.
         lingering: slots whose connection was closed under a script that may run on.
         endpoints_away: endpoints that could not be reached the last time.
         completed: jobs that got a response, whatever its status.
@@ -52,6 +53,7 @@ class Statistics:
     finishing: int
     idle: int
     draining: int
+    leaving: int
     lingering: int
     endpoints_away: int
     completed: int

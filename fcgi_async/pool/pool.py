@@ -512,14 +512,14 @@ class Pool:
         if connection.worker_left and connection.values is not None and not connection.requests:
             self.reachability.answered()
             if not connection.says_it_multiplexes:
-                if not connection.answered and self.reachability.closed_early(self.backend.now()):
+                if self.reachability.closed_early(self.backend.now()):
                     logger.warning(
                         "%s closes a connection behind its answer to GET_VALUES, as PHP before 8.2.13 does: each job "
                         "gets a connection of its own, and one that waits for a worker counts as begun, so that it is "
                         "not taken back when it is cancelled; upgrade PHP",
                         self.name,
                     )
-            elif not connection.requests:
+            else:
                 self._values = connection.values
         # whoever takes the next connection may be another peer: ask it
         if connection.requests:

@@ -22,6 +22,7 @@ WAYS: dict[SlotState, tuple[SlotState, ...]] = {
     S.BUSY: (S.IDLE, S.BUSY),
     S.FINISHING: (S.IDLE, S.BUSY, S.FINISHING),
     S.DRAINING: (S.IDLE, S.BUSY, S.DRAINING),
+    S.LEAVING: (S.IDLE, S.BUSY, S.LEAVING),
     S.LINGERING: (S.IDLE, S.BUSY, S.LINGERING),
 }
 # drawn once more, so that a change of the table is noticed
@@ -32,11 +33,16 @@ ALLOWED = {
     (S.BUSY, S.IDLE),
     (S.BUSY, S.FINISHING),
     (S.BUSY, S.DRAINING),
+    (S.BUSY, S.LEAVING),
     (S.BUSY, S.LINGERING),
     (S.FINISHING, S.IDLE),
+    (S.FINISHING, S.LEAVING),
     (S.FINISHING, S.LINGERING),
     (S.DRAINING, S.IDLE),
+    (S.DRAINING, S.LEAVING),
     (S.DRAINING, S.LINGERING),
+    (S.LEAVING, S.LINGERING),
+    (S.LINGERING, S.CONNECTING),
 }
 
 
@@ -100,6 +106,18 @@ def test_forbidden_move(current: SlotState, following: SlotState) -> None:
     with pytest.raises(AssertionError, match=f"from {current} to {following}"):
         ledger.move(slot, following, 7.0)
     assert (slot.state, slot.deadline, ledger.counts) == (current, deadline, counts)
+
+
+def test_the_longest_lingering_slot_is_asked_for_first() -> None:
+    """A slot that lingers connects again in its own place; the share stays what it is."""
+    ledger = SlotLedger(3)
+    later, sooner = slot_in(ledger, S.LINGERING, 9.0), slot_in(ledger, S.LINGERING, 5.0)
+    slot_in(ledger, S.BUSY)
+    assert ledger.take_lingering() is sooner
+    assert (sooner.state, sooner.deadline, sooner.accepted) == (S.CONNECTING, math.inf, False)
+    assert ledger.take_lingering() is later
+    assert ledger.take_lingering() is None
+    assert ledger.free == 0
 
 
 def test_slot_that_is_not_held_cannot_be_moved() -> None:

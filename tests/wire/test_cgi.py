@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fcgi_async.errors import RemoteProtocolError
-from fcgi_async.wire.cgi import CGIHead, HeadParser, HeadTooLarge
+from fcgi_async.wire.cgi import CGIHead, HeadParser, HeadTooLarge, MalformedHead
 
 
 def parse(head: bytes) -> CGIHead:
@@ -38,9 +38,11 @@ def test_status_anywhere(head: bytes) -> None:
     assert parse(head) == CGIHead(404, (("A", "1"), ("B", "2")))
 
 
-@pytest.mark.parametrize("status", [b"", b"20", b"abc", b"2000", b"099", b"-20", b"20\xb9", b"200OK"])
+@pytest.mark.parametrize(
+    "status", [b"", b"20", b"abc", b"2000", b"099", b"42", b"100", b"199", b"600", b"999", b"-20", b"20\xb9", b"200OK"]
+)
 def test_status_that_is_none(status: bytes) -> None:
-    """A status is three digits, from 100 on, with a space behind if there is more."""
+    """A status is three digits from 200 to 599, with a space after them if there is more."""
     with pytest.raises(RemoteProtocolError, match="is not a status code"):
         parse(b"Status: " + status + b"\r\n\r\n")
 
@@ -53,11 +55,11 @@ def test_two_statuses() -> None:
 
 
 @pytest.mark.parametrize(
-    "head", [b"A: b\0c\r\n\r\n", b"A: b\rC: d\r\n\r\n", b"Status: 200 a\rb\r\n\r\n", b"A: b\r\r\n\r\n"]
+    "head", [b"A: b\0c\r\n\r\n", b"A: b\rC: d\r\n\r\n", b"A: b\r\r\n\r\n"]
 )
 def test_value_that_would_split(head: bytes) -> None:
     """A NUL or a lone CR in a value is refused: who passes the header on would pass on two."""
-    with pytest.raises(RemoteProtocolError, match="no header"):
+    with pytest.raises(RemoteProtocolError, match=r"lone CR|not a status code"):
         parse(head)
 
 
@@ -100,13 +102,45 @@ def test_empty_head(head: bytes) -> None:
     "line",
     [b"hello world", b": value", b"na me: value", b"name : value", b" A: 1", b"<a href=http://x>", b"N\xe4me: 1"],
 )
-@pytest.mark.parametrize("before", [b"", b"A: 1\r\n"])
-def test_line_that_is_no_header(line: bytes, before: bytes) -> None:
-    """A line without a name and a colon is refused, so that a body without a head does not lose its first lines."""
-    if before and line.startswith(b" "):
-        before = b""
-    with pytest.raises(RemoteProtocolError, match="that is no header"):
-        parse(before + line + b"\r\n\r\n")
+def test_head_of_no_header(line: bytes) -> None:
+    """A head that has a line and no header is refused, so that a body without a head does not lose its first lines."""
+    with pytest.raises(MalformedHead, match="that is no header") as caught:
+        HeadParser().feed(line + b"\r\n\r\nbody")
+    assert caught.value.content == b"body"
+
+
+@pytest.mark.parametrize("line", [b"foo", b": value", b"na me: value", b"name : value", b"N\xe4me: 1"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_line_that_is_no_header(line: bytes, place: int) -> None:
+    """A line without a name and a colon is dropped beside lines that have them, as nginx does, and is told."""
+    lines = [b"A: 1", b"Status: 404"]
+    lines.insert(place, line)
+    head = parse(b"".join(line + b"\r\n" for line in lines) + b"\r\n")
+    assert (head.status, head.headers, head.dropped) == (404, (("A", "1"),), (line.decode("latin-1"),))
+
+
+@pytest.mark.parametrize("line", [b"HTTP/1.1 404 Not Found", b"HTTP/1.0 404", b"HTTP/2 404 "])
+def test_status_line(line: bytes) -> None:
+    """A status line of HTTP is understood as the first line: FPM writes it under cgi.rfc2616_headers=1."""
+    assert parse(line + b"\r\nA: 1\r\n\r\n") == CGIHead(404, (("A", "1"),))
+    assert parse(b"A: 1\r\n" + line + b"\r\n\r\n").status == 200
+
+
+def test_fault_keeps_what_is_right() -> None:
+    """A head with a wrong status is refused, and its headers and the beginning of the body go with the error."""
+    with pytest.raises(MalformedHead) as caught:
+        HeadParser().feed(b"Status: 42\r\nX-A: 1\r\nX-B: 2\r\n\r\nbody")
+    assert caught.value.headers == (("X-A", "1"), ("X-B", "2"))
+    assert caught.value.content == b"body"
+
+
+@pytest.mark.parametrize(
+    ("value", "length"),
+    [(b"5", 5), (b" 0 ", 0), (b"", None), (b"5, 5", None), (b"-1", None), (b"abc", None), (b"9" * 40, None)],
+)
+def test_length(value: bytes, length: int | None) -> None:
+    """Content-Length is read where it is a number; any other is a header like the rest."""
+    assert parse(b"Content-Length: " + value + b"\r\n\r\n").length == length
 
 
 def test_values_are_bytes() -> None:

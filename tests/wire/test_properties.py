@@ -82,11 +82,11 @@ def test_pairs_agree_with_the_specification(given_pairs: list[tuple[bytes, bytes
 
 token = st.text("abcXYZ019-_!", min_size=1, max_size=8)
 value = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=12).map(lambda x: x.strip(" \t"))
-headers = st.lists(st.tuples(token, value).filter(lambda header: header[0].lower() not in ("status", "location")))
+headers = st.lists(st.tuples(token, value).filter(lambda header: header[0].lower() not in ("status", "location", "content-length")))
 line_ends = st.lists(st.sampled_from([b"\n", b"\r\n"]), min_size=1)
 
 
-@given(headers, st.integers(100, 999), st.integers(0, 1 << 20), line_ends, st.binary(max_size=20), cut_places)
+@given(headers, st.integers(200, 599), st.integers(0, 1 << 20), line_ends, st.binary(max_size=20), cut_places)
 def test_heads_round_trip(
     given_headers: list[tuple[str, str]], status: int, place: int, ends: list[bytes], body: bytes, cuts: list[int]
 ) -> None:
