@@ -9,7 +9,7 @@ from tests.eventually import eventually
 def slots(statistics: Statistics) -> int:
     """How many slots are held; never more than the share."""
     s = statistics
-    held = s.connecting + s.busy + s.finishing + s.idle + s.draining + s.lingering
+    held = s.connecting + s.busy + s.finishing + s.idle + s.draining + s.leaving + s.lingering
     assert held <= s.share
     return held
 

@@ -63,6 +63,9 @@ class Wire:
     def resume_reading(self) -> None:
         self.reading = True
 
+    def shut_reading(self) -> None:
+        self.reading_shut = True
+
     def abort(self) -> None:
         self.aborted = True
 

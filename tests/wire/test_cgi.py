@@ -54,9 +54,7 @@ def test_two_statuses() -> None:
         parse(b"Status: 200\r\nStatus: 500\r\n\r\n")
 
 
-@pytest.mark.parametrize(
-    "head", [b"A: b\0c\r\n\r\n", b"A: b\rC: d\r\n\r\n", b"A: b\r\r\n\r\n"]
-)
+@pytest.mark.parametrize("head", [b"A: b\0c\r\n\r\n", b"A: b\rC: d\r\n\r\n", b"A: b\r\r\n\r\n"])
 def test_value_that_would_split(head: bytes) -> None:
     """A NUL or a lone CR in a value is refused: who passes the header on would pass on two."""
     with pytest.raises(RemoteProtocolError, match=r"lone CR|not a status code"):
