@@ -73,11 +73,11 @@ traffic: $(READY)  ## ten minutes of a service under traffic, and write what was
 
 venv: $(READY)  ## only set up: php-fpm and .venv
 
-$(READY): pyproject.toml .ci/setup
+$(READY): pyproject.toml .ci/setup .ci/apt.sh
 	.ci/setup $(VENV)
 	touch $@
 
-$(OTHERS): $(READY) .ci/setup-others
+$(OTHERS): $(READY) .ci/setup-others .ci/apt.sh
 	.ci/setup-others
 	touch $@
 

@@ -15,6 +15,7 @@ import anyio
 from fcgi_async.commands import demo, map, ping, run, status
 from fcgi_async.commands.errors import UsageError
 from fcgi_async.commands.stdio import STDOUT
+from fcgi_async.commands.wording import in_options
 from fcgi_async.errors import ConfigurationError, FastCGIError, InvalidJob, StatusUnavailable
 
 __all__ = ("main", "make_parser")
@@ -110,5 +111,5 @@ def set_up_logging(*, verbose: bool) -> None:
 
 def complain(what: str, code: int) -> int:
     """Write one line to standard error, whatever is in `what`, and return the exit code."""
-    print(f"fcgi-async: {' '.join(what.split())}", file=sys.stderr)
+    print(f"fcgi-async: {' '.join(in_options(what).split())}", file=sys.stderr)
     return code

@@ -30,7 +30,12 @@ def add_pool_choice(parser: argparse.ArgumentParser, whose: str) -> None:
         metavar="FILE",
         help="instead of an address: FPM's configuration, or what php-fpm -tt prints, in a file",
     )
-    parser.add_argument("--pool", metavar="NAME", help="the pool in that configuration (default: www)")
+    parser.add_argument("--pool", metavar="NAME", help="the pool in that configuration (default: www, or the only one)")
+    parser.add_argument(
+        "--prefix",
+        metavar="DIR",
+        help="what relative paths in that configuration start from (default: found, from what it includes)",
+    )
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=seconds, default=_TIMEOUT, help=f"at most (default: {_TIMEOUT:g})"
     )
@@ -70,13 +75,13 @@ class PoolChoice:
         """
         path = getattr(options, "path", None)
         if options.fpm_config is None:
-            if not options.address or options.pool is not None:
-                raise UsageError("name the ADDRESS of a pool, or --fpm-config FILE and --pool NAME")
+            if not options.address or options.pool is not None or options.prefix is not None:
+                raise UsageError("name the ADDRESS of a pool, or --fpm-config FILE, with --pool NAME and --prefix DIR")
             page = StatusPage(options.address, path=path or "/status")
             return cls(address=options.address, page=page, timeout=options.timeout)
         if options.address:
             raise UsageError("name the ADDRESS of a pool, or --fpm-config FILE, not both")
-        config = read_pool_config(options.fpm_config, options.pool or "www")
+        config = read_pool_config(options.fpm_config, options.pool, prefix=options.prefix)
         path = path or config.status_path
         return cls(
             address=str(config.listen),

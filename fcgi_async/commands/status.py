@@ -15,6 +15,7 @@ from fcgi_async.commands.pool_choice import PoolChoice, add_pool_choice, seconds
 from fcgi_async.commands.report import as_json, as_text
 from fcgi_async.commands.stdio import STDERR, STDOUT, write
 from fcgi_async.commands.terminal import CLEAR_SCREEN, printable
+from fcgi_async.commands.wording import in_options
 from fcgi_async.errors import StatusUnavailable
 from fcgi_async.fpm.status import fetch_status
 
@@ -66,7 +67,7 @@ async def _watch(shown: _Shown, interval: float) -> None:
                     await shown.refresh()
                 except StatusUnavailable as error:
                     # it was there, and may be again: FPM is restarted, or all are busy
-                    await write(STDERR, f"fcgi-async: {printable(str(error))}\n".encode())
+                    await write(STDERR, f"fcgi-async: {printable(in_options(str(error)))}\n".encode())
         finally:
             loop.remove_signal_handler(signal.SIGINT)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import anyio
 
@@ -54,9 +54,11 @@ def newest_versioned(directories: list[str]) -> str | None:
     """The php-fpm8.x with the highest version in these directories, or None."""
     versions: dict[tuple[int, int], str] = {}
     for directory in directories:
-        for path in Path(directory).glob("php-fpm[0-9]*"):
-            if (match := VERSIONED_NAME.fullmatch(path.name)) and os.access(path, os.X_OK):
-                versions.setdefault((int(match[1]), int(match[2])), str(path))
+        # unlike pathlib's this passes over folders that this user may not enter
+        for name in glob.glob("php-fpm[0-9]*", root_dir=directory or os.curdir):
+            path = os.path.join(directory, name)
+            if (match := VERSIONED_NAME.fullmatch(name)) and os.access(path, os.X_OK):
+                versions.setdefault((int(match[1]), int(match[2])), path)
     return versions[max(versions)] if versions else None
 
 

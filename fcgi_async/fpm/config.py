@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Final
@@ -11,12 +12,12 @@ from typing import Final
 import attrs
 
 from fcgi_async.errors import ConfigurationError
-from fcgi_async.fpm.directives import Directive, read_directives
+from fcgi_async.fpm.directives import GLOBAL, Directive, read_settings
 from fcgi_async.net.address import Address
 
 __all__ = ("PoolConfig", "read_pool_config")
 
-_GLOBAL: Final = "global"
+_USUAL: Final = "www"
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 # FPM takes the whole seconds of "1.5s", and anything below none as none
 _TIME = re.compile(r"(-?\d+)(?:\.\d*)?([smhd]?)", re.ASCII)
@@ -90,69 +91,124 @@ class PoolConfig:
             )
 
 
-def read_pool_config(path: str | PathLike[str], pool: str = "www") -> PoolConfig:
+def read_pool_config(
+    path: str | PathLike[str],
+    pool: str | None = None,
+    *,
+    prefix: str | PathLike[str] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> PoolConfig:
     """Read the configuration of a pool.
 
     Args:
         path: FPM's main file, often /etc/php/*/fpm/php-fpm.conf, whose `include`s are followed; the pool's own file; or
             a file with the output of `php-fpm -tt`.
-        pool: the name of the pool's section.
+        pool: the name of the pool's section; None for www, or for the only one that is there.
+        prefix: the folder that FPM's relative paths start from, `php-fpm -p` or what it was built with, such as
+            /usr/local; None to take the nearest folder above the file from which what it includes is there.
+        environ: FPM's environment, for values such as `${FPM_MAX_CHILDREN}`; None for that of this process.
 
     Raises:
         ConfigurationError: a file cannot be read or understood, or has no such pool; says which file and line, and what
             to do. Other settings that FPM would refuse are not looked at: `php-fpm -t` tells.
     """
+    read = read_settings(
+        Path(path),
+        prefix=None if prefix is None else os.path.abspath(prefix),
+        environ=os.environ if environ is None else environ,
+    )
     sections: dict[str, dict[str, Directive]] = {}
-    for directive in read_directives(Path(path)):
+    for directive in read.directives:
         # what stands later wins, as in FPM
         sections.setdefault(directive.section, {})[directive.name] = directive.in_pool()
-    settings = sections.get(pool)
-    if settings is None:
-        names = ", ".join(sorted(sections.keys() - {_GLOBAL})) or "none"
+    overall = sections.pop(GLOBAL, None)
+    name = _choose(pool, sections)
+    if name is None:
         raise ConfigurationError(
-            f"{path}: there is no pool {pool!r}; there is: {names}. Name one of them, or give the file that includes it"
+            f"{path}: there is no pool {pool or _USUAL!r}; there is: {', '.join(sorted(sections)) or 'none'}. "
+            "Name one of them, as pool=, or give the file that includes it"
         )
-    return _pool(pool, settings, sections.get(_GLOBAL), Path(path))
+    return _Pool(name, sections[name], read.prefix, Path(path)).config(overall)
 
 
-def _pool(
-    name: str, settings: Mapping[str, Directive], overall: Mapping[str, Directive] | None, path: Path
-) -> PoolConfig:
-    def required(key: str) -> Directive:
-        found = settings.get(key)
-        if found is None or not found.value:
-            raise ConfigurationError(f"{path}: pool {name!r} has no {key!r}, without which FPM does not start")
+def _choose(pool: str | None, names: Iterable[str]) -> str | None:
+    spelled = {name.lower(): name for name in names}
+    if pool is None and len(spelled) == 1:
+        return next(iter(spelled.values()))
+    return spelled.get((pool or _USUAL).lower())
+
+
+@attrs.frozen
+class _Pool:
+    """The settings of a pool's section, by their names."""
+
+    name: str
+    settings: Mapping[str, Directive]
+    prefix: str | None
+    path: Path
+
+    def config(self, overall: Mapping[str, Directive] | None) -> PoolConfig:
+        """Return what they say, and what `[global]` does if that was read."""
+        backlog = self.number("listen.backlog", -1)
+        status_listen = self.find("pm.status_listen")
+        return PoolConfig(
+            name=self.name,
+            listen=self.address(self.required("listen"), self.text("prefix")),
+            pm=self.required("pm").value.lower(),
+            max_children=_integer(self.required("pm.max_children")),
+            backlog=None if backlog < 0 else backlog,
+            max_requests=self.number("pm.max_requests", 0),
+            request_terminate_timeout=_seconds(self.find("request_terminate_timeout")),
+            process_control_timeout=None if overall is None else _seconds(overall.get("process_control_timeout")),
+            status_path=self.text("pm.status_path"),
+            status_listen=None if status_listen is None else self.address(status_listen, None),
+            ping_path=self.text("ping.path"),
+            allowed_clients=tuple(filter(None, re.split(r"[,\s]+", self.text("listen.allowed_clients") or ""))),
+        )
+
+    def find(self, key: str) -> Directive | None:
+        """Return a setting that has a value."""
+        found = self.settings.get(key)
+        return found.known() if found is not None and found.value else None
+
+    def required(self, key: str) -> Directive:
+        """Return a setting that has to be there."""
+        found = self.find(key)
+        if found is None:
+            raise ConfigurationError(
+                f"{self.path}: pool {self.name!r} has no {key!r}, without which FPM does not start"
+            )
         return found
 
-    def text(key: str) -> str | None:
-        found = settings.get(key)
-        return (found.value or None) if found is not None else None
+    def text(self, key: str) -> str | None:
+        """Return the value of a setting."""
+        found = self.find(key)
+        return None if found is None else found.value
 
-    def number(key: str, default: int) -> int:
-        found = settings.get(key)
-        return default if found is None or not found.value else _integer(found)
+    def number(self, key: str, default: int) -> int:
+        """Return the value of a setting as a number."""
+        found = self.find(key)
+        return default if found is None else _integer(found)
 
-    backlog = number("listen.backlog", -1)
-    status_listen = settings.get("pm.status_listen")
-    control = None
-    if overall is not None:
-        control = _seconds(overall.get("process_control_timeout"))
-    return PoolConfig(
-        name=name,
-        listen=_listen(required("listen"), text("prefix")),
-        pm=required("pm").value.lower(),
-        max_children=_integer(required("pm.max_children")),
-        backlog=None if backlog < 0 else backlog,
-        max_requests=number("pm.max_requests", 0),
-        request_terminate_timeout=_seconds(settings.get("request_terminate_timeout")),
-        process_control_timeout=control,
-        status_path=text("pm.status_path"),
-        status_listen=_listen(status_listen, text("prefix"))
-        if status_listen is not None and status_listen.value
-        else None,
-        ping_path=text("ping.path"),
-        allowed_clients=tuple(filter(None, re.split(r"[,\s]+", text("listen.allowed_clients") or ""))),
-    )
+    def address(self, directive: Directive, prefix: str | None) -> Address:
+        """Return where a client dials what FPM listens on; the pool's own prefix is for its socket alone."""
+        value = directive.value
+        host, colon, port = value.rpartition(":")
+        if value.isdigit():
+            host, colon, port = "", ":", value
+        if colon and port.isdigit():
+            # who listens everywhere is reached here
+            host = "127.0.0.1" if host in _EVERYWHERE else "[::1]" if host == "[::]" else host
+            return Address.parse(f"tcp://{host}:{port}")
+        for folder in (prefix, self.prefix):
+            if not value.startswith("/") and folder is not None:
+                value = f"{folder.rstrip('/')}/{value}"
+        if value.startswith("/"):
+            return Address.parse(f"unix://{value}")
+        raise directive.error(
+            "is relative to the prefix that FPM was built or started with, which is not known here; give prefix=, such "
+            "as /usr/local"
+        )
 
 
 def _integer(directive: Directive) -> int:
@@ -165,25 +221,7 @@ def _integer(directive: Directive) -> int:
 def _seconds(directive: Directive | None) -> float:
     if directive is None or not directive.value:
         return 0.0
-    found = _TIME.fullmatch(directive.value)
+    found = _TIME.fullmatch(directive.known().value)
     if found is None:
         raise directive.error("is not a time; write seconds, or a number with s, m, h or d")
     return float(max(int(found[1]), 0) * _SECONDS[found[2]])
-
-
-def _listen(directive: Directive, prefix: str | None) -> Address:
-    value = directive.value
-    host, colon, port = value.rpartition(":")
-    if value.isdigit():
-        host, colon, port = "", ":", value
-    if colon and port.isdigit():
-        # who listens everywhere is reached here
-        host = "127.0.0.1" if host in _EVERYWHERE else "[::1]" if host == "[::]" else host
-        return Address.parse(f"tcp://{host}:{port}")
-    if not value.startswith("/") and prefix is not None and prefix.startswith("/"):
-        value = f"{prefix.rstrip('/')}/{value}"
-    if value.startswith("/"):
-        return Address.parse(f"unix://{value}")
-    raise directive.error(
-        "is relative to the prefix that FPM was built or started with, which the file does not tell; write all of it"
-    )

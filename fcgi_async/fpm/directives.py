@@ -1,10 +1,13 @@
-"""The syntax of FPM's configuration: sections, settings, comments, quotes and includes."""
+"""The syntax of FPM's configuration: sections, settings, comments, quotes, variables and includes.
+
+FPM reads line by line, so nothing goes on over the end of one.
+"""
 
 from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -12,55 +15,111 @@ import attrs
 
 from fcgi_async.errors import ConfigurationError
 
-__all__ = ("Directive", "read_directives")
+__all__ = ("GLOBAL", "Directive", "Settings", "read_settings")
 
+# the section of what stands before the first one, too
+GLOBAL: Final = "global"
 # as in FPM, where a file that includes itself comes to an end by it
 _DEPTH_MAX: Final = 5
-_TESTED = re.compile(r"\[[^\]]+\] NOTICE: ?(.*)")
-_SECTION = re.compile(r"\[([^\]]*)\]")
+# with log_level = debug a line also says where in FPM it was written
+_TESTED = re.compile(r"\[[^\]]+\] NOTICE: (?:pid \d+, \w+\(\), line \d+: )?(.*)")
+_SECTION = re.compile(r"""\[("[^"]*"|'[^']*'|[^\]]*)\]\s*(?:;.*)?""")
 _SETTING = re.compile(r"([^=\[\s]+(?:\[[^\]]*\])?)\s*=\s*(.*)")
-_QUOTED = re.compile(r'"([^"]*)"|\'([^\']*)\'')
-_VARIABLE = re.compile(r"\$\{[^}]*\}")
+_LINE_END = re.compile(r"\r\n|\r|\n")
+# double quotes with what follows them, single quotes likewise, a variable, a comment, or anything else
+_PIECE = re.compile(
+    r'"(?P<double>(?:[^"\\]|\\.)*)"\s*|\'(?P<single>[^\']*)\'\s*'
+    r'|\$\{(?P<variable>[^}]*)\}|(?P<comment>;.*)|(?P<plain>[^"\'$;]+|.)'
+)
+# what has a meaning within double quotes
+_MEANT = re.compile(r"\\(.)|\$\{([^}]*)\}")
+_ESCAPED: Final = '"\\$'
 # what `php-fpm -tt` writes for a setting that has no value
 _UNDEFINED: Final = "undefined"
+# words without quotes that are values
+_WORDS: Final = {"on": "1", "yes": "1", "true": "1", "off": "", "no": "", "false": "", "none": "", "null": ""}
 
 
 @attrs.frozen
 class Directive:
-    """A setting, and where it stands."""
+    """A setting, and where it stands.
+
+    Attributes:
+        unknown: a variable in its value that the environment does not have; None if there is none.
+    """
 
     section: str
     name: str
     value: str
     path: Path
     line: int
+    unknown: str | None = None
 
     def in_pool(self) -> Directive:
         """Return it as it is meant in its pool: with the pool's name in the place of `$pool`."""
         return attrs.evolve(self, value=self.value.replace("$pool", self.section))
+
+    def known(self) -> Directive:
+        """Return it, since its value is known.
+
+        Raises:
+            ConfigurationError: it is not; says which variable to give.
+        """
+        if self.unknown is not None:
+            raise self.error(
+                f"takes ${{{self.unknown}}} from FPM's environment, where it is not known here: give "
+                f"environ={{{self.unknown!r}: ...}}, or what `php-fpm -tt` prints in a file"
+            )
+        return self
 
     def error(self, what: str) -> ConfigurationError:
         """Return an error that says what is wrong with it."""
         return ConfigurationError(f"{self.path}:{self.line}: {self.name} = {self.value} {what}")
 
 
-def read_directives(path: Path) -> Iterator[Directive]:
-    """Yield the settings of a file and of what it includes, in order; each with the section it belongs to.
+@attrs.frozen
+class Settings:
+    """All that was read.
+
+    Attributes:
+        directives: the settings in order, each with the section it belongs to.
+        prefix: the folder that relative paths start from; None if it is not known.
+    """
+
+    directives: tuple[Directive, ...]
+    prefix: str | None
+
+
+def read_settings(path: Path, *, prefix: str | None, environ: Mapping[str, str]) -> Settings:
+    """Read the settings of a file and of what it includes.
+
+    Args:
+        path: the file.
+        prefix: the folder that relative paths start from; None to take the nearest folder above the file from which
+            what it includes is there.
+        environ: FPM's environment.
 
     Raises:
-        ConfigurationError: a file cannot be read, or a line is not understood.
+        ConfigurationError: a file cannot be read or is empty, or a line is not understood.
     """
     text = _read(path)
+    if not text.strip():
+        raise ConfigurationError(
+            f"{path}: the file is empty; `php-fpm -tt` prints to standard error (php-fpm -tt 2>FILE), and with a "
+            "log_level above notice it prints nothing"
+        )
+    reader = _Reader(environ, prefix)
     tested = list(_tested_lines(text))
     if tested:
-        yield from _parse(tested, path, "", 0, tested=True)
+        reader.read_tested(tested, path)
     else:
-        yield from _parse(list(enumerate(text.splitlines(), 1)), path, "", 0)
+        reader.read(text, path, 0)
+    return Settings(tuple(reader.directives), reader.prefix)
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8", "surrogateescape")
+        return path.read_text("utf-8", "surrogateescape").removeprefix("\ufeff")
     except OSError as error:
         raise ConfigurationError(
             f"{path}: cannot be read ({error.strerror}); give FPM's main file or the pool's, or the output of "
@@ -68,73 +127,127 @@ def _read(path: Path) -> str:
         ) from error
 
 
-def _tested_lines(text: str) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(text.splitlines(), 1):
-        found = _TESTED.fullmatch(line)
-        if found is not None:
-            yield number, found[1]
+def _lines(text: str) -> list[tuple[int, str]]:
+    return list(enumerate(_LINE_END.split(text), 1))
 
 
-def _parse(
-    lines: list[tuple[int, str]], path: Path, section: str, depth: int, *, tested: bool = False
-) -> Iterator[Directive]:
-    for number, line in lines:
-        content = line.strip() if tested else _without_comment(line).strip()
-        if not content:
-            continue
-        if (heading := _SECTION.fullmatch(content)) is not None:
-            section = heading[1].strip()
-            # FPM knows its own section in any case
-            section = section.lower() if section.lower() == "global" else section
-        elif (setting := _SETTING.fullmatch(content)) is not None:
-            directive = Directive(section, setting[1].lower(), _value(setting[2], tested), path, number)
-            if _VARIABLE.search(directive.value) and not tested:
-                raise directive.error("takes a value from FPM's environment; give the output of `php-fpm -tt` instead")
-            if directive.name == "include":
-                for included in _included(directive, depth):
-                    section = included.section
-                    yield included
+def _tested_lines(text: str) -> list[tuple[int, str]]:
+    found = [(number, _TESTED.fullmatch(line)) for number, line in _lines(text)]
+    return [(number, match[1]) for number, match in found if match is not None]
+
+
+@attrs.define(eq=False)
+class _Reader:
+    """Reads files, one within the other; the section goes on over the ends of files, as in FPM."""
+
+    environ: Mapping[str, str]
+    prefix: str | None
+    directives: list[Directive] = attrs.field(init=False, factory=list)
+    _section: str = attrs.field(init=False, default=GLOBAL)
+    _spellings: dict[str, str] = attrs.field(init=False, factory=lambda: {GLOBAL: GLOBAL})
+
+    def read_tested(self, lines: list[tuple[int, str]], path: Path) -> None:
+        """Read what FPM itself has made of its files."""
+        for number, line in lines:
+            content = line.lstrip()
+            if (heading := _SECTION.fullmatch(content)) is not None:
+                self._begin(heading[1])
+            elif (setting := _SETTING.fullmatch(content)) is not None:
+                value = "" if setting[2] == _UNDEFINED else setting[2]
+                self.directives.append(Directive(self._section, setting[1].lower(), value, path, number))
+
+    def read(self, text: str, path: Path, depth: int) -> None:
+        """Read a file, and what it includes."""
+        for number, line in _lines(text):
+            content = line.strip()
+            if not content or content[0] in ";#":
+                continue
+            if (heading := _SECTION.fullmatch(content)) is not None:
+                self._begin(heading[1])
+            elif (setting := _SETTING.fullmatch(content)) is not None:
+                value, unknown = _value(setting[2], self.environ)
+                directive = Directive(self._section, setting[1].lower(), value, path, number, unknown)
+                if directive.name == "include":
+                    self._include(directive.known(), depth)
+                else:
+                    self.directives.append(directive)
             else:
-                yield directive
-        elif not tested:
-            raise ConfigurationError(f"{path}:{number}: {content!r} is neither a section nor a setting")
+                raise ConfigurationError(f"{path}:{number}: {content!r} is neither a section nor a setting")
 
+    def _begin(self, name: str) -> None:
+        name = name[1:-1] if name[:1] in ("'", '"') else name
+        # FPM compares them in any case
+        self._section = self._spellings.setdefault(name.lower(), name)
 
-def _included(directive: Directive, depth: int) -> Iterator[Directive]:
-    if depth + 1 >= _DEPTH_MAX:
-        raise directive.error(f"goes deeper than {_DEPTH_MAX} files, as FPM allows")
-    if not directive.value.startswith("/"):
+    def _include(self, directive: Directive, depth: int) -> None:
+        if depth + 1 >= _DEPTH_MAX:
+            raise directive.error(f"goes deeper than {_DEPTH_MAX} files, as FPM allows")
+        for name in self._matches(directive):
+            if not name.endswith("/"):
+                path = Path(name)
+                self.read(_read(path), path, depth + 1)
+
+    def _matches(self, directive: Directive) -> list[str]:
+        pattern = directive.value
+        if pattern.startswith("/"):
+            return sorted(glob.glob(pattern))
+        if self.prefix is not None:
+            return sorted(glob.glob(f"{glob.escape(self.prefix)}/{pattern}"))
+        for folder in directive.path.absolute().parents:
+            if found := glob.glob(f"{glob.escape(str(folder))}/{pattern}"):
+                self.prefix = str(folder)
+                return sorted(found)
         raise directive.error(
-            "is relative to the prefix that FPM was built or started with, which the file does not tell; "
-            "give the output of `php-fpm -tt` instead"
+            "is relative to the prefix that FPM was built or started with, and there is nothing of that name in any "
+            "folder above; give prefix=, such as /usr/local"
         )
-    section = directive.section
-    for name in sorted(glob.glob(directive.value)):
-        if name.endswith("/"):
-            continue
-        text = _read(Path(name))
-        for included in _parse(list(enumerate(text.splitlines(), 1)), Path(name), section, depth + 1):
-            section = included.section
-            yield included
 
 
-def _value(text: str, tested: bool) -> str:
-    text = text.strip()
-    if tested:
-        return "" if text == _UNDEFINED else text
-    if (quoted := _QUOTED.fullmatch(text)) is not None:
-        return quoted[1] if quoted[1] is not None else quoted[2]
-    return text
+@attrs.define(eq=False)
+class _Variables:
+    """Looks variables up, and remembers the first one that is not known."""
+
+    environ: Mapping[str, str]
+    unknown: str | None = None
+
+    def look_up(self, text: str) -> str:
+        """Return what stands for `${text}`."""
+        # PHP 8.3 and later know a default
+        name, has_default, default = text.partition(":-")
+        value = self.environ.get(name)
+        if value is None and not has_default:
+            self.unknown = self.unknown or name
+            return f"${{{text}}}"
+        return value or default
 
 
-def _without_comment(line: str) -> str:
-    """Return a line up to the semicolon that begins a comment, which one in quotes does not."""
-    quote = ""
-    for at, char in enumerate(line):
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in "\"'":
-            quote = char
-        elif char == ";":
-            return line[:at]
-    return line
+def _value(text: str, environ: Mapping[str, str]) -> tuple[str, str | None]:
+    """Return a value as FPM reads it, and a variable in it that is not known."""
+    variables = _Variables(environ)
+    parts: list[str] = []
+    bare, plain = True, None
+    for piece in _PIECE.finditer(text):
+        if piece["comment"] is not None:
+            break
+        plain = piece["plain"]
+        bare = bare and plain is not None
+        if piece["double"] is not None:
+            parts.append(_unescaped(piece["double"], variables))
+        elif piece["single"] is not None:
+            parts.append(piece["single"])
+        else:
+            parts.append(plain if plain is not None else variables.look_up(piece["variable"]))
+    if plain is not None:
+        # in quotes they are part of the value
+        parts[-1] = parts[-1].rstrip()
+    value = "".join(parts)
+    return (_WORDS.get(value.lower(), value) if bare else value), variables.unknown
+
+
+def _unescaped(text: str, variables: _Variables) -> str:
+    def meant(found: re.Match[str]) -> str:
+        if found[1] is None:
+            return variables.look_up(found[2])
+        return found[1] if found[1] in _ESCAPED else found[0]
+
+    return _MEANT.sub(meant, text)

@@ -6,7 +6,6 @@ a kept connection as one more active process until the next heartbeat of its mas
 
 from __future__ import annotations
 
-import json
 import math
 import socket
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ import anyio
 import attrs
 
 from fcgi_async.errors import ConfigurationError, RemoteProtocolError, StatusUnavailable
+from fcgi_async.fpm.status_json import read_page
 from fcgi_async.net.address import Address
 from fcgi_async.net.dial import dial
 from fcgi_async.wire.cgi import HeadParser, HeadTooLarge
@@ -32,6 +32,7 @@ T = TypeVar("T")
 # some 400 bytes for each process, and as much as its URI has
 _MOST_BYTES = 16 * 1024 * 1024
 _READ_SIZE = 64 * 1024
+_SIGN_BIT = 2**63
 _SET_STATUS_PATH = "set pm.status_path in that pool's configuration, and give StatusPage(address, path=...) the same"
 
 
@@ -86,13 +87,14 @@ class ProcessStatus:
         state: what it is doing.
         start_time: when it was started.
         requests: how many requests it has served.
-        request_duration: seconds that the request has taken so far, or took.
+        request_duration: seconds that the request has taken so far, or took; 0 if FPM's clocks raced.
         request_method: None where there was no request yet.
-        request_uri: with its query; whatever the client sent, control characters included.
+        request_uri: with its query; whatever the client sent, control characters included. FPM does not escape all of
+            method, URI, script and user: one with a quote in it may be told up to another place than it ends.
         script: SCRIPT_FILENAME.
         content_length: bytes of the request's body.
         user: PHP_AUTH_USER, or None.
-        last_request_cpu: percent of a processor that the last request took.
+        last_request_cpu: percent of a processor that the last request took; 0 if FPM could not tell.
         last_request_memory: bytes that the last request took at most.
     """
 
@@ -123,7 +125,7 @@ class PoolStatus:
         pool: its name.
         process_manager: `pm`: "static", "dynamic" or "ondemand".
         start_time: when FPM was started or reloaded.
-        start_since: seconds since then.
+        start_since: seconds since then; 0 if FPM's clock has gone backwards.
         accepted_connections: since then.
         listen_queue: connections that wait for a worker; None where FPM does not know, as on every unix socket.
         max_listen_queue: most that ever waited; None likewise.
@@ -166,42 +168,40 @@ def parse_status(data: bytes) -> PoolStatus:
         StatusUnavailable: it is no such page.
     """
     try:
-        # FPM before 8.2 does not escape all that a client sent
-        page: object = json.loads(data.decode("utf-8", "surrogateescape"), strict=False)
-    except (ValueError, RecursionError) as error:
+        values = _mapping(read_page(data))
+    except ValueError as error:
         raise StatusUnavailable(f"what answered is not FPM's status page: {error}; {_SET_STATUS_PATH}") from error
-    values = _mapping(page)
-    processes = _value(values, "processes", list)
+    processes, start = _value(values, "processes", list), _time(values)
     queue, most = _value(values, "listen queue", int), _value(values, "max listen queue", int)
     # Linux tells a queue and its length for TCP only; FPM makes 0 of what it does not know
     queue_known = _value(values, "listen queue len", int) > 0
     return PoolStatus(
         pool=_value(values, "pool", str),
         process_manager=_value(values, "process manager", str),
-        start_time=_time(values),
-        start_since=_value(values, "start since", int),
+        start_time=start,
+        start_since=_elapsed(values, "start since"),
         accepted_connections=_value(values, "accepted conn", int),
         listen_queue=queue if queue_known else None,
         max_listen_queue=most if queue_known else None,
         max_children_reached=_value(values, "max children reached", int),
         slow_requests=_value(values, "slow requests", int),
-        processes=tuple(_parse_process(_mapping(process)) for process in processes),
+        processes=tuple(_parse_process(_mapping(process), start) for process in processes),
     )
 
 
-def _parse_process(values: Mapping[str, object]) -> ProcessStatus:
+def _parse_process(values: Mapping[str, object], start_of_pool: datetime) -> ProcessStatus:
     return ProcessStatus(
         pid=_value(values, "pid", int),
         state=ProcessState(_value(values, "state", str)),
-        start_time=_time(values),
+        start_time=_time(values, start_of_pool),
         requests=_value(values, "requests", int),
-        request_duration=_value(values, "request duration", int) / 1e6,
+        request_duration=_elapsed(values, "request duration") / 1e6,
         request_method=_text(values, "request method"),
         request_uri=_text(values, "request uri"),
         script=_text(values, "script"),
         content_length=_value(values, "content length", int),
         user=_text(values, "user"),
-        last_request_cpu=float(_value(values, "last request cpu", float)),
+        last_request_cpu=_percent(values, "last request cpu"),
         last_request_memory=_value(values, "last request memory", int),
     )
 
@@ -225,16 +225,33 @@ def _value(values: Mapping[str, object], name: str, kind: type[T]) -> T:
     )
 
 
+def _elapsed(values: Mapping[str, object], name: str) -> int:
+    """Return a duration; FPM's clocks race, and what is below 0 it writes as a number without a sign."""
+    value = _value(values, name, int)
+    return value if 0 <= value < _SIGN_BIT else 0
+
+
+def _percent(values: Mapping[str, object], name: str) -> float:
+    """Return a quotient; FPM divides by a duration that may be 0."""
+    value = _value(values, name, float)
+    try:
+        return float(value) if math.isfinite(value) else 0.0
+    except OverflowError:
+        return 0.0
+
+
 def _text(values: Mapping[str, object], name: str) -> str | None:
     text = _value(values, name, str)
     return None if text in ("", "-") else text
 
 
-def _time(values: Mapping[str, object]) -> datetime:
+def _time(values: Mapping[str, object], default: datetime | None = None) -> datetime:
     seconds = _value(values, "start time", int)
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError) as error:
+        if default is not None:
+            return default
         raise StatusUnavailable(f"FPM's status page has the start time {seconds}, which is none") from error
 
 

@@ -12,6 +12,7 @@ import attrs
 
 from fcgi_async.errors import ConfigurationError
 from fcgi_async.fpm.config import read_pool_config
+from fcgi_async.fpm.search import find_pool_config
 from fcgi_async.fpm.status import StatusPage
 from fcgi_async.net.address import Address
 from fcgi_async.pool.capacity import reserve_for_the_site, share_of
@@ -161,30 +162,40 @@ class Endpoint:
     @classmethod
     def from_fpm_config(
         cls,
-        path: str | PathLike[str],
-        pool: str = "www",
+        path: str | PathLike[str] | None = None,
+        pool: str | None = None,
         *,
         reserve: int | None = None,
         processes: int = 1,
+        prefix: str | PathLike[str] | None = None,
+        environ: Mapping[str, str] | None = None,
         **settings: Unpack[EndpointSettings],
     ) -> Self:
         """Return the endpoint that FPM's own configuration describes.
 
-        From there come the address, `max_children`, the status page, and `linger`, which is request_terminate_timeout
-        where that is set. Settings that break promises are logged at WARNING, once for each call.
+        From there come the address, `max_children` and the status page. Settings that break promises are logged at
+        WARNING, once for each call.
 
         Args:
-            path: FPM's main file, the pool's own, or a file with the output of `php-fpm -tt`.
-            pool: the name of the pool's section.
+            path: FPM's main file, the pool's own, or a file with the output of `php-fpm -tt`; None to look where
+                Debian, Red Hat, Remi, Alpine and the Docker image keep the main file.
+            pool: the name of the pool's section; None for www, or for the only one that is there.
             reserve: how many workers are left to everybody else; None for a quarter, rounded up, since such a pool is
                 somebody's.
             processes: how many processes like this one share the rest.
+            prefix: the folder that FPM's relative paths start from, `php-fpm -p` or what it was built with, such as
+                /usr/local; None to take the nearest folder above the file from which what it includes is there.
+            environ: FPM's environment, for values such as `${FPM_MAX_CHILDREN}`; None for that of this process.
             settings: whatever else `Endpoint` takes; what is given here goes before what the file says.
 
         Raises:
-            ConfigurationError: the configuration cannot be read or understood, has no such pool, or leaves no worker.
+            ConfigurationError: the configuration cannot be read or understood, has no such pool, or leaves no worker;
+                without a path, no configuration was found that has it, or several were.
         """
-        config = read_pool_config(path, pool)
+        if path is None:
+            path, config = find_pool_config(pool, prefix=prefix, environ=environ)
+        else:
+            config = read_pool_config(path, pool, prefix=prefix, environ=environ)
         for warning in config.warnings():
             logger.warning("%s: %s", path, warning)
         if reserve is None:
@@ -192,8 +203,6 @@ class Endpoint:
         found: EndpointSettings = {"max_children": config.max_children}
         if config.status_path is not None:
             found["status"] = StatusPage(config.status_listen or config.listen, path=config.status_path)
-        if config.request_terminate_timeout:
-            found["linger"] = config.request_terminate_timeout
         found.update(settings)
         return cls(config.listen, reserve=reserve, processes=processes, **found)
 

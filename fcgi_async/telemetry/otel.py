@@ -10,12 +10,20 @@ from time import time_ns
 from typing import Final
 
 import attrs
-from opentelemetry import metrics, propagate, trace
-from opentelemetry.context import Context
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
-from opentelemetry.propagators.textmap import TextMapPropagator
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
-from opentelemetry.util.types import AttributeValue
+
+try:
+    from opentelemetry import metrics, propagate, trace
+    from opentelemetry.context import Context
+    from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
+    from opentelemetry.propagators.textmap import TextMapPropagator
+    from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
+    from opentelemetry.util.types import AttributeValue
+except ImportError as error:
+    raise ImportError(
+        "fcgi_async.telemetry.otel needs OpenTelemetry's API: pip install 'fcgi-async[otel]'",
+        name=error.name,
+        path=error.path,
+    ) from error
 
 from fcgi_async.dispatch.dispatcher import Dispatcher
 from fcgi_async.dispatch.job import Job, header_param

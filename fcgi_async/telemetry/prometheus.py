@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import attrs
-from prometheus_client import REGISTRY, CollectorRegistry, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+
+try:
+    from prometheus_client import REGISTRY, CollectorRegistry, Histogram
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client.registry import Collector
+except ImportError as error:
+    raise ImportError(
+        "fcgi_async.telemetry.prometheus needs prometheus_client: pip install 'fcgi-async[prometheus]'",
+        name=error.name,
+        path=error.path,
+    ) from error
 
 from fcgi_async.dispatch.dispatcher import Dispatcher
 from fcgi_async.dispatch.job import Job

@@ -9,8 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import pytest
 from anyio.from_thread import start_blocking_portal
+
+try:
+    import pytest
+except ImportError as error:
+    raise ImportError(
+        "fcgi_async.testing.plugin needs pytest: pip install 'fcgi-async[testing]'", name=error.name, path=error.path
+    ) from error
 
 from fcgi_async.fpm.local import LocalFPM
 from fcgi_async.testing.responder import Responder

@@ -30,7 +30,7 @@ NOWHERE = ["--fpm", "unix:///nowhere/fpm.sock", "--max-children", "4"]
         (["run", ECHO, "--param", "no equals sign"], "no '='"),
         (["run", ECHO, "--param", "A=\0"], "NUL"),
         (["run", ECHO, "--param", f"A={'x' * 70_000}"], "64 KiB"),
-        (["run", ECHO, "--uri", "/a", "--query", "b=1"], "uri= and query= are both given"),
+        (["run", ECHO, "--uri", "/a", "--query", "b=1"], "--uri and --query are both given"),
         (["run", ECHO, "--method", "G E T"], "not a request method"),
         (["run", ECHO, "--timeout", "-1"], "timeout"),
         (["run", ECHO, "--timeout", "soon"], "--timeout"),

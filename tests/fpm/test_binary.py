@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -56,6 +60,46 @@ def test_daemon_directories(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     daemons.mkdir()
     installed = install(daemons / "php-fpm8.2")
     monkeypatch.setattr(binary, "DAEMON_DIRECTORIES", (str(daemons),))
+    assert find_php_fpm() == installed
+
+
+# looks as a user to whom folders can be forbidden, which root is not
+LOOK = """\
+import os
+from fcgi_async.fpm import binary
+binary.DAEMON_DIRECTORIES = ()
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+print(binary.find_php_fpm())
+"""
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o111, 0o444])
+def test_folders_one_may_not_enter(tmp_path: Path, mode: int) -> None:
+    """A folder in PATH that this user may not enter, or not read, is passed over; so is one within such a folder."""
+    with tempfile.TemporaryDirectory() as outside:
+        os.chmod(outside, 0o755)
+        closed, opened = Path(outside, "closed"), Path(outside, "opened")
+        for folder in (closed, closed / "within", opened):
+            folder.mkdir()
+            installed = install(folder / "php-fpm8.2")
+        closed.chmod(mode)
+        environ = os.environ | {"PATH": f"{closed}:{closed}/within:{opened}"}
+        environ.pop("PHP_FPM", None)
+        command = [sys.executable, "-c", LOOK]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+        closed.chmod(0o755)
+    found = str(closed / "within" / "php-fpm8.2") if mode == 0o111 else installed
+    assert (done.stdout.strip(), done.stderr) == (found, "")
+
+
+def test_what_is_no_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file, and nothing at all, in the place of a folder of PATH are passed over."""
+    (folder / "file").touch()
+    installed = install(folder / "php-fpm8.2")
+    monkeypatch.setenv("PATH", f"{folder}/file:{folder}/none:{folder}/file/within:{folder}")
     assert find_php_fpm() == installed
 
 

@@ -105,12 +105,19 @@ def test_what_runs(fpm_here: LocalFPM) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (POOL.replace("[www]", "[shop]"), r"there is no pool 'www'; there is: shop"),
+        (
+            POOL.replace("www", "b") + POOL.replace("www", "a"),
+            r"there is no pool 'www'; there is: a, b\. Name .* pool=,",
+        ),
+        ("; nothing\n", r"there is no pool 'www'; there is: none"),
         (POOL.replace("pm.max_children = 3", ""), r"has no 'pm.max_children'"),
         (POOL.replace("= 3", "= three"), r"fpm.conf:5: pm.max_children = three is not a whole number"),
         (POOL + "request_terminate_timeout = soon\n", r"fpm.conf:6: .* is not a time"),
         (POOL + "listen = run/www.sock\n", r"fpm.conf:6: .* is relative to the prefix"),
-        (POOL + "include = pool.d/*.conf\n", r"fpm.conf:6: .* is relative to the prefix"),
+        (
+            POOL + "include = pool.d/*.none\n",
+            r"fpm.conf:6: .* is relative to the prefix.*give prefix=, such as /usr/local",
+        ),
         (POOL + "include = {directory}/fpm.conf\n", r"goes deeper than 5 files"),
         (POOL + "listen = ${SOCKET}\n", r"from FPM's environment"),
         (POOL + "what is this\n", r"fpm.conf:6: 'what is this' is neither"),

@@ -54,18 +54,32 @@ def test_endpoint_from_configuration(conf: Path) -> None:
     assert (endpoint.linger, endpoint.status) == (None, None)
 
 
-def test_status_page_and_linger(conf: Path) -> None:
-    """The status page is asked where status_listen says; an abandoned script is awaited as long as FPM lets it run."""
-    more = "request_terminate_timeout = 30s\npm.status_path = /fpm\npm.status_listen = /run/php/status.sock\n"
+def test_status_page(conf: Path) -> None:
+    """The status page is asked where status_listen says, and otherwise where the pool listens."""
+    more = "pm.status_path = /fpm\npm.status_listen = /run/php/status.sock\n"
     conf.write_text(POOL + more)
     endpoint = Endpoint.from_fpm_config(conf, "shop")
-    assert endpoint.linger == 30
     assert endpoint.status is not None
     assert (str(endpoint.status.address), endpoint.status.path) == ("unix:///run/php/status.sock", "/fpm")
     conf.write_text(POOL + "pm.status_path = /fpm\n")
     endpoint = Endpoint.from_fpm_config(conf, "shop")
     assert endpoint.status is not None
     assert endpoint.status.address == endpoint.address
+
+
+def test_how_long_a_script_may_run_is_no_linger(conf: Path) -> None:
+    """A minute that FPM grants its scripts is no minute that a slot waits for one of them unless that is asked for."""
+    conf.write_text(POOL + "request_terminate_timeout = 60s\n")
+    assert Endpoint.from_fpm_config(conf, "shop").linger is None
+    assert Endpoint.from_fpm_config(conf, "shop", linger=60).linger == 60
+
+
+def test_prefix_and_environment(tmp_path: Path) -> None:
+    """What the file does not tell can be given."""
+    conf = tmp_path / "fpm.conf"
+    conf.write_text("[shop]\nlisten = run/$pool.sock\npm = static\npm.max_children = ${MAX}\n")
+    endpoint = Endpoint.from_fpm_config(conf, prefix="/opt/php", environ={"MAX": "8"})
+    assert (str(endpoint.address), endpoint.max_children) == ("unix:///opt/php/run/shop.sock", 8)
 
 
 def test_what_is_given_goes_first(conf: Path) -> None:
