@@ -666,3 +666,80 @@ async def test_acknowledged_where_an_answer_waits_for_it(address: Address) -> No
     link.answer()
     assert link.owner.calls[-1] == "free"
     assert link.wire.acknowledged == before + (address is TCP)
+
+
+async def test_leaving_until_the_worker_has_read_on() -> None:
+    """A response that is refused keeps its connection until the peer has read what stands behind the request."""
+    link = Link().greet()
+    link.connection.leaves_unread = True
+    request_id = link.begin()
+    link.connection.abandon(request_id)
+    link.wire.unread = 1
+    link.connection.leave()
+    assert link.wire.reading_shut
+    assert link.owner.calls.count("closed") == 0
+    link.wire.unread = 0
+    await eventually(lambda: "closed" in link.owner.calls)
+    assert link.connection.worker_left
+    assert link.wire.aborted
+
+
+async def test_leaving_tells_nothing_of_an_unknown_peer() -> None:
+    """A peer that may read ahead is not known to have left its script because it has read everything."""
+    link = Link().greet()
+    link.connection.abandon(link.begin())
+    link.connection.leave()
+    assert link.connection.closed
+    assert not link.connection.worker_left
+
+
+async def test_leaving_delivers_nothing_more() -> None:
+    """What comes of a refused response reaches nobody, whatever it is."""
+    link = Link().greet()
+    link.connection.leaves_unread = True
+    request_id = link.begin()
+    link.connection.abandon(request_id)
+    link.wire.unread = 1
+    link.connection.leave()
+    calls = list(link.owner.calls)
+    link.wire.server.send_stdout(request_id, b"late")
+    link.wire.server.end_request(request_id)
+    link.respond()
+    assert link.owner.calls == calls
+    link.connection.close()
+
+
+async def test_fault_of_ours_ends_one_connection(caplog: pytest.LogCaptureFixture) -> None:
+    """An exception under a read is logged and fails what runs on this connection; it goes no further."""
+    link = Link().greet()
+    request_id = link.begin()
+
+    def bug() -> None:
+        raise ZeroDivisionError("ours")
+
+    link.caller.on_stdout = bug
+    link.wire.server.send_stdout(request_id, b"x")
+    link.respond()
+    ((error, may_have_run),) = link.caller.failures
+    assert isinstance(error.__cause__, ZeroDivisionError)
+    assert may_have_run
+    assert link.connection.closed
+    (record,) = caplog.records
+    assert "fault in fcgi_async" in record.message
+    assert record.exc_info is not None
+
+
+async def test_peer_that_drops_the_tail_is_told() -> None:
+    """A tail probe that is not answered soon is followed by another one, whose answer shows that it was dropped."""
+    link = Link().greet()
+    request_id = link.begin()
+    link.wire.events.clear()
+    link.wire.server.end_request(request_id)
+    link.respond()
+    link.connection.expect_tail()
+    await eventually(lambda: ValuesRequested([FCGI_MPXS_CONNS]) in link.wire.events)
+    assert "dropped" not in link.owner.calls
+    link.answer(FCGI_MPXS_CONNS)
+    assert link.owner.calls.count("dropped") == 1
+    assert link.owner.calls[-1] == "free"
+    assert not link.connection.client.probes_outstanding

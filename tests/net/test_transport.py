@@ -370,3 +370,22 @@ async def test_no_descriptor_is_left(ends: tuple[socket.socket, socket.socket]) 
         transport.abort()
     assert ours.fileno() == -1
     assert await receive(theirs, 1) == b""
+
+
+async def test_reading_is_shut() -> None:
+    """Once the reading side is shut the peer's next write fails, nothing is delivered, and what is written arrives."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        async with attached(ours) as (transport, recorder):
+            theirs.send(b"before")
+            await eventually(lambda: recorder.data == b"before")
+            transport.shut_reading()
+            with pytest.raises(BrokenPipeError):
+                theirs.send(b"after")
+            assert transport.write(b"still")
+            assert await receive(theirs, 5) == b"still"
+            await anyio.lowlevel.checkpoint()
+            assert recorder.data == b"before"
+            assert "lost" not in str(recorder.calls)
