@@ -120,7 +120,13 @@ class StatusUnavailable(ConfigurationError):
 
 
 class InvalidJob(FastCGIError, ValueError):
-    """The job can never be sent as it is; nothing was sent."""
+    """The job can never be sent as it is; nothing was sent.
+
+    Attributes:
+        too_long: the FastCGI parameter that is longer than PHP-FPM takes; None when something else is wrong.
+    """
+
+    too_long: str | None = None
 
 
 class ProtocolError(FastCGIError):

@@ -2,7 +2,8 @@
 
 Theory of operation. A server tells of a disconnect by the message `http.disconnect`, behind the messages of the
 request's body, and to whoever asks first. So a task of our own asks, ahead of the handler, and keeps for it what came:
-up to `_READ_AHEAD` bytes of a body that nobody reads, so that a large upload is still taken at the handler's pace.
+up to `_READ_AHEAD` bytes of a body that nobody reads, so that a large upload is still taken at the handler's pace. That
+task starts when the handler waits for the first time: a handler that never does could not be cancelled either.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import deque
 import anyio
 import attrs
 
+from fcgi_async.asgi.beside import Beside, Event, start_beside
 from fcgi_async.asgi.protocol import Application, Message, Receive, Scope, Send
 
 __all__ = ("CancelOnDisconnect",)
@@ -46,23 +48,13 @@ class CancelOnDisconnect:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(receive, send)
-        failure: Exception | None = None
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(exchange.listen)
-                try:
-                    with exchange.handler:
-                        await self._app(scope, exchange.receive, exchange.send)
-                except Exception as error:
-                    # the task group must not wrap it
-                    failure = error
-                tasks.cancel_scope.cancel()
-            if exchange.handler.cancelled_caught:
-                logger.debug("the client of %s has gone; what was done for it is cancelled", scope.get("path"))
-            if failure is not None:
-                raise failure
+            with exchange.handler:
+                await self._app(scope, exchange.receive, exchange.send)
         finally:
-            failure = None
+            exchange.listener.stop()
+        if exchange.handler.cancelled_caught:
+            logger.debug("the client of %s has gone; what was done for it is cancelled", scope.get("path"))
 
 
 @attrs.define(eq=False)
@@ -72,21 +64,25 @@ class _Exchange:
     _server_receive: Receive
     _server_send: Send
     handler: anyio.CancelScope = attrs.field(factory=anyio.CancelScope, init=False)
+    listener: Beside = attrs.field(init=False)
     # received and not yet asked for; a disconnect stays the last of them
     _ahead: deque[Message] = attrs.field(factory=deque, init=False)
     _size: int = attrs.field(default=0, init=False)
     _failure: Exception | None = attrs.field(default=None, init=False)
     # the response is complete: a client that goes now goes in peace
     _complete: bool = attrs.field(default=False, init=False)
-    # set at every change of the above, for one waiter: the handler, or the listener while it is too far ahead
-    _changed: anyio.Event = attrs.field(factory=anyio.Event, init=False)
+    # set at the next change of the above, where somebody waits for it: the handler, or the listener when too far ahead
+    _changed: Event | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.listener = start_beside(self.listen)
 
     async def listen(self) -> None:
         """Receive until the client goes."""
         try:
             while True:
                 while self._size > _READ_AHEAD:
-                    await self._changed.wait()
+                    await self._change()
                 message = await self._server_receive()
                 self._ahead.append(message)
                 self._size += len(message.get("body", b""))
@@ -105,7 +101,7 @@ class _Exchange:
         while not self._ahead:
             if self._failure is not None:
                 raise self._failure
-            await self._changed.wait()
+            await self._change()
         message = self._ahead[0]
         if message["type"] != "http.disconnect":
             self._ahead.popleft()
@@ -121,6 +117,12 @@ class _Exchange:
             self._complete = True
         await self._server_send(message)
 
+    async def _change(self) -> None:
+        if self._changed is None:
+            self._changed = self.listener.event()
+        await self._changed.wait()
+
     def _wake(self) -> None:
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None

@@ -11,6 +11,7 @@ from fcgi_async.asgi.protocol import Application, Message, Receive, Scope, Send
 from fcgi_async.errors import (
     DispatchError,
     FastCGIError,
+    InvalidJob,
     JobTimeout,
     Overloaded,
     RemoteProtocolError,
@@ -22,10 +23,12 @@ __all__ = ("STATUSES", "ErrorResponses")
 
 logger = logging.getLogger("fcgi_async.asgi")
 
+# InvalidJob: what a client sent made a job that cannot be sent, such as a header of more than 64 KiB that is passed on.
 # DispatchError: the queue is full, no worker came in time, or the process is about to end. Errors that are not here are
 # the handler's own business: JobFailed, whose status only the handler understands, and its mistakes.
 STATUSES: Mapping[type[FastCGIError], int] = MappingProxyType(
     {
+        InvalidJob: 400,
         DispatchError: 503,
         Overloaded: 503,
         JobTimeout: 504,
@@ -35,9 +38,16 @@ STATUSES: Mapping[type[FastCGIError], int] = MappingProxyType(
     }
 )
 
+# what PHP gets of the request's target
+_TARGET_PARAMS = frozenset({"REQUEST_URI", "QUERY_STRING", "PATH_INFO"})
+
 
 class ErrorResponses:
-    """ASGI middleware that answers with 502, 503 or 504 where a handler was left by an error of a job.
+    """ASGI middleware that answers for a handler that was left by an error of a job.
+
+    A job that cannot be sent (`InvalidJob`) is answered with 400, with 431 when a header is too long for PHP-FPM, and
+    with 414 when the path or the query is. It is taken to be the client's fault: a parameter that the application's own
+    code should not have set looks the same, and the log has it. A status other than 400 in `statuses` stands for all.
 
     Never after the response has begun, and never for other exceptions: those pass through. A group of exceptions
     is answered where all in it would be, as the first of them. Each error is logged at WARNING, and 503 has a
@@ -45,7 +55,8 @@ class ErrorResponses:
 
     Args:
         app: the application.
-        statuses: a status for each class of errors, the most derived decides; as `STATUSES` unless given.
+        statuses: a status from 400 to 599 for each class of errors, the most derived decides; as `STATUSES` unless
+            given.
         retry_after: seconds after which a client that got 503 may ask again.
     """
 
@@ -74,14 +85,18 @@ class ErrorResponses:
             status = self._status_of(error)
             if begun or status is None:
                 raise
-            logger.warning("%s is answered with %d: %s", scope.get("path"), status, _describe(error))
+            # a path may be as long as its client likes
+            logger.warning("%.200s is answered with %d: %s", scope.get("path"), status, _describe(error))
             await self._answer(send, HTTPStatus(status))
 
     def _status_of(self, error: BaseException) -> int | None:
         if isinstance(error, BaseExceptionGroup):
             statuses = [self._status_of(inner) for inner in error.exceptions]
             return None if None in statuses else statuses[0]
-        return next((self._statuses[kind] for kind in type(error).__mro__ if kind in self._statuses), None)
+        status = next((self._statuses[kind] for kind in type(error).__mro__ if kind in self._statuses), None)
+        if isinstance(error, InvalidJob) and status == HTTPStatus.BAD_REQUEST:
+            return _status_of_request(error)
+        return status
 
     async def _answer(self, send: Send, status: HTTPStatus) -> None:
         body = f"{status} {status.phrase}\n".encode()
@@ -90,6 +105,17 @@ class ErrorResponses:
             headers.append((b"retry-after", str(self._retry_after).encode()))
         await send({"type": "http.response.start", "status": int(status), "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def _status_of_request(error: InvalidJob) -> int:
+    if error.too_long is None:
+        return HTTPStatus.BAD_REQUEST
+    if error.too_long in _TARGET_PARAMS:
+        return HTTPStatus.REQUEST_URI_TOO_LONG
+    # CONTENT_TYPE is a header too
+    if error.too_long.startswith("HTTP_") or error.too_long == "CONTENT_TYPE":
+        return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    return HTTPStatus.BAD_REQUEST
 
 
 def _describe(error: BaseException) -> str:

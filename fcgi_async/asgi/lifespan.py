@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fcgi_async.asgi.protocol import Application, Receive, Scope, Send
@@ -19,13 +19,14 @@ _CLOSE_WITHIN = 20.0
 def lifespan(
     make: Callable[[], Dispatcher], *, name: str = "php", close_within: float | None = _CLOSE_WITHIN
 ) -> Callable[[object], AbstractAsyncContextManager[dict[str, Dispatcher]]]:
-    """Return a lifespan for Starlette and FastAPI: `FastAPI(lifespan=lifespan(lambda: Dispatcher(...)))`.
+    """Return a lifespan for Starlette, FastAPI and Litestar: `FastAPI(lifespan=lifespan(lambda: Dispatcher(...)))`.
 
-    Handlers find the dispatcher as `request.state.php`.
+    Handlers of Starlette and FastAPI find the dispatcher as `request.state.php`. Litestar takes a list of lifespans,
+    `Litestar(lifespan=[lifespan(...)])`, and there it is `request.app.state.php`.
 
     Args:
         make: makes the dispatcher; called in every worker process, each time the application starts.
-        name: what the dispatcher is called in the state of a request.
+        name: what the dispatcher is called in the state of a request, or of the application.
         close_within: seconds that closing waits for the jobs there still are, submitted ones for instance; None for as
             long as they take. What is not done then is ended, and named in the log.
     """
@@ -33,7 +34,14 @@ def lifespan(
     @asynccontextmanager
     async def opened(application: object) -> AsyncIterator[dict[str, Dispatcher]]:
         async with make() as dispatcher:
-            yield {name: dispatcher}
+            # Litestar ignores what is yielded; its handlers share the state of the application
+            state = getattr(application, "state", None)
+            shared = state if isinstance(state, MutableMapping) else {}
+            shared[name] = dispatcher
+            try:
+                yield {name: dispatcher}
+            finally:
+                del shared[name]
             await dispatcher.aclose(timeout=close_within)
 
     return opened

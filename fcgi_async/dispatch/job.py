@@ -232,7 +232,9 @@ def check_pair(name: str, value: str) -> None:
         return
     size = len(name.encode("utf-8", "surrogateescape")) + len(value.encode("utf-8", "surrogateescape"))
     if size + 8 > MAX_CONTENT:
-        raise InvalidJob(f"the parameter {name!r} is longer than the 64 KiB that PHP-FPM takes; send it in the body")
+        error = InvalidJob(f"the parameter {name!r} is longer than the 64 KiB that PHP-FPM takes; send it in the body")
+        error.too_long = name
+        raise error
 
 
 def _check_text(what: str, value: object) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
 from pathlib import Path
 
 import anyio
@@ -208,6 +210,106 @@ async def test_asking_without_waiting(anyio_backend: object) -> None:
 
     await client.request(CancelOnDisconnect(app))
     assert got == ["http.request"]
+
+
+async def test_asking_from_several_tasks(anyio_backend: object) -> None:
+    """Tasks of a handler that ask at the same time get each message once, and all of them the disconnect."""
+    parts = [{"type": "http.request", "body": bytes([n]), "more_body": n < 5} for n in range(6)]
+    client, got = Client([]), []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def ask() -> None:
+            while (message := await receive())["type"] == "http.request":
+                got.append(message)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(ask)
+            for part in parts:
+                await anyio.wait_all_tasks_blocked()
+                client.say(part)
+            await anyio.wait_all_tasks_blocked()
+            await answer(send)
+            client.disconnect()
+
+    await client.request(CancelOnDisconnect(app))
+    assert got == parts
+
+
+async def test_a_handler_that_does_not_wait(anyio_backend: object) -> None:
+    """The server is not asked for a client that cannot go: nothing could be cancelled."""
+    client = Client()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        pass
+
+    await client.request(CancelOnDisconnect(app))
+    await anyio.wait_all_tasks_blocked()
+    assert client.asked == 0
+
+
+async def test_nobody_asks_after_the_request(anyio_backend: object) -> None:
+    """When the handler has ended, the server's receive is cancelled."""
+    left = []
+
+    async def receive() -> Message:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            left.append(True)
+        return {}
+
+    async def send(message: Message) -> None:
+        pass
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await anyio.wait_all_tasks_blocked()
+
+    await CancelOnDisconnect(app)({"type": "http"}, receive, send)
+    await eventually(lambda: left)
+
+
+async def test_the_context_of_the_request(anyio_backend: object) -> None:
+    """The server's receive, which may be that of another middleware, finds the context of the request."""
+    variable: ContextVar[str] = ContextVar("variable", default="nothing")
+    seen = []
+
+    async def receive() -> Message:
+        seen.append(variable.get())
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        pass
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await anyio.sleep_forever()
+
+    variable.set("the request's")
+    await CancelOnDisconnect(app)({"type": "http"}, receive, send)
+    assert seen == ["the request's"]
+
+
+@pytest.mark.parametrize(
+    "anyio_backend",
+    [
+        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+    ],
+)
+async def test_a_cancelled_handler_leaves_its_task_whole(anyio_backend: object) -> None:
+    """The task that a server runs requests in is not cancelling after one whose client has gone, and may time out."""
+    client, task = Client(), asyncio.current_task()
+    assert task is not None
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        client.disconnect()
+        await asyncio.sleep(60)
+
+    await client.request(CancelOnDisconnect(app))
+    assert task.cancelling() == 0
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await asyncio.sleep(60)
 
 
 async def test_cancelled_from_outside(anyio_backend: object) -> None:

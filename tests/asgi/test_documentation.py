@@ -9,7 +9,7 @@ import anyio
 import httpx
 import pytest
 
-from fcgi_async import LocalFPM
+from fcgi_async import Dispatcher, LocalFPM
 from fcgi_async.asgi.protocol import Application
 from tests.asgi.client import Client
 from tests.eventually import eventually
@@ -24,15 +24,18 @@ def documented(fpm: LocalFPM, scripts: Path, blocks: int) -> Application:
     source = "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[:blocks])
     source = source.replace("unix:///run/php/php8.2-fpm.sock", fpm.address)
     source = re.sub(r"/srv/app/\w+\.php", str(scripts / "inspect.php"), source)
-    names: dict[str, object] = {"__name__": "service"}
-    exec(compile(source, PAGE.name, "exec"), names)
+    # Litestar would set up the logging of the whole process
+    source = source.replace("app = Litestar(\n", "app = Litestar(\n    logging_config=None,\n    route_handlers=")
+    # Litestar looks for the module of a handler
+    names: dict[str, object] = {"__name__": __name__}
+    exec(compile(source, PAGE.name, "exec", dont_inherit=True), names)
     app: Application = names["app"]  # type: ignore[assignment]
     return app
 
 
 async def test_the_bare_application(fpm: LocalFPM, scripts: Path) -> None:
     """It answers with what PHP answered."""
-    app = documented(fpm, scripts, 3)
+    app = documented(fpm, scripts, 4)
     server, client = Client([{"type": "lifespan.startup"}]), Client()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: server.request(app, type="lifespan"))
@@ -61,3 +64,22 @@ async def test_the_fastapi_application(fpm: LocalFPM, scripts: Path) -> None:
             found = await client.get("/thumbs/7")
         server.say({"type": "lifespan.shutdown"})
     assert len(found.json()) == 20
+
+
+async def test_the_litestar_application(fpm: LocalFPM, scripts: Path) -> None:
+    """It fans out to twenty jobs, and an error of a job is answered by ErrorResponses."""
+    app = documented(fpm, scripts, 3)
+    server = Client([{"type": "lifespan.startup"}])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: server.request(app, type="lifespan", state={}))
+        await eventually(lambda: server.sent)
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            found = await client.get("/thumbs/7")
+            # one that was never opened
+            app.state.php = Dispatcher(fpm.address, max_children=1)  # type: ignore[attr-defined]
+            refused = await client.get("/thumbs/7")
+        server.say({"type": "lifespan.shutdown"})
+    assert len(found.json()) == 20
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert "php" not in app.state  # type: ignore[attr-defined]

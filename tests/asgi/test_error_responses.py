@@ -1,9 +1,10 @@
-"""ErrorResponses: what goes wrong with a job becomes 502, 503 or 504, where nothing was answered yet."""
+"""ErrorResponses: what goes wrong with a job becomes a status of its own, where nothing was answered yet."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from fcgi_async import (
     FastCGIError,
     InvalidJob,
     Job,
+    JobCancelled,
     JobTimeout,
     LocalFPM,
     Overloaded,
@@ -43,6 +45,7 @@ def raises(error: Exception) -> Application:
 @pytest.mark.parametrize(
     ("kind", "status"),
     [
+        (InvalidJob, 400),
         (QueueFull, 503),
         (QueueTimeout, 503),
         (DispatcherClosed, 503),
@@ -66,9 +69,65 @@ async def test_status(
     assert caplog.messages == [f"/thumb is answered with {status}: the secret reason"]
 
 
+@pytest.mark.parametrize(
+    ("request_of_client", "status"),
+    [
+        ({"headers": [(b"x-long", b"x" * 70_000)]}, 431),
+        ({"headers": [(b"content-type", b"x" * 70_000)]}, 431),
+        ({"query_string": b"x" * 70_000}, 414),
+        ({"path": "/" + "x" * 70_000}, 414),
+        ({"headers": [(b"proxy", b"http://evil.example")]}, 400),
+        ({"headers": [(b"x-a", b"1"), (b"x_a", b"2")]}, 400),
+        ({"method": "GET /"}, 400),
+    ],
+    ids=["header", "content type", "query", "path", "forbidden header", "two headers of one name", "method"],
+)
+async def test_requests_that_make_no_job(
+    php: Dispatcher, request_of_client: dict[str, Any], status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client whose request cannot be passed on to PHP is told that the request is at fault, not the server."""
+    client = Client()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        uri = f"{scope['path']}?{scope['query_string'].decode()}"
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        await php.run(Job("respond.php", uri=uri, method=scope["method"], headers=headers))
+
+    with caplog.at_level(logging.WARNING, "fcgi_async.asgi"):
+        await client.request(ErrorResponses(app), **request_of_client)
+    assert client.status == status
+    assert client.sent[1]["body"].startswith(f"{status} ".encode())
+    assert f"is answered with {status}" in caplog.text
+    assert len(caplog.text) < 1000
+
+
+async def test_a_long_query_of_a_job(php: Dispatcher) -> None:
+    """The query that is given apart from a URI is part of the target too; other parameters are not."""
+    jobs: list[tuple[dict[str, Any], int]] = [
+        ({"query": {"q": "x" * 65_520}}, 414),
+        ({"params": {"NAME": "x" * 70_000}}, 400),
+    ]
+    for job, status in jobs:
+        client = Client()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await php.run(Job("respond.php", **job))  # noqa: B023 - called at once
+
+        await client.request(ErrorResponses(app))
+        assert client.status == status
+
+
+async def test_status_of_invalid_jobs_of_ones_own(anyio_backend: object) -> None:
+    """An application that makes every job itself says 500 of those that are not valid, whatever is wrong."""
+    client, error = Client(), InvalidJob("long")
+    error.too_long = "QUERY_STRING"
+    await client.request(ErrorResponses(raises(error), statuses={InvalidJob: 500}))
+    assert client.status == 500
+
+
 async def test_other_errors_pass(anyio_backend: object) -> None:
     """A mistake of the handler is not dressed up, be it ours or not."""
-    for error in (InvalidJob("bad"), LookupError("bad")):
+    for error in (JobCancelled("bad"), LookupError("bad")):
         with pytest.raises(type(error), match="bad"):
             await Client().request(ErrorResponses(raises(error)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import pytest
@@ -103,6 +103,17 @@ async def test_a_lifespan_for_frameworks(endpoint: Endpoint) -> None:
     for _ in range(2):
         async with opened(object()) as state:
             assert (await state["jobs"].run(Job("respond.php", query={"body": "hello"}))).text == "hello"
+
+
+async def test_a_framework_that_shares_the_state_of_the_application(endpoint: Endpoint) -> None:
+    """Where the application has a state of its own, as Litestar's has, the dispatcher is there while it is open."""
+
+    class Application:
+        state: ClassVar[dict[str, object]] = {"mine": 1}
+
+    async with lifespan(lambda: Dispatcher(endpoint), name="jobs")(Application()) as state:
+        assert Application.state == {"mine": 1, "jobs": state["jobs"]}
+    assert Application.state == {"mine": 1}
 
 
 async def test_closing_finishes_what_it_has(endpoint: Endpoint, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Real servers, real PHP: Starlette and FastAPI under uvicorn, a bare application under hypercorn on trio."""
+"""Real servers, real PHP: Starlette, FastAPI and Litestar under uvicorn, a bare application under hypercorn on trio."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from tests.fpm.marks import ended, most_at_once, started
 SERVICES = {
     "starlette-uvicorn": uvicorn("tests.asgi.services.starlette_service:app"),
     "fastapi-uvicorn": uvicorn("tests.asgi.services.fastapi_service:app", "--http", "h11"),
+    "litestar-uvicorn": uvicorn("tests.asgi.services.litestar_service:app"),
     "bare-hypercorn-trio": hypercorn("tests.asgi.services.bare_service:app", "--worker-class", "trio"),
 }
 

@@ -20,6 +20,9 @@ switch ($_GET['do'] ?? '') {
         exit(1);
     case 'throw':
         throw new RuntimeException('thrown on purpose');
+    case 'kill itself':
+        exec('kill -9 ' . getmypid());
+        break;
     case 'print for ever':
         ignore_user_abort(false);
         while (true) {
