@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -21,6 +20,23 @@ _FOLD = re.compile(r"(?:\n[ \t]+)+")
 # most scripts send the same few lines every time; what is longer is not worth its memory
 _REMEMBERED_LENGTH: Final = 512
 _REMEMBERED_HEADS: Final = 256
+# headers that say nothing of who asked: a head with any other, such as Set-Cookie, is forgotten with its response
+_IMPERSONAL: Final = frozenset(
+    {
+        "cache-control",
+        "content-language",
+        "content-length",
+        "content-type",
+        "expires",
+        "pragma",
+        "referrer-policy",
+        "strict-transport-security",
+        "vary",
+        "x-content-type-options",
+        "x-frame-options",
+        "x-powered-by",
+    }
+)
 
 
 class HeadTooLarge(Exception):
@@ -70,7 +86,7 @@ class HeadParser:
         if end >= 0:
             self._buffer = b""
             head = data[:end]
-            return (_remembered if end <= _REMEMBERED_LENGTH else _parse_head)(head), data[body_start:]
+            return _remembered.get(head) or _parse_and_remember(head), data[body_start:]
         # one more byte is the CR of the empty line
         if len(data) > self.limit + 1:
             raise HeadTooLarge
@@ -122,8 +138,16 @@ def _parse_head(head: bytes) -> CGIHead:
     return CGIHead(status, tuple(headers))
 
 
-# a fault is raised anew each time: only what was returned is remembered
-_remembered = lru_cache(_REMEMBERED_HEADS)(_parse_head)
+_remembered: dict[bytes, CGIHead] = {}
+
+
+def _parse_and_remember(head: bytes) -> CGIHead:
+    parsed = _parse_head(head)
+    if len(head) <= _REMEMBERED_LENGTH and all(name.lower() in _IMPERSONAL for name, _ in parsed.headers):
+        if len(_remembered) >= _REMEMBERED_HEADS:
+            _remembered.clear()
+        _remembered[head] = parsed
+    return parsed
 
 
 def _parse_status(value: str) -> int:
