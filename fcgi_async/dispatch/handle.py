@@ -86,7 +86,9 @@ class JobHandle:
             JobNotDone: there is neither a response nor an error yet.
         """
         if not self.done():
-            raise JobNotDone("the job is not done; await its handle", job=self.job)
+            error = JobNotDone("the job is not done; await its handle", job=self.job)
+            error.may_have_run = self._execution is not None and self._execution.attempts > 0
+            raise error
         self._retrieved = True
         return self._error
 

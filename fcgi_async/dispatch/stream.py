@@ -88,7 +88,9 @@ class ResponseStream:
         response = self._execution.response
         if response is None:
             job = self._execution.job
-            raise JobNotDone("how the job went is known at the end of its body; read that first", job=job)
+            error = JobNotDone("how the job went is known at the end of its body; read that first", job=job)
+            error.may_have_run = True
+            raise error
         if not self.ok:
             end = self._sink.end
             raise describe_failure(response, b"" if end is None else end.tail, marked=self._marked)
