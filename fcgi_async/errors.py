@@ -23,6 +23,7 @@
          +- JobTimeout (TimeoutError)
          +- JobCancelled
          +- JobNotDone                    asked for a result that is not there yet
+         +- ContentEncodingError (ValueError)  the text of a response in a Content-Encoding that cannot be decoded
          +- ResponseTooLarge
 
 Every error about a job carries `job`, `endpoint`, `may_have_run` and `body_truncated`; the low-level reason is
@@ -43,6 +44,7 @@ __all__ = (
     "ConfigurationError",
     "ConnectError",
     "ConnectionLost",
+    "ContentEncodingError",
     "DispatchError",
     "DispatcherClosed",
     "FastCGIError",
@@ -217,5 +219,11 @@ class JobNotDone(JobError):
     """The result of a job was asked for before there was one."""
 
 
+class ContentEncodingError(JobError, ValueError):
+    """The response's text was asked for, and its Content-Encoding is not known or not what it says."""
+
+    may_have_run = True
+
+
 class ResponseTooLarge(JobError):
-    """The response, its head or its stderr outgrew `Limits`; the connection was closed."""
+    """The response or its head outgrew `Limits`, and the connection was closed; or its text does, once decoded."""

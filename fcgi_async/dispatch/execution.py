@@ -374,6 +374,7 @@ class Execution:
             self.timing_so_far(),
             self.pool.name,
             self.attempts,
+            self.owner.limits.response,
         )
         self._settle(response, None)
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 
 import attrs
 
+from fcgi_async.dispatch.charset import decode_text
+from fcgi_async.dispatch.content_coding import ContentTooLong, decode_content
 from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.settings import Limits
 from fcgi_async.dispatch.success_mark import END_SHOWN, is_marked
-from fcgi_async.errors import JobFailed
+from fcgi_async.errors import ContentEncodingError, JobFailed, ResponseTooLarge
 
 __all__ = ("Headers", "Response", "Timing", "describe_failure")
 
-_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+_DEFAULT_LIMIT = Limits().response
 _STDERR_SHOWN = 300
 
 
@@ -86,7 +88,7 @@ class Response:
         job: what was asked.
         status: 200 where PHP gave no status.
         headers: without `Status`.
-        content: the body.
+        content: the body, as it was sent.
         stderr: what PHP logged while it ran the job, up to `Limits.stderr`; FPM cuts each message at its `log_limit`.
         stderr_truncated: whether there was more.
         app_status: 0 from PHP-FPM, always: there even exit(1) looks like success.
@@ -98,30 +100,43 @@ class Response:
     job: Job
     status: int
     headers: Headers
-    content: bytes = attrs.field(repr=False)
+    content: bytes
     stderr: bytes
     stderr_truncated: bool
     app_status: int
     timing: Timing
     endpoint: str
     attempts: int
+    # bytes that the body may have once it is decoded
+    _limit: int = _DEFAULT_LIMIT
+
+    @property
+    def status_code(self) -> int:
+        """The same as `status`."""
+        return self.status
 
     @property
     def text(self) -> str:
-        """The body, decoded as Content-Type says, else as UTF-8; what cannot be decoded is replaced."""
-        found = _CHARSET.search(self.headers.get("content-type", ""))
-        try:
-            return self.content.decode(found[1] if found else "utf-8", "replace")
-        except LookupError:
-            return self.content.decode("utf-8", "replace")
+        """The body as text, without its Content-Encoding, which may be gzip or deflate.
 
-    def json(self) -> object:
-        """Return the body parsed as JSON.
+        It is decoded as Content-Type says if that names a common charset, otherwise as UTF-8; what cannot be decoded is
+        replaced.
 
         Raises:
-            ValueError: it is none.
+            ContentEncodingError: the body has another Content-Encoding, or is not in the one it names.
+            ResponseTooLarge: it is longer than `Limits.response` once it is decoded.
         """
-        return json.loads(self.content)
+        return decode_text(self._decoded(), self.headers.get("content-type", ""))
+
+    def json(self) -> object:
+        """Return the body parsed as JSON, without its Content-Encoding, as `text`.
+
+        Raises:
+            ValueError: it is not JSON.
+            ContentEncodingError: as `text`; a ValueError too.
+            ResponseTooLarge: as `text`.
+        """
+        return json.loads(self._decoded())
 
     @property
     def ok(self) -> bool:
@@ -137,6 +152,29 @@ class Response:
         if self.ok:
             return self
         raise describe_failure(self, self.content, marked=self._marked)
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} of {self.job.script!r}, {len(self.content)} bytes>"
+
+    def _decoded(self) -> bytes:
+        if "content-encoding" not in self.headers:
+            return self.content
+        codings = ", ".join(self.headers.get_list("content-encoding"))
+        try:
+            return decode_content(self.content, codings, self._limit)
+        except ContentTooLong:
+            error: ContentEncodingError | ResponseTooLarge = ResponseTooLarge(
+                f"without its Content-Encoding the response is longer than Limits.response, {self._limit} bytes; "
+                "its content is there as it was sent"
+            )
+        except ValueError as fault:
+            error = ContentEncodingError(
+                f"the response's Content-Encoding: {codings[:100]} cannot be decoded: {fault}; "
+                "its content is there as it was sent"
+            )
+            error.__cause__ = fault
+        error.about(self.job, self.endpoint, may_have_run=True)
+        raise error
 
     @property
     def _marked(self) -> bool:
