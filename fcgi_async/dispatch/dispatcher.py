@@ -39,6 +39,7 @@ from fcgi_async.fpm.status import PoolStatus
 from fcgi_async.net.backend import Backend, current_backend
 from fcgi_async.pool.discovery import discover
 from fcgi_async.pool.endpoint import Endpoint
+from fcgi_async.pool.numbers import is_whole
 
 __all__ = ("Dispatcher", "Endpoints")
 
@@ -96,6 +97,9 @@ class Dispatcher:
         on_job_error: Callable[[FastCGIError], None] | None = None,
     ) -> None:
         self._endpoints = _normalise(endpoints, max_children, reserve)
+        _check_settings(timeouts, limits, retry, on_job_error)
+        if not is_whole(max_queued):
+            raise ConfigurationError(f"max_queued={max_queued!r} is not a whole number of jobs")
         if max_queued < 1:
             raise ConfigurationError(f"max_queued={max_queued}: at least one job must be able to wait")
         if overflow not in ("wait", "reject"):
@@ -536,6 +540,17 @@ def _first(first: Timeout, second: Timeout, default: float | None) -> float | No
     return default
 
 
+def _check_settings(timeouts: object, limits: object, retry: object, on_job_error: object) -> None:
+    if not isinstance(timeouts, Timeouts):
+        raise ConfigurationError(f"timeouts={timeouts!r} is not a Timeouts; write Timeouts(total=5)")
+    if not isinstance(limits, Limits):
+        raise ConfigurationError(f"limits={limits!r} is not a Limits; write Limits(response=1_000_000)")
+    if not isinstance(retry, Retry):
+        raise ConfigurationError(f"retry={retry!r} is not a Retry; write Retry(attempts=3)")
+    if on_job_error is not None and not callable(on_job_error):
+        raise ConfigurationError(f"on_job_error={on_job_error!r} is not a function; it is called with the error")
+
+
 def _check_seconds(name: str, value: Timeout) -> float | None:
     try:
         check_timeout(name, value)
@@ -553,6 +568,8 @@ def _normalise(endpoints: Endpoints, max_children: int | None, reserve: int) -> 
     if len(given) > 1 and (max_children is not None or reserve):
         raise ConfigurationError("max_children and reserve are shortcuts for one endpoint; give each Endpoint its own")
     found = [endpoint if isinstance(endpoint, Endpoint) else Endpoint(endpoint) for endpoint in given]
+    if not is_whole(reserve):
+        raise ConfigurationError(f"reserve={reserve!r} is not a whole number of workers")
     if max_children is not None:
         found[0] = attrs.evolve(found[0], max_children=max_children)
     if reserve:

@@ -18,7 +18,8 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, Trac
 from opentelemetry.util.types import AttributeValue
 
 from fcgi_async.dispatch.dispatcher import Dispatcher
-from fcgi_async.dispatch.job import Job, header_param
+from fcgi_async.dispatch.headers import header_param
+from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.observer import JobReport
 from fcgi_async.errors import JobFailed
 from fcgi_async.net.address import AddressFamily
