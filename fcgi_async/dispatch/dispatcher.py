@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
 from enum import StrEnum
 from types import TracebackType
-from typing import Literal, overload
+from typing import Literal, cast, overload
 
 import anyio
 import attrs
@@ -27,6 +27,7 @@ from fcgi_async.dispatch.sink import CollectingSink, Sink, StreamingSink
 from fcgi_async.dispatch.statistics import Statistics, gather
 from fcgi_async.dispatch.stream import StreamManager
 from fcgi_async.dispatch.success_mark import BodyEnd
+from fcgi_async.dispatch.tag import Tag
 from fcgi_async.errors import (
     ConfigurationError,
     DispatcherClosed,
@@ -200,7 +201,7 @@ class Dispatcher:
 
     # jobs
 
-    async def run(self, job: Job, *, timeout: Timeout = UNSET) -> Response:
+    async def run(self, job: Job[Tag], *, timeout: Timeout = UNSET) -> Response[Tag]:
         """Run one job and return what PHP answered, whatever the status.
 
         Args:
@@ -235,7 +236,7 @@ class Dispatcher:
         except BaseException:
             execution.cancel()
             raise
-        return _result(execution)
+        return _result(execution, job)
 
     def stream(self, job: Job, *, timeout: Timeout = UNSET) -> StreamManager:
         """Run one job and read its response while PHP writes it: `async with php.stream(job) as response:`.
@@ -255,14 +256,14 @@ class Dispatcher:
         return StreamManager(start)
 
     @overload
-    async def run_all(self, jobs: Jobs, *, return_exceptions: Literal[False] = False) -> list[Response]: ...
+    async def run_all(self, jobs: Jobs[Tag], *, return_exceptions: Literal[False] = False) -> list[Response[Tag]]: ...
 
     @overload
-    async def run_all(self, jobs: Jobs, *, return_exceptions: bool) -> list[Response | FastCGIError]: ...
+    async def run_all(self, jobs: Jobs[Tag], *, return_exceptions: bool) -> list[Response[Tag] | FastCGIError]: ...
 
     async def run_all(
-        self, jobs: Jobs, *, return_exceptions: bool = False
-    ) -> list[Response] | list[Response | FastCGIError]:
+        self, jobs: Jobs[Tag], *, return_exceptions: bool = False
+    ) -> list[Response[Tag]] | list[Response[Tag] | FastCGIError]:
         """Run jobs, any number of them, and return the responses in the order of the jobs.
 
         Args:
@@ -277,9 +278,9 @@ class Dispatcher:
         """
         scheduler = self._require_open()
         fan = RunAll(self._starter(), scheduler.backend, self._window(), return_exceptions)
-        return await fan.run(jobs)
+        return cast("list[Response[Tag] | FastCGIError]", await fan.run(jobs))
 
-    def map(self, jobs: Jobs, *, ordered: bool = True, limit: int | None = None) -> OutcomeStream:
+    def map(self, jobs: Jobs[Tag], *, ordered: bool = True, limit: int | None = None) -> OutcomeStream[Tag]:
         """Run jobs and iterate over their outcomes as they come.
 
             async with php.map(jobs) as outcomes:
@@ -315,7 +316,7 @@ class Dispatcher:
 
         return JobGroup(submit, scheduler.backend, limit, on_error)
 
-    async def submit(self, job: Job) -> JobHandle:
+    async def submit(self, job: Job[Tag]) -> JobHandle[Tag]:
         """Hand a job in and return its handle, to be awaited later or not at all: the job belongs to the dispatcher.
 
         Waits while the queue is full. An error that nobody retrieves is logged, and given to `on_job_error`.
@@ -472,7 +473,7 @@ class Dispatcher:
         execution.outside = not scheduler.submit(execution)
         return execution
 
-    async def _submit(self, job: Job, on_unretrieved: Callable[[FastCGIError], None] | None) -> JobHandle:
+    async def _submit(self, job: Job[Tag], on_unretrieved: Callable[[FastCGIError], None] | None) -> JobHandle[Tag]:
         backend = self._require_open(job).backend
         handle = JobHandle(job, backend, on_unretrieved)
         execution = self._start(job, handle._settle)
@@ -526,11 +527,11 @@ def _nothing(execution: Execution) -> None:
     """The reader of a stream learns of its end from the sink."""
 
 
-def _result(execution: Execution) -> Response:
+def _result(execution: Execution, job: Job[Tag]) -> Response[Tag]:
     if execution.error is not None:
         raise execution.error
     assert execution.response is not None
-    return execution.response
+    return cast("Response[Tag]", execution.response)
 
 
 def _first(first: Timeout, second: Timeout, default: float | None) -> float | None:

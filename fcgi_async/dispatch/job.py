@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Mapping
+from typing import Generic
 from urllib.parse import unquote
 
 import attrs
@@ -13,6 +14,7 @@ from fcgi_async.dispatch.form import Pairs, encode_form, encode_pairs
 from fcgi_async.dispatch.headers import TOKEN, RequestHeaders, header_params
 from fcgi_async.dispatch.param_text import check_pair, check_text
 from fcgi_async.dispatch.settings import UNSET, Timeout, check_timeout
+from fcgi_async.dispatch.tag import Tag
 from fcgi_async.errors import InvalidJob
 from fcgi_async.wire.spec import Role
 
@@ -36,7 +38,7 @@ def _script(value: str | os.PathLike[str]) -> str:
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class Job:
+class Job(Generic[Tag]):
     """One run of a PHP script; a value that may be run several times, unless its body is an iterable.
 
     Args:
@@ -67,7 +69,7 @@ class Job:
         success_mark: what the body must end with, a line end aside, for the response to be `ok`; PHP-FPM says of
             exit(1), and with display_errors of fatal errors, what it says of success. None demands nothing.
         role: what PHP is asked to be, a responder or an authorizer; PHP-FPM runs both as responders.
-        tag: the caller's name for the job, in logs and errors.
+        tag: the caller's name for the job, in logs and errors. `Job[int]` is one whose tag is an int.
 
     Raises:
         InvalidJob: it could never be sent; says why.
@@ -93,7 +95,7 @@ class Job:
     finishes_early: bool = True
     success_mark: str | None = None
     role: Role = Role.RESPONDER
-    tag: object = None
+    tag: Tag = attrs.field(default=None)
     # what is sent
     query_string: str = attrs.field(init=False, repr=False)
     header_params: Mapping[str, str] = attrs.field(init=False, repr=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from typing import Generic
 
 import attrs
 
@@ -12,6 +13,7 @@ from fcgi_async.dispatch.content_coding import ContentTooLong, decode_content
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.settings import Limits
 from fcgi_async.dispatch.success_mark import END_SHOWN, is_marked
+from fcgi_async.dispatch.tag import Tag
 from fcgi_async.errors import ContentEncodingError, JobFailed, ResponseTooLarge
 
 __all__ = ("Headers", "Response", "Timing", "describe_failure")
@@ -81,7 +83,7 @@ class Timing:
 
 
 @attrs.frozen(eq=False, slots=False)
-class Response:
+class Response(Generic[Tag]):
     """What PHP answered, whatever it answered.
 
     Attributes:
@@ -97,7 +99,7 @@ class Response:
         attempts: how often the job was sent, 1 for most.
     """
 
-    job: Job
+    job: Job[Tag]
     status: int
     headers: Headers
     content: bytes
@@ -143,7 +145,7 @@ class Response:
         """Whether the status is below 400, the app_status 0, and the mark there that the job demands."""
         return self.status < 400 and self.app_status == 0 and self._marked
 
-    def raise_for_status(self) -> Response:
+    def raise_for_status(self) -> Response[Tag]:
         """Return this response where it is `ok`.
 
         Raises:
