@@ -111,7 +111,7 @@ def encode_multipart(files: Mapping[str, File], form: Pairs | None) -> tuple[str
             f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"; '
             f'filename="{_quoted(filename)}"\r\nContent-Type: {content_type}\r\n\r\n'
         )
-        parts += [to_utf8(f"files[{name!r}]", head), content, b"\r\n"]
+        parts += [to_utf8("files", head, name), content, b"\r\n"]
     parts.append(f"--{boundary}--\r\n".encode())
     return f"multipart/form-data; boundary={boundary}", _joined(parts)
 
@@ -160,7 +160,7 @@ def _file_content(name: str, content: object, length: object) -> bytes | BodyStr
     if isinstance(content, bytes | bytearray | memoryview):
         return bytes(content)
     if isinstance(content, str):
-        return to_utf8(f"files[{name!r}]", content)
+        return to_utf8("files", content, name)
     if isinstance(content, os.PathLike):
         return _file_stream(name, Path(content))
     if isinstance(content, AsyncIterable):

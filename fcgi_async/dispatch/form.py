@@ -41,7 +41,7 @@ def encode_form(form: Pairs) -> bytes:
     Raises:
         InvalidJob: something in it has no form in a query.
     """
-    return to_utf8("form=", encode_pairs("form", form))
+    return to_utf8("form", encode_pairs("form", form))
 
 
 def form_fields(what: str, pairs: Pairs) -> list[tuple[bytes, bytes]]:
@@ -52,11 +52,7 @@ def form_fields(what: str, pairs: Pairs) -> list[tuple[bytes, bytes]]:
     """
     fields: list[tuple[bytes, bytes]] = []
     for key, value in _top_level(what, pairs):
-        if isinstance(value, str):
-            # most are
-            fields.append((to_utf8(f"{what}=", _name(what, key)), to_utf8(f"{what}[{key!r}]", value)))
-        else:
-            _add(fields, what, _name(what, key), value, (id(pairs),))
+        _add(fields, what, key if type(key) is str else _name(what, key), value, (id(pairs),))
     return fields
 
 
@@ -77,16 +73,22 @@ def _top_level(what: str, pairs: object) -> Iterable[tuple[object, object]]:
 
 
 def _add(fields: list[tuple[bytes, bytes]], what: str, name: str, value: object, parents: tuple[int, ...]) -> None:
+    if value is None:
+        return
+    scalar = _scalar(what, name, value)
+    if scalar is not None:
+        fields.append((to_utf8(what, name), scalar))
+        return
     items: Iterable[tuple[object, object]]
     if isinstance(value, Mapping):
         items = value.items()
-    elif isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview):
+    elif isinstance(value, Sequence):
         items = enumerate(value)
     else:
-        scalar = _scalar(what, name, value)
-        if scalar is not None:
-            fields.append((to_utf8(f"{what}=", name), scalar))
-        return
+        raise InvalidJob(
+            f"{what}[{name!r}] is {type(value).__name__}, which has no form in a query; "
+            "give str, bytes, a number, a bool, None, a mapping or a sequence"
+        )
     if id(value) in parents:
         raise InvalidJob(f"{what}= contains itself, at {name[:100]!r}")
     if len(parents) > _MAX_BRACKETS:
@@ -107,10 +109,8 @@ def _name(what: str, key: object) -> str:
 
 
 def _scalar(what: str, name: str, value: object) -> bytes | None:
-    if value is None:
-        return None
     if isinstance(value, str):
-        return to_utf8(f"{what}[{name!r}]", value)
+        return to_utf8(what, value, name)
     if isinstance(value, bytes | bytearray | memoryview):
         # a string of PHP's is bytes
         return bytes(value)
@@ -118,10 +118,7 @@ def _scalar(what: str, name: str, value: object) -> bytes | None:
         return _whole(what, value).encode()
     if isinstance(value, float):
         return _float(value).encode()
-    raise InvalidJob(
-        f"{what}[{name!r}] is {type(value).__name__}, which has no form in a query; "
-        "give str, bytes, a number, a bool, None, a mapping or a sequence"
-    )
+    return None
 
 
 def _whole(what: str, number: int) -> str:
@@ -145,13 +142,15 @@ def _float(number: float) -> str:
 
 
 def _quote(text: bytes) -> str:
-    # PHP encodes the one unreserved character that it takes for reserved
+    if text.isalnum():
+        return text.decode("ascii")
+    # the one unreserved character that PHP takes for reserved
     return quote_plus(text).replace("~", "%7E")
 
 
-def to_utf8(what: str, text: str) -> bytes:
-    """Return text as UTF-8; raise InvalidJob, which names `what`, if it has lone surrogates."""
+def to_utf8(what: str, text: str, key: str | None = None) -> bytes:
+    """Return text as UTF-8; raise InvalidJob, which names the argument and what in it, if it has lone surrogates."""
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidJob(f"{what} cannot be encoded: {error}") from None
+        raise InvalidJob(f"{what}{'=' if key is None else f'[{key!r}]'} cannot be encoded: {error}") from None

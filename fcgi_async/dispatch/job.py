@@ -31,10 +31,12 @@ _OWN_PARAMS = {
 }
 
 _NO_PARAMS: Mapping[str, str] = {}
+_set = object.__setattr__
 
 
 def _script(value: str | os.PathLike[str]) -> str:
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
+    # asking an abstract class costs more than the rest of a plain job
+    return value if type(value) is str or not isinstance(value, os.PathLike) else os.fspath(value)
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -126,11 +128,11 @@ class Job(Generic[Tag]):
             content_type, query_string, header_params = None, "", _NO_PARAMS
         else:
             body, content_type, query_string, header_params = self._check_request()
-        object.__setattr__(self, "query_string", query_string)
-        object.__setattr__(self, "header_params", header_params)
-        object.__setattr__(self, "body", body)
-        object.__setattr__(self, "content_type", content_type)
-        object.__setattr__(self, "plain", plain)
+        _set(self, "query_string", query_string)
+        _set(self, "header_params", header_params)
+        _set(self, "body", body)
+        _set(self, "content_type", content_type)
+        _set(self, "plain", plain)
 
     @property
     def path(self) -> str | None:
@@ -148,7 +150,7 @@ class Job(Generic[Tag]):
             if not TOKEN.match(check_text("method", self.method)):
                 raise InvalidJob(f"method={self.method!r} is not a request method")
             # PHP compares it with "POST" as it is
-            object.__setattr__(self, "method", self.method.upper())
+            _set(self, "method", self.method.upper())
             check_pair("REQUEST_METHOD", self.method)
         query_string = self._check_target()
         headers = _NO_PARAMS if self.headers is None else header_params(self.headers)
