@@ -542,12 +542,9 @@ def _first(first: Timeout, second: Timeout, default: float | None) -> float | No
 
 
 def _check_settings(timeouts: object, limits: object, retry: object, on_job_error: object) -> None:
-    if not isinstance(timeouts, Timeouts):
-        raise ConfigurationError(f"timeouts={timeouts!r} is not a Timeouts; write Timeouts(total=5)")
-    if not isinstance(limits, Limits):
-        raise ConfigurationError(f"limits={limits!r} is not a Limits; write Limits(response=1_000_000)")
-    if not isinstance(retry, Retry):
-        raise ConfigurationError(f"retry={retry!r} is not a Retry; write Retry(attempts=3)")
+    for name, value, kind in (("timeouts", timeouts, Timeouts), ("limits", limits, Limits), ("retry", retry, Retry)):
+        if not isinstance(value, kind):
+            raise ConfigurationError(f"{name}={value!r} is not a {kind.__name__}; write {kind.__name__}(...)")
     if on_job_error is not None and not callable(on_job_error):
         raise ConfigurationError(f"on_job_error={on_job_error!r} is not a function; it is called with the error")
 

@@ -21,6 +21,8 @@ __all__ = ("LineIterator", "ResponseStream", "StreamManager")
 class ResponseStream:
     """A response whose head is there; iterate it for the parts of its body, as PHP flushed them.
 
+    The parts are as they were sent, a Content-Encoding included.
+
     Reading pauses the peer while the reader is behind, so a script that writes faster than it is read waits in its
     worker. The deadline of the job fails the next read and closes the connection at once.
 

@@ -362,7 +362,7 @@ def test_configuration_is_checked_at_once() -> None:
         ({"endpoints": ["unix:///a", "unix:///b"], "reserve": 1}, "shortcuts for one endpoint"),
         ({"max_children": 2, "reserve": 2}, "leaves no worker"),
         ({"max_queued": 0}, "max_queued=0"),
-        ({"timeouts": 5}, r"timeouts=5 is not a Timeouts; write Timeouts\(total=5\)"),
+        ({"timeouts": 5}, r"timeouts=5 is not a Timeouts; write Timeouts\("),
         ({"limits": 100}, r"limits=100 is not a Limits; write Limits\("),
         ({"retry": 3}, r"retry=3 is not a Retry; write Retry\("),
         ({"max_queued": "many"}, "max_queued='many' is not a whole number"),
