@@ -40,6 +40,7 @@ FORBIDDEN_PARAMS: Final[Mapping[str, str]] = {
     "PHP_VALUE": "it changes php.ini settings, and they stick to that worker for every later request of anybody",
     "PHP_ADMIN_VALUE": "it changes php.ini settings, and they stick to that worker for every later request of anybody",
     "REQUEST_BODY_FILE": "it makes FPM read a file of its own host as the body",
+    "PATH_TRANSLATED": "with cgi.fix_pathinfo=0 FPM runs this file instead of the script, wherever it is",
     "HTTP_PROXY": "PHP programs may take it for their proxy (httpoxy)",
     "CONTENT_LENGTH": "it is counted; a wrong one hangs the worker or smuggles a request",
 }

@@ -256,7 +256,7 @@ def test_forbidden_by_way_of_a_header() -> None:
         encoder().check(Job("/a.php", headers={"Proxy": "evil"}))
 
 
-@pytest.mark.parametrize("name", ["PHP_VALUE", "PHP_ADMIN_VALUE", "REQUEST_BODY_FILE", "HTTP_PROXY"])
+@pytest.mark.parametrize("name", [name for name in FORBIDDEN_PARAMS if name != "CONTENT_LENGTH"])
 def test_allowed_by_name(name: str) -> None:
     """What the endpoint allows by name is sent; the others stay refused."""
     assert params(Job("/a.php", params={name: "1"}), allow_params={name})[name] == "1"

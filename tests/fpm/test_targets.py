@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from fcgi_async import Dispatcher, Endpoint, InvalidJob, Job, LocalFPM
+from tests.conftest import StartFPM
 from tests.eventually import eventually
 
 pytestmark = pytest.mark.anyio
@@ -185,3 +186,17 @@ async def test_root_confines(site: Dispatcher, root: Path) -> None:
     assert not (root.parent / "ran").exists()
     inside: list[str | Path] = [root / "index.php", f"{root}/shop/../index.php"]
     assert [response.status for response in await site.run_all(Job(script) for script in inside)] == [200, 200]
+
+
+async def test_no_other_parameter_names_a_script(start_fpm: StartFPM, root: Path) -> None:
+    """FPM without cgi.fix_pathinfo runs PATH_TRANSLATED instead of the script, so a job cannot have it."""
+    outside = root.parent / "elsewhere.php"
+    outside.write_text("<?php echo 'elsewhere';")
+    fpm = await start_fpm(max_children=1, ini={"cgi.fix_pathinfo": "0"})
+    job = Job("index.php", params={"PATH_TRANSLATED": str(outside)})
+    settings: dict[str, Any] = {"max_children": 1, "root": root}
+    async with Dispatcher(Endpoint(fpm.address, **settings)) as php:
+        with pytest.raises(InvalidJob, match=r"the parameter PATH_TRANSLATED is refused: with cgi\.fix_pathinfo=0"):
+            await php.run(job)
+    async with Dispatcher(Endpoint(fpm.address, allow_params={"PATH_TRANSLATED"}, **settings)) as php:
+        assert (await php.run(job)).text == "elsewhere"
