@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -129,10 +130,16 @@ async def site(fpm_here: LocalFPM, root: Path) -> AsyncIterator[Dispatcher]:
         yield php
 
 
-async def through_nginx(socket: Path, target: str) -> Any:
+def listens(path: Path) -> bool:
+    """Whether somebody listens on a socket; its file is there before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
+async def through_nginx(path: Path, target: str) -> Any:
     """What PHP sees of a target that a browser asks nginx for."""
-    await eventually(socket.exists)
-    async with await anyio.connect_unix(socket) as stream:
+    await eventually(lambda: listens(path))
+    async with await anyio.connect_unix(path) as stream:
         await stream.send(f"GET {target} HTTP/1.0\r\nHost: test\r\n\r\n".encode())
         answer = b"".join([part async for part in stream])
     head, _, content = answer.partition(b"\r\n\r\n")
