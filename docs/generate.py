@@ -58,11 +58,11 @@ DEFAULT_REASONS: Final[Mapping[str, str]] = {
 JOB_REASONS: Final[Mapping[str, str]] = {
     "CONTENT_LENGTH": "counted, where there is a body: PHP-FPM reads this many bytes, whatever comes",
     "CONTENT_TYPE": "where `json=`, `form=` or `files=` decide it, or a `Content-Type` header says it",
-    "DOCUMENT_ROOT": "`Endpoint.root`, or the script's folder where there is none or the script is not under it",
-    "PATH_INFO": "where `uri=` is given: its path, percent-decoded",
+    "DOCUMENT_ROOT": "`Endpoint.root`, or the script's folder if there is none",
+    "PATH_INFO": "with `uri=`: what follows SCRIPT_NAME in its path, percent-decoded; empty if it does not begin so",
     "QUERY_STRING": "from `uri=` or `query=`; RFC 3875, 4.1.7 demands it, empty or not",
-    "REQUEST_METHOD": "`method=`, else POST with a body and GET without; PHP-FPM runs no script without it",
-    "REQUEST_URI": "`uri=`, else SCRIPT_NAME and the query; frameworks route by it",
+    "REQUEST_METHOD": "`method=` in capitals, else POST with a body and GET without; PHP-FPM runs no script without it",
+    "REQUEST_URI": "`uri=`, else SCRIPT_NAME, percent-encoded, and the query; frameworks route by it",
     "SCRIPT_FILENAME": "`script=`, under `Endpoint.root` where it is relative: the file that PHP-FPM runs",
     "SCRIPT_NAME": "SCRIPT_FILENAME below DOCUMENT_ROOT",
 }

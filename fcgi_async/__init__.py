@@ -15,6 +15,7 @@ from fcgi_async.errors import (
     ConfigurationError,
     ConnectError,
     ConnectionLost,
+    ContentEncodingError,
     DispatcherClosed,
     DispatchError,
     FastCGIError,
@@ -43,12 +44,15 @@ from fcgi_async.fpm.status import PoolStatus, ProcessState, ProcessStatus, Statu
 from fcgi_async.pool.endpoint import Endpoint, KeepAlive
 from fcgi_async.wire.spec import Role
 
+__version__ = "0.1.0"
+
 __all__ = (
     "UNSET",
     "CannotMultiplex",
     "ConfigurationError",
     "ConnectError",
     "ConnectionLost",
+    "ContentEncodingError",
     "DispatchError",
     "Dispatcher",
     "DispatcherClosed",

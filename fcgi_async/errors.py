@@ -23,6 +23,7 @@
          +- JobTimeout (TimeoutError)
          +- JobCancelled
          +- JobNotDone                    asked for a result that is not there yet
+         +- ContentEncodingError (ValueError)  the text of a response in a Content-Encoding that cannot be decoded
          +- ResponseTooLarge
          +- ResponseTruncated             a stream's body is shorter than its Content-Length
 
@@ -44,6 +45,7 @@ __all__ = (
     "ConfigurationError",
     "ConnectError",
     "ConnectionLost",
+    "ContentEncodingError",
     "DispatchError",
     "DispatcherClosed",
     "FastCGIError",
@@ -233,8 +235,14 @@ class JobNotDone(JobError):
     """The result of a job was asked for before there was one."""
 
 
+class ContentEncodingError(JobError, ValueError):
+    """The response's text was asked for, and its Content-Encoding is not known or not what it says."""
+
+    may_have_run = True
+
+
 class ResponseTooLarge(JobError):
-    """The response or its head outgrew `Limits`; the rest of it is thrown away."""
+    """The response or its head outgrew `Limits`, and the rest of it is thrown away; or its text does, once decoded."""
 
 
 class ResponseTruncated(JobError):

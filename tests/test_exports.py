@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import fcgi_async
 
 PUBLIC = """
-UNSET CannotMultiplex ConfigurationError ConnectError ConnectionLost DispatchError Dispatcher DispatcherClosed
-Endpoint FastCGIError Headers InvalidJob Job JobCancelled JobError JobFailed JobGroup JobHandle JobNotDone
-JobObservation JobReport JobTimeout KeepAlive Limits LocalFPM LocalProtocolError Observer Outcome Overloaded
+UNSET CannotMultiplex ConfigurationError ConnectError ConnectionLost ContentEncodingError DispatchError Dispatcher
+DispatcherClosed Endpoint FastCGIError Headers InvalidJob Job JobCancelled JobError JobFailed JobGroup JobHandle
+JobNotDone JobObservation JobReport JobTimeout KeepAlive Limits LocalFPM LocalProtocolError Observer Outcome Overloaded
 PoolConfig PoolStatus ProcessState ProcessStatus ProtocolError QueueFull QueueTimeout RemoteProtocolError
 RequestRejected Response ResponseStream ResponseTooLarge Retry Role Statistics StatusPage StatusUnavailable Timeouts
 Timing TransportError UnknownRole read_pool_config
@@ -23,6 +25,11 @@ def test_public_names() -> None:
 def test_every_public_name_is_there() -> None:
     """Each name can be imported from the package."""
     assert all(getattr(fcgi_async, name) is not None for name in PUBLIC)
+
+
+def test_version() -> None:
+    """The package tells its version, the one it is distributed as."""
+    assert fcgi_async.__version__ == version("fcgi-async")
 
 
 def test_nothing_else_looks_public() -> None:

@@ -19,7 +19,7 @@ from fcgi_async.commands.stdio import STDIN, STDOUT, read_lines, write
 from fcgi_async.dispatch.handle import Outcome
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.response import Response
-from fcgi_async.errors import FastCGIError, InvalidJob
+from fcgi_async.errors import ContentEncodingError, FastCGIError, InvalidJob, ResponseTooLarge
 
 __all__ = ("OutcomeWriter", "add_arguments", "describe", "execute")
 
@@ -111,11 +111,15 @@ def describe(index: object, response: Response | None, error: FastCGIError | Non
 
 def _body(response: Response) -> object:
     try:
-        value = parse_json(response.content)
+        text = response.text
+    except (ContentEncodingError, ResponseTooLarge):
+        return response.content.decode("utf-8", "replace")
+    try:
+        value = parse_json(text if "content-encoding" in response.headers else response.content)
         # a number too large for Python's float would come out as something that is not JSON
         json.dumps(value, allow_nan=False)
     except (ValueError, RecursionError):
-        return response.text
+        return text
     return value
 
 

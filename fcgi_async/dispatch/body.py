@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+import io
 import json as json_module
 import os
 import stat
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from urllib.parse import urlencode
+from mimetypes import guess_type
+from pathlib import Path, PurePath
+from threading import Lock
+from typing import IO, Protocol, runtime_checkable
 
 import anyio.to_thread
 import attrs
 
 from fcgi_async.dispatch.closing import close_iterator
+from fcgi_async.dispatch.form import Pairs, form_fields, to_utf8
 from fcgi_async.errors import InvalidJob
 
 __all__ = (
     "BodyStream",
+    "File",
     "FileContent",
-    "Pairs",
-    "encode_form",
     "encode_json",
     "encode_multipart",
-    "encode_pairs",
     "opener",
 )
 
-# what `query` and `form` may be
-Pairs = Mapping[str, object] | Sequence[tuple[str, object]] | str
-FileContent = bytes | str | os.PathLike[str] | AsyncIterable[bytes]
+FileContent = bytes | str | os.PathLike[str] | IO[bytes] | AsyncIterable[bytes]
+# what `files` has: the content, or (filename, content[, content_type[, length]])
+File = FileContent | Sequence[object]
 
 _READ_SIZE = 256 * 1024
+_NAMELESS = "upload"
+_UNKNOWN_TYPE = "application/octet-stream"
+
+
+@runtime_checkable
+class _Readable(Protocol):
+    """A file that is open."""
+
+    def read(self, size: int, /) -> bytes: ...
+    def seek(self, offset: int, whence: int = ..., /) -> int: ...
+    def tell(self) -> int: ...
 
 
 @attrs.frozen(eq=False)
@@ -74,39 +87,20 @@ def encode_json(value: object) -> bytes:
         raise InvalidJob(f"json= cannot be expressed in JSON: {error}") from error
 
 
-def encode_pairs(name: str, pairs: Pairs) -> str:
-    """Return pairs percent-encoded; a list as a value gives the name several times, as `name[]` in PHP wants it.
-
-    Raises:
-        InvalidJob: it is no mapping, sequence of pairs or string.
-    """
-    if isinstance(pairs, str):
-        return pairs
-    try:
-        return urlencode(list(pairs.items()) if isinstance(pairs, Mapping) else list(pairs), doseq=True)
-    except (TypeError, ValueError) as error:
-        raise InvalidJob(f"{name}= is a mapping, a sequence of pairs or an encoded string: {error}") from error
-
-
-def encode_form(form: Pairs) -> bytes:
-    """Return a form as `application/x-www-form-urlencoded`."""
-    return _utf8("form=", encode_pairs("form", form))
-
-
-def encode_multipart(files: Mapping[str, Sequence[object]], form: Pairs | None) -> tuple[str, bytes | BodyStream]:
+def encode_multipart(files: Mapping[str, File], form: Pairs | None) -> tuple[str, bytes | BodyStream]:
     """Return the content type and the body of a `multipart/form-data` request.
 
-    Files given by path or iterable are streamed.
+    Files given by path, open or as an iterable are streamed.
 
     Raises:
-        InvalidJob: a file is not (filename, content, content_type) with content of bytes, str or a path, nor
-            (filename, async iterable, content_type, length); or a path that cannot be read.
+        InvalidJob: a file is neither content nor (filename, content[, content_type[, length]]), an iterable comes
+            without its length, or a file cannot be read.
     """
     boundary = f"fcgi-async-{os.urandom(16).hex()}"
     parts: list[bytes | BodyStream] = []
-    for name, value in _form_fields(form):
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"\r\n\r\n'
-        parts.append(b"".join((_utf8("form=", head), value, b"\r\n")))
+    for field, value in _form_fields(form):
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(field.decode())}"\r\n\r\n'
+        parts.append(b"".join((head.encode(), value, b"\r\n")))
     if not isinstance(files, Mapping):
         raise InvalidJob(f"files= is a mapping of names to files, not {type(files).__name__}")
     for name, file in files.items():
@@ -117,64 +111,75 @@ def encode_multipart(files: Mapping[str, Sequence[object]], form: Pairs | None) 
             f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"; '
             f'filename="{_quoted(filename)}"\r\nContent-Type: {content_type}\r\n\r\n'
         )
-        parts += [_utf8(f"files[{name!r}]", head), content, b"\r\n"]
+        parts += [to_utf8("files", head, name), content, b"\r\n"]
     parts.append(f"--{boundary}--\r\n".encode())
     return f"multipart/form-data; boundary={boundary}", _joined(parts)
 
 
-def _utf8(what: str, text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidJob(f"{what} cannot be encoded: {error}") from None
-
-
-def _form_fields(form: Pairs | None) -> Iterable[tuple[str, bytes]]:
+def _form_fields(form: Pairs | None) -> Iterable[tuple[bytes, bytes]]:
     if form is None:
         return []
     if isinstance(form, str):
         raise InvalidJob("form= beside files= is a mapping or a sequence of pairs, not an encoded string")
-    fields: list[tuple[str, bytes]] = []
-    try:
-        for name, value in form.items() if isinstance(form, Mapping) else form:
-            values = value if isinstance(value, list | tuple) else [value]
-            # bytes as they are, the rest as urlencode() writes it
-            fields += [(str(name), v if isinstance(v, bytes) else _utf8("form=", str(v))) for v in values]
-    except InvalidJob:
-        raise
-    except (TypeError, ValueError) as error:
-        raise InvalidJob(f"form= is a mapping or a sequence of pairs: {error}") from error
-    return fields
+    return form_fields("form", form)
 
 
-def _file_part(name: str, file: Sequence[object]) -> tuple[str, bytes | BodyStream, str]:
-    if not isinstance(file, list | tuple) or len(file) not in (3, 4):
+def _file_part(name: str, file: object) -> tuple[str, bytes | BodyStream, str]:
+    filename: object
+    content_type: object
+    length: object
+    if not isinstance(file, list | tuple):
+        filename, content, content_type, length = _own_name(file), file, None, None
+    elif 2 <= len(file) <= 4:
+        filename, content, content_type, length = (*file, None, None)[:4]
+    else:
         raise InvalidJob(
-            f"files[{name!r}] is (filename, content, content_type), or with the length of an async iterable behind"
+            f"files[{name!r}] is a path, an open file, bytes, str, or a tuple: "
+            "(filename, content), (filename, content, content_type), or with the length of an async iterable at the end"
         )
-    filename, content, content_type = file[:3]
-    if not (isinstance(filename, str) and isinstance(content_type, str)):
+    if not (isinstance(filename, str) and isinstance(content_type, str | None)):
         raise InvalidJob(f"files[{name!r}]: filename and content_type are strings")
+    if content_type is None:
+        content_type = guess_type(filename)[0] or _UNKNOWN_TYPE
     if "\r" in content_type or "\n" in content_type:
         raise InvalidJob(f"files[{name!r}]: the content type has a line break")
+    return filename, _file_content(name, content, length), content_type
+
+
+def _own_name(content: object) -> str:
+    """Return the name that a file has by itself, else what browsers call content without one."""
+    name: object = content if isinstance(content, os.PathLike) else getattr(content, "name", None)
+    if isinstance(name, str | os.PathLike):
+        found = os.fspath(name)
+        if isinstance(found, str):
+            return PurePath(found).name or _NAMELESS
+    return _NAMELESS
+
+
+def _file_content(name: str, content: object, length: object) -> bytes | BodyStream:
     if isinstance(content, bytes | bytearray | memoryview):
-        return filename, bytes(content), content_type
+        return bytes(content)
     if isinstance(content, str):
-        return filename, _utf8(f"files[{name!r}]", content), content_type
+        return to_utf8("files", content, name)
     if isinstance(content, os.PathLike):
-        return filename, _file_stream(name, Path(content)), content_type
-    length = file[3] if len(file) == 4 else None
-    if isinstance(content, AsyncIterable) and isinstance(length, int) and length >= 0:
-        return filename, BodyStream(length, opener(content), replayable=False), content_type
+        return _file_stream(name, Path(content))
+    if isinstance(content, AsyncIterable):
+        if isinstance(length, int) and not isinstance(length, bool) and length >= 0:
+            return BodyStream(length, opener(content), replayable=False)
+    elif isinstance(content, io.TextIOBase) or isinstance(getattr(content, "encoding", None), str):
+        raise InvalidJob(f'files[{name!r}] is a file opened as text; open it in binary mode, "rb"')
+    elif isinstance(content, _Readable):
+        return _open_file(name, content)
     raise InvalidJob(
-        f"files[{name!r}]: the content is bytes, str, a path, or an async iterable of bytes with its length behind"
+        f"files[{name!r}]: the content is bytes, str, a path, a file opened in binary mode, "
+        f"or an async iterable of bytes with its length at the end; not {type(content).__name__}"
     )
 
 
 def _file_stream(name: str, path: Path) -> BodyStream:
     try:
         found = path.stat()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise InvalidJob(f"files[{name!r}]: {error}") from error
     if not stat.S_ISREG(found.st_mode):
         raise InvalidJob(f"files[{name!r}]: {path} is not a regular file")
@@ -186,6 +191,33 @@ def _file_stream(name: str, path: Path) -> BodyStream:
                 yield data
 
     return BodyStream(found.st_size, read, replayable=True)
+
+
+def _open_file(name: str, file: _Readable) -> BodyStream:
+    """Return what is left of an open file; it is read when the job runs, and not closed."""
+    try:
+        start = file.tell()
+        length = file.seek(0, os.SEEK_END) - start
+        file.seek(start)
+    except (OSError, ValueError) as error:
+        raise InvalidJob(
+            f"files[{name!r}]: {error}; a file without a known length goes as an async iterable with its length"
+        ) from error
+    lock = Lock()
+
+    def read_at(offset: int) -> bytes:
+        # the job may run several times at once, and the file has one position
+        with lock:
+            file.seek(start + offset)
+            return file.read(min(_READ_SIZE, length - offset))
+
+    async def read() -> AsyncIterator[bytes]:
+        offset = 0
+        while offset < length and (data := await anyio.to_thread.run_sync(read_at, offset)):
+            offset += len(data)
+            yield data
+
+    return BodyStream(length, read, replayable=True)
 
 
 def _joined(parts: Sequence[bytes | BodyStream]) -> bytes | BodyStream:

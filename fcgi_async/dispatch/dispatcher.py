@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
 from enum import StrEnum
 from types import TracebackType
-from typing import Literal, overload
+from typing import Literal, cast, overload
 
 import anyio
 import attrs
@@ -27,6 +27,7 @@ from fcgi_async.dispatch.sink import CollectingSink, Sink, StreamingSink
 from fcgi_async.dispatch.statistics import Statistics, gather
 from fcgi_async.dispatch.stream import StreamManager
 from fcgi_async.dispatch.success_mark import BodyEnd
+from fcgi_async.dispatch.tag import Tag
 from fcgi_async.errors import (
     ConfigurationError,
     DispatcherClosed,
@@ -39,6 +40,7 @@ from fcgi_async.fpm.status import PoolStatus
 from fcgi_async.net.backend import Backend, current_backend
 from fcgi_async.pool.discovery import discover
 from fcgi_async.pool.endpoint import Endpoint
+from fcgi_async.pool.numbers import is_whole
 
 __all__ = ("Dispatcher", "Endpoints")
 
@@ -96,6 +98,9 @@ class Dispatcher:
         on_job_error: Callable[[FastCGIError], None] | None = None,
     ) -> None:
         self._endpoints = _normalise(endpoints, max_children, reserve)
+        _check_settings(timeouts, limits, retry, on_job_error)
+        if not is_whole(max_queued):
+            raise ConfigurationError(f"max_queued={max_queued!r} is not a whole number of jobs")
         if max_queued < 1:
             raise ConfigurationError(f"max_queued={max_queued}: at least one job must be able to wait")
         if overflow not in ("wait", "reject"):
@@ -196,7 +201,7 @@ class Dispatcher:
 
     # jobs
 
-    async def run(self, job: Job, *, timeout: Timeout = UNSET) -> Response:
+    async def run(self, job: Job[Tag], *, timeout: Timeout = UNSET) -> Response[Tag]:
         """Run one job and return what PHP answered, whatever the status.
 
         Args:
@@ -231,7 +236,7 @@ class Dispatcher:
         except BaseException:
             execution.cancel()
             raise
-        return _result(execution)
+        return _result(execution, job)
 
     def stream(self, job: Job, *, timeout: Timeout = UNSET) -> StreamManager:
         """Run one job and read its response while PHP writes it: `async with php.stream(job) as response:`.
@@ -251,14 +256,14 @@ class Dispatcher:
         return StreamManager(start)
 
     @overload
-    async def run_all(self, jobs: Jobs, *, return_exceptions: Literal[False] = False) -> list[Response]: ...
+    async def run_all(self, jobs: Jobs[Tag], *, return_exceptions: Literal[False] = False) -> list[Response[Tag]]: ...
 
     @overload
-    async def run_all(self, jobs: Jobs, *, return_exceptions: bool) -> list[Response | FastCGIError]: ...
+    async def run_all(self, jobs: Jobs[Tag], *, return_exceptions: bool) -> list[Response[Tag] | FastCGIError]: ...
 
     async def run_all(
-        self, jobs: Jobs, *, return_exceptions: bool = False
-    ) -> list[Response] | list[Response | FastCGIError]:
+        self, jobs: Jobs[Tag], *, return_exceptions: bool = False
+    ) -> list[Response[Tag]] | list[Response[Tag] | FastCGIError]:
         """Run jobs, any number of them, and return the responses in the order of the jobs.
 
         Args:
@@ -273,9 +278,9 @@ class Dispatcher:
         """
         scheduler = self._require_open()
         fan = RunAll(self._starter(), scheduler.backend, self._window(), return_exceptions)
-        return await fan.run(jobs)
+        return cast("list[Response[Tag] | FastCGIError]", await fan.run(jobs))
 
-    def map(self, jobs: Jobs, *, ordered: bool = True, limit: int | None = None) -> OutcomeStream:
+    def map(self, jobs: Jobs[Tag], *, ordered: bool = True, limit: int | None = None) -> OutcomeStream[Tag]:
         """Run jobs and iterate over their outcomes as they come.
 
             async with php.map(jobs) as outcomes:
@@ -311,7 +316,7 @@ class Dispatcher:
 
         return JobGroup(submit, scheduler.backend, limit, on_error)
 
-    async def submit(self, job: Job) -> JobHandle:
+    async def submit(self, job: Job[Tag]) -> JobHandle[Tag]:
         """Hand a job in and return its handle, to be awaited later or not at all: the job belongs to the dispatcher.
 
         Waits while the queue is full. An error that nobody retrieves is logged, and given to `on_job_error`.
@@ -468,7 +473,7 @@ class Dispatcher:
         execution.outside = not scheduler.submit(execution)
         return execution
 
-    async def _submit(self, job: Job, on_unretrieved: Callable[[FastCGIError], None] | None) -> JobHandle:
+    async def _submit(self, job: Job[Tag], on_unretrieved: Callable[[FastCGIError], None] | None) -> JobHandle[Tag]:
         backend = self._require_open(job).backend
         handle = JobHandle(job, backend, on_unretrieved)
         execution = self._start(job, handle._settle)
@@ -522,11 +527,11 @@ def _nothing(execution: Execution) -> None:
     """The reader of a stream learns of its end from the sink."""
 
 
-def _result(execution: Execution) -> Response:
+def _result(execution: Execution, job: Job[Tag]) -> Response[Tag]:
     if execution.error is not None:
         raise execution.error
     assert execution.response is not None
-    return execution.response
+    return cast("Response[Tag]", execution.response)
 
 
 def _first(first: Timeout, second: Timeout, default: float | None) -> float | None:
@@ -534,6 +539,14 @@ def _first(first: Timeout, second: Timeout, default: float | None) -> float | No
         if value is not UNSET:
             return value
     return default
+
+
+def _check_settings(timeouts: object, limits: object, retry: object, on_job_error: object) -> None:
+    for name, value, kind in (("timeouts", timeouts, Timeouts), ("limits", limits, Limits), ("retry", retry, Retry)):
+        if not isinstance(value, kind):
+            raise ConfigurationError(f"{name}={value!r} is not a {kind.__name__}; write {kind.__name__}(...)")
+    if on_job_error is not None and not callable(on_job_error):
+        raise ConfigurationError(f"on_job_error={on_job_error!r} is not a function; it is called with the error")
 
 
 def _check_seconds(name: str, value: Timeout) -> float | None:
@@ -553,6 +566,8 @@ def _normalise(endpoints: Endpoints, max_children: int | None, reserve: int) -> 
     if len(given) > 1 and (max_children is not None or reserve):
         raise ConfigurationError("max_children and reserve are shortcuts for one endpoint; give each Endpoint its own")
     found = [endpoint if isinstance(endpoint, Endpoint) else Endpoint(endpoint) for endpoint in given]
+    if not is_whole(reserve):
+        raise ConfigurationError(f"reserve={reserve!r} is not a whole number of workers")
     if max_children is not None:
         found[0] = attrs.evolve(found[0], max_children=max_children)
     if reserve:

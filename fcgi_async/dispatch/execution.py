@@ -397,6 +397,7 @@ class Execution:
             self.pool.name,
             self.attempts,
             truncated,
+            self.owner.limits.response,
         )
         self._settle(response, None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from types import TracebackType
+from typing import Generic, cast
 
 import anyio
 import attrs
@@ -14,12 +15,13 @@ from fcgi_async.dispatch.execution import Execution
 from fcgi_async.dispatch.handle import Outcome
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.response import Response
+from fcgi_async.dispatch.tag import Tag
 from fcgi_async.errors import ConfigurationError, DispatcherClosed, FastCGIError
 from fcgi_async.net.backend import Backend, TaskHandle, Waiter
 
 __all__ = ("Jobs", "OutcomeStream", "RunAll", "Starter")
 
-Jobs = Iterable[Job] | AsyncIterable[Job]
+Jobs = Iterable[Job[Tag]] | AsyncIterable[Job[Tag]]
 # begins a job and returns its execution; raises what refuses it
 Starter = Callable[[Job, Callable[[Execution], None]], Execution]
 
@@ -143,7 +145,7 @@ class RunAll:
 
 
 @attrs.define(eq=False)
-class OutcomeStream:
+class OutcomeStream(Generic[Tag]):
     """What `Dispatcher.map()` returns: enter it, and iterate over the outcomes as they come.
 
     Never more than `limit` jobs are handed in and not yet read, so that an endless source takes no more memory than a
@@ -159,7 +161,7 @@ class OutcomeStream:
 
     start: Starter
     backend: Backend
-    jobs: Jobs
+    jobs: Jobs[Tag]
     ordered: bool
     limit: int
     _entered: bool = attrs.field(default=False, init=False)
@@ -179,7 +181,7 @@ class OutcomeStream:
         if self.limit < 1:
             raise ConfigurationError(f"limit={self.limit}: at least one job must be let in")
 
-    async def __aenter__(self) -> OutcomeStream:
+    async def __aenter__(self) -> OutcomeStream[Tag]:
         self._entered = True
         if isinstance(self.jobs, AsyncIterable):
             self._feeder = self.backend.spawn(self._feed)
@@ -199,10 +201,10 @@ class OutcomeStream:
         for execution in tuple(self._running):
             execution.cancel()
 
-    def __aiter__(self) -> OutcomeStream:
+    def __aiter__(self) -> OutcomeStream[Tag]:
         return self
 
-    async def __anext__(self) -> Outcome:
+    async def __anext__(self) -> Outcome[Tag]:
         """Return the next outcome; cancelling loses none.
 
         Raises:
@@ -223,11 +225,11 @@ class OutcomeStream:
             self._waiters.append(waiter)
             await waiter
 
-    def _read(self, outcome: Outcome) -> Outcome:
+    def _read(self, outcome: Outcome) -> Outcome[Tag]:
         self._places.popleft()
         self._unread -= 1
         self._wake_feeder()
-        return outcome
+        return cast("Outcome[Tag]", outcome)
 
     def _refill(self) -> None:
         try:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Literal
+from typing import Literal, cast
 
 import anyio
 import attrs
 
 from fcgi_async.dispatch.handle import JobHandle
 from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.tag import Tag
 from fcgi_async.errors import DispatcherClosed, FastCGIError, JobCancelled
 from fcgi_async.net.backend import Backend, Waiter
 
@@ -90,7 +91,7 @@ class JobGroup:
             raise cancelled
         return bool(swallowed)
 
-    async def submit(self, job: Job) -> JobHandle:
+    async def submit(self, job: Job[Tag]) -> JobHandle[Tag]:
         """Hand a job in, waiting while the queue, or the group, is full: that is the backpressure.
 
         Cancelling hands nothing in.
@@ -123,7 +124,7 @@ class JobGroup:
             handle._when_done(self._done)
             if self._was_left():
                 handle.cancel()
-        return handle
+        return cast("JobHandle[Tag]", handle)
 
     def _was_left(self) -> bool:
         return not self._open

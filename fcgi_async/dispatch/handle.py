@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from typing import Generic, cast
 
 import attrs
 
 from fcgi_async.dispatch.execution import Execution
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.response import Response
+from fcgi_async.dispatch.tag import Tag
 from fcgi_async.errors import FastCGIError, JobNotDone
 from fcgi_async.net.backend import Backend, Waiter
 
@@ -16,7 +18,7 @@ __all__ = ("JobHandle", "Outcome")
 
 
 @attrs.frozen(eq=False)
-class Outcome:
+class Outcome(Generic[Tag]):
     """What became of a job: a response or an error.
 
     Attributes:
@@ -25,11 +27,11 @@ class Outcome:
         error: None where there is a response.
     """
 
-    job: Job
-    response: Response | None
+    job: Job[Tag]
+    response: Response[Tag] | None
     error: FastCGIError | None
 
-    def result(self) -> Response:
+    def result(self) -> Response[Tag]:
         """Return the response.
 
         Raises:
@@ -42,20 +44,20 @@ class Outcome:
 
 
 @attrs.define(eq=False)
-class JobHandle:
+class JobHandle(Generic[Tag]):
     """A job that was handed in; await it for its response. Cancelling a task that awaits it does not cancel the job.
 
     Attributes:
         job: what was asked.
     """
 
-    job: Job
+    job: Job[Tag]
     _backend: Backend
     # told of an error that nobody retrieved; None where somebody else answers for it
     _on_unretrieved: Callable[[FastCGIError], None] | None
     _execution: Execution | None = attrs.field(default=None, init=False)
     _error: FastCGIError | None = attrs.field(default=None, init=False)
-    _response: Response | None = attrs.field(default=None, init=False)
+    _response: Response[Tag] | None = attrs.field(default=None, init=False)
     _retrieved: bool = attrs.field(default=False, init=False)
     # empty tuples, since of thousands of handles few are awaited before their jobs are done
     _waiters: Sequence[Waiter] = attrs.field(default=(), init=False)
@@ -65,7 +67,7 @@ class JobHandle:
         """Return whether there is a response or an error."""
         return self._response is not None or self._error is not None
 
-    def result(self) -> Response:
+    def result(self) -> Response[Tag]:
         """Return the response.
 
         Raises:
@@ -86,7 +88,9 @@ class JobHandle:
             JobNotDone: there is neither a response nor an error yet.
         """
         if not self.done():
-            raise JobNotDone("the job is not done; await its handle", job=self.job)
+            error = JobNotDone("the job is not done; await its handle", job=self.job)
+            error.may_have_run = self._execution is not None and self._execution.attempts > 0
+            raise error
         self._retrieved = True
         return self._error
 
@@ -108,7 +112,8 @@ class JobHandle:
     def _settle(self, execution: Execution) -> None:
         # no cycle is left behind, so that a handle nobody keeps is collected, and its error reported, now
         self._execution = None
-        self._response, self._error = execution.response, execution.error
+        # its execution was made of the same job
+        self._response, self._error = cast("Response[Tag] | None", execution.response), execution.error
         waiters, self._waiters = self._waiters, ()
         for waiter in waiters:
             if not waiter.done():
@@ -117,7 +122,7 @@ class JobHandle:
         for callback in callbacks:
             callback(self)
 
-    def __await__(self) -> Generator[object, None, Response]:
+    def __await__(self) -> Generator[object, None, Response[Tag]]:
         """Wait for the response; raises what `result()` does."""
         while not self.done():
             waiter = self._backend.waiter()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import quote
 
 import attrs
 
 from fcgi_async.dispatch.body import BodyStream
-from fcgi_async.dispatch.job import Job, check_pair, header_param
+from fcgi_async.dispatch.headers import header_params
+from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.param_text import check_pair
 from fcgi_async.errors import ConfigurationError, InvalidJob
 from fcgi_async.net.connection import EncodedRequest
 from fcgi_async.pool.endpoint import Endpoint
@@ -37,11 +40,14 @@ FORBIDDEN_PARAMS: Final[Mapping[str, str]] = {
     "PHP_VALUE": "it changes php.ini settings, and they stick to that worker for every later request of anybody",
     "PHP_ADMIN_VALUE": "it changes php.ini settings, and they stick to that worker for every later request of anybody",
     "REQUEST_BODY_FILE": "it makes FPM read a file of its own host as the body",
+    "PATH_TRANSLATED": "with cgi.fix_pathinfo=0 FPM runs this file instead of the script, wherever it is",
     "HTTP_PROXY": "PHP programs may take it for their proxy (httpoxy)",
     "CONTENT_LENGTH": "it is counted; a wrong one hangs the worker or smuggles a request",
 }
 
 _SCRIPTS_KEPT = 1024
+# what a path has unquoted (RFC 3986, 3.3)
+_PATH_CHARACTERS = "/!$&'()*+,;=:@"
 
 
 @attrs.frozen(eq=False)
@@ -50,12 +56,14 @@ class _Script:
 
     Attributes:
         name: SCRIPT_NAME.
+        uri: the same, percent-encoded: REQUEST_URI, but for the query.
         params: of every job, from the endpoint or the script; a job's own override them.
         contents: the same, as contents of PARAMS records.
         plain: the request of a job that says nothing but its script.
     """
 
     name: str
+    uri: str
     params: dict[str, str]
     contents: list[bytes]
     plain: EncodedRequest
@@ -81,12 +89,12 @@ class RequestEncoder:
         try:
             # a job refuses the same that an endpoint should
             Job("/", params=endpoint.params or None, headers=endpoint.headers or None)
-            self._check_allowed(endpoint.params, endpoint.headers)
+            headers = header_params(endpoint.headers)
+            self._check_allowed(endpoint.params, headers)
         except InvalidJob as error:
             raise ConfigurationError(
                 f"endpoint {endpoint.address}: {error.message}", endpoint=str(endpoint.address)
             ) from error
-        headers = {header_param(name): value for name, value in endpoint.headers.items()}
         self._base = {**DEFAULT_PARAMS, **headers, **endpoint.params}
 
     def check(self, job: Job) -> None:
@@ -95,11 +103,11 @@ class RequestEncoder:
         Raises:
             InvalidJob: a forbidden parameter, or a script that is not under the endpoint's root.
         """
-        if job.params or job.headers:
-            self._check_allowed(job.params or {}, job.headers or {})
+        if job.params or job.header_params:
+            self._check_allowed(job.params or {}, job.header_params)
         script = self._scripts.get(job.script) or self._add_script(job.script)
         if job.query is not None:
-            check_pair("REQUEST_URI", f"{script.name}?{job.query_string}")
+            check_pair("REQUEST_URI", f"{script.uri}?{job.query_string}")
 
     def encode(self, job: Job) -> EncodedRequest:
         """Return a job as bytes; a body that is a stream is left to the caller.
@@ -119,21 +127,21 @@ class RequestEncoder:
         return self._encode(job, self._scripts.get(job.script) or self._add_script(job.script), extra)
 
     def _encode(self, job: Job, script: _Script, extra: Mapping[str, str]) -> EncodedRequest:
-        own = {**extra, **self._own_params(job, script.name)}
+        own = {**extra, **self._own_params(job, script)}
         if script.params.keys().isdisjoint(own):
             contents = pack_pairs(script.contents + _pairs(own))
         else:
             contents = pack_pairs(_pairs(script.params | own))
         return EncodedRequest(job.role, contents, None if isinstance(job.body, BodyStream) else job.body)
 
-    def _own_params(self, job: Job, script_name: str) -> dict[str, str]:
+    def _own_params(self, job: Job, script: _Script) -> dict[str, str]:
         query = job.query_string
         own = {"QUERY_STRING": query}
         if job.uri is not None:
             own["REQUEST_URI"] = job.uri
-            own["PATH_INFO"] = job.path_info or ""
+            own["PATH_INFO"] = _path_info(job.path or "", (job.params or {}).get("SCRIPT_NAME", script.name))
         else:
-            own["REQUEST_URI"] = f"{script_name}?{query}" if query else script_name
+            own["REQUEST_URI"] = f"{script.uri}?{query}" if query else script.uri
         if job.has_body:
             body = job.body
             own["CONTENT_LENGTH"] = str(body.length if isinstance(body, BodyStream) else len(body))
@@ -142,49 +150,76 @@ class RequestEncoder:
             own["REQUEST_METHOD"] = job.method or "GET"
         if job.content_type is not None:
             own["CONTENT_TYPE"] = job.content_type
-        if job.headers:
-            own.update((header_param(name), value) for name, value in job.headers.items())
+        own.update(job.header_params)
         if job.params:
             own.update(job.params)
         return own
 
     def _add_script(self, script: str) -> _Script:
-        root = self.endpoint.root
-        inside = ""
-        if root is not None:
-            root = posixpath.normpath(root)
-            filename = posixpath.normpath(posixpath.join(root, script))
-            inside = root if root.endswith("/") else root + "/"
-            if not script.startswith("/") and not filename.startswith(inside):
+        if self.endpoint.root is not None:
+            # textually, since the files are FPM's; what is sent has no .. left that could mean something else there
+            root = _normal(self.endpoint.root)
+            filename = _normal(posixpath.join(root, script))
+            inside = root if root == "/" else root + "/"
+            if not filename.startswith(inside) or filename == inside:
                 raise InvalidJob(f"script={script!r} leads out of the endpoint's root {root!r}")
         elif script.startswith("/"):
-            filename = script
+            filename, root = script, posixpath.dirname(script)
+            inside = root if root.endswith("/") else root + "/"
         else:
             raise InvalidJob(
                 f"script={script!r} is relative, and the endpoint has no root; "
                 "give an absolute path or Endpoint(root=...)"
             )
-        if root is None or not filename.startswith(inside):
-            root = posixpath.dirname(filename)
-            inside = root if root.endswith("/") else root + "/"
         check_pair("SCRIPT_FILENAME", filename)
         name = "/" + filename.removeprefix(inside)
+        uri = quote(name, _PATH_CHARACTERS, errors="surrogateescape")
+        check_pair("REQUEST_URI", uri)
         params = self._base | {"SCRIPT_FILENAME": filename, "SCRIPT_NAME": name, "DOCUMENT_ROOT": root}
-        plain = params | {"QUERY_STRING": "", "REQUEST_URI": name, "REQUEST_METHOD": "GET"}
+        plain = params | {"QUERY_STRING": "", "REQUEST_URI": uri, "REQUEST_METHOD": "GET"}
         if len(self._scripts) >= _SCRIPTS_KEPT:
             self._scripts.clear()
         found = self._scripts[script] = _Script(
-            name, params, pack_pairs(_pairs(params)), EncodedRequest(Role.RESPONDER, pack_pairs(_pairs(plain)), b"")
+            name,
+            uri,
+            params,
+            pack_pairs(_pairs(params)),
+            EncodedRequest(Role.RESPONDER, pack_pairs(_pairs(plain)), b""),
         )
         return found
 
     def _check_allowed(self, params: Mapping[str, str], headers: Mapping[str, str]) -> None:
-        for name in (*params, *(header_param(name) for name in headers)):
+        for name in (*params, *headers):
             if name in FORBIDDEN_PARAMS and (name not in self.endpoint.allow_params or name == "CONTENT_LENGTH"):
                 raise InvalidJob(
                     f"the parameter {name} is refused: {FORBIDDEN_PARAMS[name]}"
                     + ("" if name == "CONTENT_LENGTH" else f"; Endpoint(allow_params={{{name!r}}}) permits it")
                 )
+
+
+def _normal(path: str) -> str:
+    # POSIX lets two slashes at the beginning stand
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def _path_info(path: str, script_name: str) -> str:
+    """Return what follows the script in the path of a request target, as nginx's fastcgi_split_path_info finds it.
+
+    Empty if the target names no script, and falls through to a front controller.
+    """
+    if "//" in path or "/." in path:
+        kept: list[str] = []
+        parts = path.split("/")
+        for part in parts:
+            if part == "..":
+                del kept[-1:]
+            elif part not in ("", "."):
+                kept.append(part)
+        if parts[-1] in ("", ".", ".."):
+            kept.append("")
+        path = "/" + "/".join(kept)
+    after = path.removeprefix(script_name)
+    return after if after != path and after.startswith("/") else ""
 
 
 def _pairs(params: Mapping[str, str]) -> list[bytes]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
+from typing import Generic
 
 import attrs
 
+from fcgi_async.dispatch.charset import decode_text
+from fcgi_async.dispatch.content_coding import ContentTooLong, decode_content
 from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.settings import Limits
 from fcgi_async.dispatch.success_mark import END_SHOWN, is_marked
-from fcgi_async.errors import JobFailed
+from fcgi_async.dispatch.tag import Tag
+from fcgi_async.errors import ContentEncodingError, JobFailed, ResponseTooLarge
 from fcgi_async.wire.cgi import CGIHead
 
 __all__ = ("Headers", "Response", "Timing", "describe_failure", "is_truncated")
 
-_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+_DEFAULT_LIMIT = Limits().response
 _STDERR_SHOWN = 300
 # with these a web server sends the body: Apache and lighttpd, nginx, LiteSpeed
 _SENT_BY_THE_SERVER = frozenset({"x-sendfile", "x-accel-redirect", "x-litespeed-location"})
@@ -82,14 +86,14 @@ class Timing:
 
 
 @attrs.frozen(eq=False, slots=False)
-class Response:
+class Response(Generic[Tag]):
     """What PHP answered, whatever it answered.
 
     Attributes:
         job: what was asked.
         status: 200 where PHP gave no status.
         headers: without `Status`.
-        content: the body.
+        content: the body, as it was sent.
         stderr: what PHP logged while it ran the job, up to `Limits.stderr`; FPM cuts each message at its `log_limit`.
         stderr_truncated: whether there was more.
         app_status: 0 from PHP-FPM, always: there even exit(1) looks like success.
@@ -99,10 +103,10 @@ class Response:
         truncated: whether the body is shorter than its Content-Length: PHP ended in the middle of it.
     """
 
-    job: Job
+    job: Job[Tag]
     status: int
     headers: Headers
-    content: bytes = attrs.field(repr=False)
+    content: bytes
     stderr: bytes
     stderr_truncated: bool
     app_status: int
@@ -110,30 +114,43 @@ class Response:
     endpoint: str
     attempts: int
     truncated: bool = False
+    # bytes that the body may have once it is decoded
+    _limit: int = _DEFAULT_LIMIT
+
+    @property
+    def status_code(self) -> int:
+        """The same as `status`."""
+        return self.status
 
     @property
     def text(self) -> str:
-        """The body, decoded as Content-Type says, else as UTF-8; what cannot be decoded is replaced."""
-        found = _CHARSET.search(self.headers.get("content-type", ""))
-        try:
-            return self.content.decode(found[1] if found else "utf-8", "replace")
-        except LookupError:
-            return self.content.decode("utf-8", "replace")
+        """The body as text, without its Content-Encoding, which may be gzip or deflate.
 
-    def json(self) -> object:
-        """Return the body parsed as JSON.
+        It is decoded as Content-Type says if that names a common charset, otherwise as UTF-8; what cannot be decoded is
+        replaced.
 
         Raises:
-            ValueError: it is none.
+            ContentEncodingError: the body has another Content-Encoding, or is not in the one it names.
+            ResponseTooLarge: it is longer than `Limits.response` once it is decoded.
         """
-        return json.loads(self.content)
+        return decode_text(self._decoded(), self.headers.get("content-type", ""))
+
+    def json(self) -> object:
+        """Return the body parsed as JSON, without its Content-Encoding, as `text`.
+
+        Raises:
+            ValueError: it is not JSON.
+            ContentEncodingError: as `text`; a ValueError too.
+            ResponseTooLarge: as `text`.
+        """
+        return json.loads(self._decoded())
 
     @property
     def ok(self) -> bool:
         """Whether the status is below 400, the app_status 0, the body whole, and the mark there if the job has one."""
         return self.status < 400 and self.app_status == 0 and not self.truncated and self._marked
 
-    def raise_for_status(self) -> Response:
+    def raise_for_status(self) -> Response[Tag]:
         """Return this response where it is `ok`.
 
         Raises:
@@ -142,6 +159,29 @@ class Response:
         if self.ok:
             return self
         raise describe_failure(self, self.content, marked=self._marked)
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} of {self.job.script!r}, {len(self.content)} bytes>"
+
+    def _decoded(self) -> bytes:
+        if "content-encoding" not in self.headers:
+            return self.content
+        codings = ", ".join(self.headers.get_list("content-encoding"))
+        try:
+            return decode_content(self.content, codings, self._limit)
+        except ContentTooLong:
+            error: ContentEncodingError | ResponseTooLarge = ResponseTooLarge(
+                f"without its Content-Encoding the response is longer than Limits.response, {self._limit} bytes; "
+                "its content is there as it was sent"
+            )
+        except ValueError as fault:
+            error = ContentEncodingError(
+                f"the response's Content-Encoding: {codings[:100]} cannot be decoded: {fault}; "
+                "its content is there as it was sent"
+            )
+            error.__cause__ = fault
+        error.about(self.job, self.endpoint, may_have_run=True)
+        raise error
 
     @property
     def _marked(self) -> bool:

@@ -15,6 +15,7 @@ from fcgi_async.errors import (
     Overloaded,
     RemoteProtocolError,
 )
+from fcgi_async.pool.numbers import is_duration, is_whole
 
 __all__ = ("Retry",)
 
@@ -38,6 +39,13 @@ class Retry:
     backoff_max: float = 1.0
 
     def __attrs_post_init__(self) -> None:
+        for name in ("attempts", "idempotent_attempts"):
+            value: object = getattr(self, name)
+            if not (is_whole(value) or (value is None and name == "attempts")):
+                raise ConfigurationError(f"Retry({name}={value!r}) is not a whole number")
+        for name in ("backoff", "backoff_max"):
+            if not is_duration(getattr(self, name)):
+                raise ConfigurationError(f"Retry({name}={getattr(self, name)!r}) is not a number of seconds")
         if (self.attempts is not None and self.attempts < 1) or self.idempotent_attempts < 1:
             raise ConfigurationError("Retry: a job is sent at least once")
         if self.backoff < 0 or self.backoff_max < self.backoff:

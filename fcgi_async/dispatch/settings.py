@@ -8,6 +8,7 @@ from typing import Final, Literal
 import attrs
 
 from fcgi_async.errors import ConfigurationError
+from fcgi_async.pool.numbers import is_duration, is_whole
 
 __all__ = ("UNSET", "Limits", "Timeout", "Timeouts", "Unset", "check_timeout")
 
@@ -34,8 +35,7 @@ def check_timeout(name: str, value: Timeout) -> None:
     """Raise ValueError for a deadline that is no number of seconds."""
     if value is UNSET or value is None:
         return
-    number: object = value
-    if isinstance(number, bool) or not isinstance(number, int | float) or not number >= 0:
+    if not is_duration(value) or value < 0:
         raise ValueError(f"{name} is a number of seconds of at least 0, or None for no limit; not {value!r}")
 
 
@@ -66,7 +66,8 @@ class Limits:
     """How much a peer may send, in bytes.
 
     Args:
-        response: the body of a response that is collected; `stream()` has no such bound.
+        response: the body of a response that is collected, as sent, and decoded by `text` and `json()`; `stream()` has
+            no such bound.
         head: the head of a response.
         stderr: of each job; what is over is dropped, and the response says so.
     """
@@ -76,5 +77,9 @@ class Limits:
     stderr: int = _MIB
 
     def __attrs_post_init__(self) -> None:
+        for name in ("response", "head", "stderr"):
+            value: object = getattr(self, name)
+            if not is_whole(value):
+                raise ConfigurationError(f"Limits({name}={value!r}) is not a whole number of bytes")
         if min(self.response, self.head, self.stderr) < 0:
             raise ConfigurationError("Limits are numbers of bytes; they cannot be negative")

@@ -25,6 +25,8 @@ _PATIENCE_SECONDS = 0.02
 class ResponseStream:
     """A response whose head is there; iterate it for the parts of its body, as PHP flushed them.
 
+    The parts are as they were sent, a Content-Encoding included.
+
     Reading pauses the peer while the reader is behind, so a script that writes faster than it is read waits in its
     worker. The deadline of the job fails the next read and closes the connection at once.
 
@@ -97,7 +99,9 @@ class ResponseStream:
         response = self._execution.response
         if response is None:
             job = self._execution.job
-            raise JobNotDone("how the job went is known at the end of its body; read that first", job=job)
+            error = JobNotDone("how the job went is known at the end of its body; read that first", job=job)
+            error.may_have_run = True
+            raise error
         if not self.ok:
             end = self._sink.end
             raise describe_failure(response, b"" if end is None else end.tail, marked=self._marked)

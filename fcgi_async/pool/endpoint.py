@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from os import PathLike
-from types import MappingProxyType
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike, fspath
 from typing import Literal, Self, TypedDict, Unpack
 
 import attrs
@@ -16,12 +15,18 @@ from fcgi_async.fpm.search import find_pool_config
 from fcgi_async.fpm.status import StatusPage
 from fcgi_async.net.address import Address
 from fcgi_async.pool.capacity import reserve_for_the_site, share_of
+from fcgi_async.pool.frozen_mapping import FrozenMapping
+from fcgi_async.pool.numbers import is_duration, is_whole
 
 __all__ = ("Endpoint", "KeepAlive")
 
 logger = logging.getLogger("fcgi_async.pool")
 
 _MIB = 1024 * 1024
+
+
+# the same values may come as pairs, which may repeat a name
+_Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 
 
 def _address(value: str | Address) -> Address:
@@ -32,11 +37,34 @@ def _status_page(value: str | Address | StatusPage | None) -> StatusPage | None:
     return value if value is None or isinstance(value, StatusPage) else StatusPage(value)
 
 
-def _frozen(value: Mapping[str, str]) -> Mapping[str, str]:
-    return MappingProxyType(dict(value))
+def _root(value: str | PathLike[str] | None) -> str | None:
+    return fspath(value) if isinstance(value, PathLike) else value
+
+
+def _is_absolute(path: object) -> bool:
+    return isinstance(path, str) and path.startswith("/") and "\0" not in path
+
+
+def _params(value: Mapping[str, str]) -> Mapping[str, str]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"Endpoint(params=...) is a mapping of names to values, not {type(value).__name__}")
+    return FrozenMapping(value)
+
+
+def _headers(value: _Headers) -> Mapping[str, str] | tuple[tuple[str, str], ...]:
+    if isinstance(value, Mapping):
+        return FrozenMapping(value)
+    given: object = value
+    if isinstance(given, Sequence) and all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in given):
+        return tuple((name, text) for name, text in given)
+    raise ConfigurationError(
+        f"Endpoint(headers=...) is a mapping, or a sequence of pairs of name and value, not {type(value).__name__}"
+    )
 
 
 def _names(value: Iterable[str]) -> frozenset[str]:
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise ConfigurationError(f"Endpoint(allow_params=...) is a set of names, such as {{{value!r}}}")
     return frozenset(value)
 
 
@@ -53,6 +81,12 @@ class KeepAlive:
     max_requests: int | None = None
 
     def __attrs_post_init__(self) -> None:
+        if not is_duration(self.idle):
+            raise ConfigurationError(f"KeepAlive(idle={self.idle!r}) is not a number of seconds")
+        if self.max_requests is not None and not is_whole(self.max_requests):
+            raise ConfigurationError(
+                f"KeepAlive(max_requests={self.max_requests!r}) is neither a whole number nor None"
+            )
         if self.idle < 0:
             raise ConfigurationError(
                 f"KeepAlive(idle={self.idle}): seconds cannot be negative; 0 keeps no idle connection"
@@ -67,9 +101,9 @@ class EndpointSettings(TypedDict, total=False):
     """What `Endpoint` takes besides its address and its share."""
 
     max_children: int | None
-    root: str | None
+    root: str | PathLike[str] | None
     params: Mapping[str, str]
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] | Sequence[tuple[str, str]]
     keepalive: KeepAlive
     multiplex: Literal["auto", "never"]
     handshake: bool
@@ -92,9 +126,12 @@ class Endpoint:
         max_children: FPM's `pm.max_children` of that pool.
         reserve: how many of those workers are left to everybody else.
         processes: how many processes like this one share the rest.
-        root: a directory on FPM's side; scripts given relative are under it.
+        root: a directory on FPM's side, str or path, that scripts are in: one whose name, absolute or relative to it,
+            leads out of it is refused. Names are compared as text, without a look at FPM's files, and sent without any
+            `..`; a symbolic link below the root is followed by FPM wherever it leads. It confines what jobs name, not
+            what the scripts then open.
         params: FastCGI parameters sent with every job.
-        headers: request headers sent with every job.
+        headers: request headers sent with every job, a mapping or a sequence of pairs.
         keepalive: how long connections outlive their jobs.
         multiplex: "auto" runs many jobs on one connection where the peer says that it can, PHP-FPM cannot; "never" does
             not.
@@ -118,9 +155,10 @@ class Endpoint:
     max_children: int | None = None
     reserve: int = 0
     processes: int = 1
-    root: str | None = None
-    params: Mapping[str, str] = attrs.field(factory=dict, converter=_frozen)
-    headers: Mapping[str, str] = attrs.field(factory=dict, converter=_frozen)
+    root: str | None = attrs.field(default=None, converter=_root)
+    # not shown: they carry credentials
+    params: Mapping[str, str] = attrs.field(factory=dict, converter=_params, repr=False)
+    headers: Mapping[str, str] | tuple[tuple[str, str], ...] = attrs.field(factory=dict, converter=_headers, repr=False)
     keepalive: KeepAlive = KeepAlive()
     multiplex: Literal["auto", "never"] = "auto"
     handshake: bool = True
@@ -138,13 +176,20 @@ class Endpoint:
             if not holds:
                 raise ConfigurationError(f"endpoint {self.address}: {what}", endpoint=str(self.address))
 
-        for name in ("max_children", "reserve", "processes"):
+        for name in ("max_children", "reserve", "processes", "drain_bytes"):
             value: object = getattr(self, name)
-            require(value is None or type(value) is int, f"{name} is a whole number, not {value!r}")
+            allowed = is_whole(value) or (value is None and name == "max_children")
+            require(allowed, f"{name} is a whole number, not {value!r}")
+        for name in ("drain_timeout", "linger", "connect_timeout", "reconnect_timeout"):
+            value = getattr(self, name)
+            allowed = is_duration(value) or (value is None and name == "linger")
+            require(allowed, f"{name} is a number of seconds, not {value!r}")
+        require(isinstance(self.keepalive, KeepAlive), f"keepalive is a KeepAlive, not {self.keepalive!r}")
+        require(isinstance(self.handshake, bool), f"handshake is True or False, not {self.handshake!r}")
         require(self.max_children is None or self.max_children >= 1, "max_children is at least 1")
         require(self.reserve >= 0, "reserve cannot be negative")
         require(
-            self.root is None or (self.root.startswith("/") and "\0" not in self.root),
+            self.root is None or _is_absolute(self.root),
             f"root={self.root!r} is not an absolute path on FPM's side",
         )
         require(self.processes >= 1, "processes is at least 1")

@@ -26,7 +26,8 @@ except ImportError as error:
     ) from error
 
 from fcgi_async.dispatch.dispatcher import Dispatcher
-from fcgi_async.dispatch.job import Job, header_param
+from fcgi_async.dispatch.headers import header_param
+from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.observer import JobReport
 from fcgi_async.errors import JobFailed
 from fcgi_async.net.address import AddressFamily

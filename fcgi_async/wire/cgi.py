@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -24,6 +23,23 @@ _LENGTH = re.compile(r"\d{1,18}")
 # most scripts send the same few lines every time; what is longer is not worth its memory
 _REMEMBERED_LENGTH: Final = 512
 _REMEMBERED_HEADS: Final = 256
+# headers that say nothing of who asked: a head with any other, such as Set-Cookie, is forgotten with its response
+_IMPERSONAL: Final = frozenset(
+    {
+        "cache-control",
+        "content-language",
+        "content-length",
+        "content-type",
+        "expires",
+        "pragma",
+        "referrer-policy",
+        "strict-transport-security",
+        "vary",
+        "x-content-type-options",
+        "x-frame-options",
+        "x-powered-by",
+    }
+)
 
 
 class HeadTooLarge(Exception):
@@ -89,7 +105,7 @@ class HeadParser:
             self._buffer = b""
             head, body = data[:end], data[body_start:]
             try:
-                return (_remembered if end <= _REMEMBERED_LENGTH else _parse_head)(head), body
+                return _remembered.get(head) or _parse_and_remember(head), body
             except MalformedHead as error:
                 error.content = body
                 raise
@@ -175,8 +191,20 @@ def _judge(statuses: list[str], headers: list[tuple[str, str]], dropped: list[st
     return status
 
 
-# a fault is raised anew each time: only what was returned is remembered
-_remembered = lru_cache(_REMEMBERED_HEADS)(_parse_head)
+_remembered: dict[bytes, CGIHead] = {}
+
+
+def _parse_and_remember(head: bytes) -> CGIHead:
+    parsed = _parse_head(head)
+    if (
+        len(head) <= _REMEMBERED_LENGTH
+        and not parsed.dropped
+        and all(name.lower() in _IMPERSONAL for name, _ in parsed.headers)
+    ):
+        if len(_remembered) >= _REMEMBERED_HEADS:
+            _remembered.clear()
+        _remembered[head] = parsed
+    return parsed
 
 
 def _parse_status(value: str) -> int | None:

@@ -47,6 +47,20 @@ def test_unordered_outcomes_come_as_they_are_there(start: StartCommand, pool: li
     assert (sorted(first), outcomes(started.end())[0]["index"]) == ([1, 2], 0)
 
 
+def test_compressed_bodies(command: RunCommand, pool: list[str], tmp_path: Path) -> None:
+    """A body that PHP compressed is JSON as any other, and one in an unknown coding ends nothing."""
+    script = tmp_path / "compressed.php"
+    script.write_text(
+        "<?php $coding = json_decode(file_get_contents('php://input'));"
+        ' header("Content-Encoding: $coding"); echo gzencode(\'{"a": 1}\');'
+    )
+    result = command("map", script, *pool, stdin=b'"gzip"\n"br"\n')
+    assert (result.code, result.err) == (0, "")
+    known, unknown = outcomes(result)
+    assert known["body"] == {"a": 1}
+    assert isinstance(unknown["body"], str)
+
+
 def test_outcome_of_a_job(command: RunCommand, pool: list[str]) -> None:
     """An outcome says all there is to know of a job."""
     result = command("map", ECHO, "--query", "stderr=noted", *pool, stdin=b'{"a": 1}\n')

@@ -53,6 +53,13 @@ def test_empty_input_is_no_body(command: RunCommand, pool: list[str]) -> None:
     assert json.loads(command("run", ECHO, *pool).out)["method"] == "GET"
 
 
+def test_method_in_small_letters(command: RunCommand, pool: list[str]) -> None:
+    """The method is upper-cased, as PHP expects it."""
+    result = command("run", ECHO, "--method", "post", "--data", "a=1", *pool)
+    answer = json.loads(result.out)
+    assert (result.code, answer["method"], answer["body"]) == (0, "POST", "a=1")
+
+
 def test_closed_input_is_no_body(pool: list[str]) -> None:
     """Started without a standard input at all, the job is a GET, and no socket is taken for one."""
     arguments = [sys.executable, "-m", "fcgi_async", "run", str(ECHO), *pool]

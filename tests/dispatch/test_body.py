@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
 from email.message import Message
 from email.parser import BytesParser
 from email.policy import HTTP
 from pathlib import Path
 
+import anyio
 import pytest
 
-from fcgi_async.dispatch.body import BodyStream, encode_multipart
+from fcgi_async.dispatch.body import BodyStream, File, encode_multipart
 from fcgi_async.errors import InvalidJob
 
 pytestmark = pytest.mark.anyio
 
-Files = Mapping[str, Sequence[object]]
+Files = Mapping[str, File]
 
 
 def parsed(content_type: str, body: bytes) -> list[tuple[str | None, str | None, str | None, bytes]]:
@@ -53,7 +56,7 @@ async def in_parts(*parts: bytes) -> AsyncIterator[bytes]:
 
 async def test_fields_and_files() -> None:
     """Fields come first, then files with their names and types; what is in memory stays bytes."""
-    form = {"title": "a & b", "n": 7, "raw": b"\xff", "tags[]": ["x", "y"]}
+    form = {"title": "a & b", "n": 7, "raw": b"\xff", "tags": ["x", {"y": True}], "none": None}
     content_type, body = encode_multipart(
         {"doc": ("a.txt", b"\x00\r\n--bytes", "text/plain"), "page": ["b.html", "é", "text/html"]}, form
     )
@@ -62,8 +65,8 @@ async def test_fields_and_files() -> None:
         ("title", None, None, b"a & b"),
         ("n", None, None, b"7"),
         ("raw", None, None, b"\xff"),
-        ("tags[]", None, None, b"x"),
-        ("tags[]", None, None, b"y"),
+        ("tags[0]", None, None, b"x"),
+        ("tags[1][y]", None, None, b"1"),
         ("doc", "a.txt", "text/plain", b"\x00\r\n--bytes"),
         ("page", "b.html", "text/html", "é".encode()),
     ]
@@ -97,6 +100,66 @@ async def test_async_iterable_with_its_length() -> None:
     assert isinstance(body, BodyStream)
     assert not body.replayable
     assert parsed(content_type, await collected(body)) == [("k", None, None, b"v"), ("file", "x", "a/b", b"abc")]
+
+
+@pytest.mark.parametrize(
+    ("content", "filename", "content_type"),
+    [
+        (lambda: b"body", "upload", "application/octet-stream"),
+        (lambda: "body", "upload", "application/octet-stream"),
+        (lambda: io.BytesIO(b"body"), "upload", "application/octet-stream"),
+        (lambda: ("a.csv", b"body"), "a.csv", "text/csv"),
+        (lambda: ("a.csv", io.BytesIO(b"body"), "a/b"), "a.csv", "a/b"),
+        (lambda: ("a.unheard-of", b"body"), "a.unheard-of", "application/octet-stream"),
+        (lambda: ("a", in_parts(b"body"), None, 4), "a", "application/octet-stream"),
+    ],
+)
+async def test_name_and_type_that_were_not_given(content: Callable[[], File], filename: str, content_type: str) -> None:
+    """The extension tells the type, and what has no name is an upload."""
+    header, body = encode_multipart({"f": content()}, None)
+    assert parsed(header, await collected(body)) == [("f", filename, content_type, b"body")]
+
+
+async def test_path_and_open_file_by_themselves(tmp_path: Path) -> None:
+    """A path and a file opened by its name bring the name along."""
+    path = tmp_path / "photo.png"
+    path.write_bytes(b"pixels")
+    with path.open("rb") as file:
+        for content in (path, file):
+            content_type, body = encode_multipart({"f": content}, None)
+            assert parsed(content_type, await collected(body)) == [("f", "photo.png", "image/png", b"pixels")]
+
+
+async def test_open_file_is_sent_from_where_it_stands() -> None:
+    """What was read before is not sent, and sending it again, at the same time too, begins at the same place."""
+    content = os.urandom(700_000)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"read before" + content)
+        file.seek(len(b"read before"))
+        content_type, body = encode_multipart({"f": ("x", file)}, None)
+        assert isinstance(body, BodyStream)
+        assert body.replayable
+        bodies: list[bytes] = []
+
+        async def collect() -> None:
+            bodies.append(await collected(body))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(collect)
+        assert [parsed(content_type, found)[0][3] == content for found in bodies] == [True] * 3
+        assert not file.closed
+
+
+async def test_open_file_without_a_length() -> None:
+    """A pipe has no length, and a closed file none any more."""
+    reading, writing = os.pipe()
+    os.close(writing)
+    with open(reading, "rb") as pipe:  # noqa: ASYNC230 - a pipe
+        with pytest.raises(InvalidJob, match="a file without a known length goes as an async iterable"):
+            encode_multipart({"f": pipe}, None)
+    with pytest.raises(InvalidJob, match="closed file"):
+        encode_multipart({"f": pipe}, None)
 
 
 @pytest.mark.parametrize("length", [2, 4])
@@ -137,19 +200,23 @@ async def test_boundaries_differ() -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"f": b"bytes"}, r"files\['f'\] is \(filename, content, content_type\)"),
-        ({"f": ("a", b"b")}, r"files\['f'\] is \(filename, content, content_type\)"),
-        ({"f": ("a", b"b", "c", 1, 2)}, r"files\['f'\] is \(filename, content, content_type\)"),
-        ({"f": 7}, r"files\['f'\] is \(filename, content, content_type\)"),
+        ({"f": ("a",)}, r"files\['f'\] is a path, an open file, bytes, str, or a tuple: \(filename, content\)"),
+        ({"f": ("a", b"b", "c", 1, 2)}, r"files\['f'\] is a path, an open file, bytes, str, or a tuple"),
+        ({"f": 7}, r"files\['f'\]: the content is bytes, str, .* not int"),
+        ({"f": None}, r"files\['f'\]: the content is bytes, str, .* not NoneType"),
+        ({"f": in_parts()}, "an async iterable of bytes with its length at the end; not async_generator"),
+        ({"f": io.StringIO("text")}, r'files\[\'f\'\] is a file opened as text; open it in binary mode, "rb"'),
+        ({"f": Path("/nowhere/at all")}, "No such file"),
+        ({"f": Path("a\0b")}, "null byte"),
         ({"f": (None, b"b", "a/b")}, "filename and content_type are strings"),
-        ({"f": ("a", b"b", None)}, "filename and content_type are strings"),
+        ({"f": ("a", b"b", 7)}, "filename and content_type are strings"),
         ({"f": ("a", b"b", "a/b\r\nX: y")}, "the content type has a line break"),
         (
             {"f": ("a", 7, "a/b")},
-            "the content is bytes, str, a path, or an async iterable of bytes with its length behind",
+            "the content is bytes, str, a path, a file opened in binary mode, or an async iterable of bytes with its",
         ),
-        ({"f": ("a", in_parts(), "a/b")}, "an async iterable of bytes with its length behind"),
-        ({"f": ("a", in_parts(), "a/b", -1)}, "an async iterable of bytes with its length behind"),
+        ({"f": ("a", in_parts(), "a/b")}, "an async iterable of bytes with its length at the end"),
+        ({"f": ("a", in_parts(), "a/b", -1)}, "an async iterable of bytes with its length at the end"),
         ({"f": ("a", Path("/nowhere/at all"), "a/b")}, "No such file"),
         ({"f": ("a", Path("/"), "a/b")}, "/ is not a regular file"),
         ({"f": ("\ud800", b"", "a/b")}, "cannot be encoded"),
@@ -167,7 +234,7 @@ async def test_bad_files(files: Files, message: str) -> None:
 @pytest.mark.parametrize("form", ["a=1", [("a", "b", "c")], 7, {"a": "\ud800"}], ids=str)
 async def test_bad_form_beside_files(form: object) -> None:
     """An encoded string has no fields to put beside files; nor has anything else that is no mapping or pairs."""
-    with pytest.raises(InvalidJob, match="form="):
+    with pytest.raises(InvalidJob, match="form"):
         encode_multipart({}, form)  # type: ignore[arg-type]
 
 

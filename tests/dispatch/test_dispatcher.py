@@ -82,7 +82,7 @@ async def test_what_php_gets(address: str) -> None:
             >= {
                 "SCRIPT_FILENAME": "/srv/job.php",
                 "REQUEST_URI": "/orders/7?x=1",
-                "PATH_INFO": "/orders/7",
+                "PATH_INFO": "",
                 "APP": "x",
                 "HTTP_X_E": "e",
                 "HTTP_X_A": "1",
@@ -362,6 +362,15 @@ def test_configuration_is_checked_at_once() -> None:
         ({"endpoints": ["unix:///a", "unix:///b"], "reserve": 1}, "shortcuts for one endpoint"),
         ({"max_children": 2, "reserve": 2}, "leaves no worker"),
         ({"max_queued": 0}, "max_queued=0"),
+        ({"timeouts": 5}, r"timeouts=5 is not a Timeouts; write Timeouts\("),
+        ({"limits": 100}, r"limits=100 is not a Limits; write Limits\("),
+        ({"retry": 3}, r"retry=3 is not a Retry; write Retry\("),
+        ({"max_queued": "many"}, "max_queued='many' is not a whole number"),
+        ({"max_children": "8"}, "max_children is a whole number, not '8'"),
+        ({"reserve": "2"}, "reserve='2' is not a whole number"),
+        ({"reserve": None}, "reserve=None is not a whole number"),
+        ({"on_job_error": "log"}, "on_job_error='log' is not a function"),
+        ({"endpoints": ["unix:///a", 7]}, "an address is a string such as .* not int"),
         ({"overflow": "drop"}, """overflow='drop' is neither "wait" nor "reject\""""),
         ({"shutdown_timeout": -1}, "shutdown_timeout is a number of seconds"),
     ):
@@ -375,6 +384,11 @@ def test_settings_are_checked_at_once() -> None:
         Timeouts(queue=-1.0)
     with pytest.raises(ConfigurationError, match="Limits are numbers of bytes"):
         Limits(stderr=-1)
+    with pytest.raises(ConfigurationError, match=r"Timeouts: total is a number of seconds .* not '5'"):
+        Timeouts(total="5")  # type: ignore[arg-type]
+    for value in ("1", 1.5, None, True):
+        with pytest.raises(ConfigurationError, match=r"Limits\(head=.*\) is not a whole number of bytes"):
+            Limits(head=value)  # type: ignore[arg-type]
     assert repr(UNSET) == "UNSET"
     assert UNSET is Unset.UNSET
 

@@ -51,7 +51,10 @@ def endpoint(address: str, max_children: int = 2) -> Endpoint:
 
 
 async def test_handle(address: str) -> None:
-    """A handle is awaited for its response, as often as one likes and by whomever; before that there is none."""
+    """A handle is awaited for its response, as often as one likes and by whomever; before that there is none.
+
+    The error says whether PHP may have begun.
+    """
     held = Held()
     async with Responder(held, address), Dispatcher(address, max_children=1) as php:
         handle = await php.submit(GOOD)
@@ -62,6 +65,13 @@ async def test_handle(address: str) -> None:
             with pytest.raises(JobNotDone, match="await its handle") as caught:
                 ask()
             assert caught.value.job is GOOD
+            assert not caught.value.may_have_run
+        await eventually(lambda: held.running)
+        for ask in (handle.result, handle.exception):
+            with pytest.raises(JobNotDone) as caught:
+                ask()
+            assert caught.value.may_have_run
+            assert "PHP may have run it" in str(caught.value)
         texts: list[str] = []
 
         async def wait() -> None:
@@ -70,7 +80,6 @@ async def test_handle(address: str) -> None:
         async with anyio.create_task_group() as tasks:
             for _ in range(3):
                 tasks.start_soon(wait)
-            await eventually(lambda: held.running)
             held.release()
         assert texts == ["/good.php"] * 3
         assert handle.done()

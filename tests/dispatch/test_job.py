@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -26,8 +26,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     # the script
     ({"script": ""}, "script= is empty; name the PHP file to run"),
     ({"script": "/a\0.php"}, "script has a NUL; PHP would cut it there"),
-    ({"script": Path("/a.php")}, "script is a string, not PosixPath"),
     ({"script": None}, "script is a string, not NoneType"),
+    ({"script": b"/a.php"}, "script is a string, not bytes"),
     ({"script": "/\ud800.php"}, "script .*cannot be encoded"),
     # the target
     ({"uri": "/a?x=1", "query": {"y": "2"}}, "uri= and query= are both given; write the query into the uri"),
@@ -42,7 +42,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"uri": "/" + "a" * 65536}, "REQUEST_URI.* is longer than the 64 KiB that PHP-FPM takes"),
     ({"query": "a\0b"}, "query has a NUL"),
     ({"query": 7}, "query= is a mapping, a sequence of pairs or an encoded string"),
-    ({"query": [("a", "b", "c")]}, "query= is a mapping, a sequence of pairs or an encoded string"),
+    ({"query": b"a=1"}, "query= is a mapping, a sequence of pairs or an encoded string, not bytes"),
+    ({"query": [("a", "b", "c")]}, r"query= has tuple in place of a pair of name and value"),
+    ({"query": ["ab"]}, "query= has str in place of a pair of name and value"),
     ({"query": {"a": "b" * 65536}}, "QUERY_STRING.* is longer than the 64 KiB that PHP-FPM takes; send it in the body"),
     # the method
     ({"method": "GET /"}, "'GET /' is not a request method"),
@@ -67,7 +69,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"json": "\ud800"}, "json= cannot be expressed in JSON"),
     ({"form": "\ud800"}, "form= cannot be encoded"),
     ({"form": 7}, "form= is a mapping, a sequence of pairs or an encoded string"),
-    ({"files": {"f": ("a", 7, "text/plain")}}, "the content is bytes, str, a path, or an async iterable"),
+    (
+        {"files": {"f": ("a", 7, "text/plain")}},
+        "the content is bytes, str, a path, a file opened in binary mode, or an async iterable",
+    ),
     # headers
     ({"headers": {"Content-Length": "7"}}, "a Content-Length header is not yours to give; it is counted"),
     ({"headers": {"content_length": "7"}}, "a Content-Length header is not yours to give; it is counted"),
@@ -82,7 +87,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"headers": {"X-A": "a\nX-B: b"}}, r"headers\['X-A'\] has a line break"),
     ({"headers": {"X-A": "a" * 65536}}, "'HTTP_X_A' is longer than the 64 KiB that PHP-FPM takes"),
     ({"headers": {"X-A": "\ud800"}}, r"headers\['X-A'\] .*cannot be encoded"),
+    ({"headers": "x"}, "headers is a mapping or a sequence of pairs of name and value, not str"),
+    ({"headers": 7}, "headers is a mapping or a sequence of pairs of name and value, not int"),
+    ({"headers": ["X-A: 1"]}, "headers has str in place of a pair of name and value"),
+    ({"headers": [("X-A", "1", "2")]}, "headers has tuple in place of a pair of name and value"),
+    ({"headers": [("Content-Type", "a/b"), ("content-type", "a/b")]}, "'content-type' is given twice; it has one"),
+    ({"headers": [("Host", "a"), ("Host", "a")]}, "the header 'Host' is given twice; it has one value"),
+    ({"headers": [("Content-Length", "1"), ("Content-Length", "1")]}, "a Content-Length header is not yours to give"),
+    ({"headers": [("X-A", "1"), ("X_A", "2")]}, "the headers 'X-A' and 'X_A' become the same parameter HTTP_X_A"),
+    ({"headers": [("X-A", "a" * 40000)] * 2}, "'HTTP_X_A' is longer than the 64 KiB that PHP-FPM takes"),
     # parameters
+    ({"params": "A=1"}, "params is a mapping of names to values, not str"),
+    ({"params": [("A", "1")]}, "params is a mapping of names to values, not list"),
     ({"params": {"A": "a\0b"}}, r"params\['A'\] has a NUL; PHP would cut it there"),
     ({"params": {"A\0B": "a"}}, "has a NUL; PHP would cut it there"),
     ({"params": {"A": 7}}, r"params\['A'\] is a string, not int"),
@@ -94,13 +110,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"params": {"SCRIPT_FILENAME": "/b.php"}}, r"would be sent twice; say it with script="),
     ({"params": {"REQUEST_METHOD": "GET"}}, r"would be sent twice; say it with method="),
     ({"params": {"CONTENT_TYPE": "a/b"}}, r"would be sent twice; say it with a Content-Type header"),
-    ({"uri": "/", "params": {"REQUEST_URI": "/x"}}, "uri= sets REQUEST_URI, QUERY_STRING and PATH_INFO"),
-    ({"uri": "/", "params": {"PATH_INFO": "/x"}}, "uri= sets REQUEST_URI, QUERY_STRING and PATH_INFO"),
-    ({"uri": "/", "params": {"QUERY_STRING": "x"}}, "uri= sets REQUEST_URI, QUERY_STRING and PATH_INFO"),
+    ({"uri": "/", "params": {"REQUEST_URI": "/x"}}, "uri= sets REQUEST_URI and QUERY_STRING; params must not"),
+    ({"uri": "/", "params": {"QUERY_STRING": "x"}}, "uri= sets REQUEST_URI and QUERY_STRING; params must not"),
     ({"query": "a=1", "params": {"QUERY_STRING": "x"}}, "query= sets QUERY_STRING; params must not set it again"),
     (
         {"headers": {"X-A": "1"}, "params": {"HTTP_X_A": "2"}},
-        r"the header 'X-A' and params\['HTTP_X_A'\] are the same parameter; give one of them",
+        r"a header becomes HTTP_X_A, and params\['HTTP_X_A'\] is the same; give one of them",
     ),
     # the rest
     ({"priority": "high"}, "priority='high' is not a whole number"),
@@ -111,6 +126,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"timeout": True}, "timeout is a number of seconds of at least 0"),
     ({"success_mark": "\n"}, "success_mark= is blank; name what the script prints last of all"),
     ({"success_mark": b"done"}, "success_mark is a string, not bytes"),
+    ({"idempotent": "no"}, "idempotent='no' is neither True nor False"),
+    ({"finishes_early": None}, "finishes_early=None is neither True nor False"),
+    ({"role": "responder"}, "role='responder' is not a fcgi_async.Role"),
     ({"role": Role.FILTER}, "role=Role.FILTER needs a second stream"),
     ({"role": Role.AUTHORIZER, "content": b"x"}, "role=Role.AUTHORIZER has no body"),
 ]
@@ -146,6 +164,8 @@ ACCEPTED: list[dict[str, Any]] = [
     {"params": {"A": "a" * LONGEST}},
     {"params": {"A": "é" * 32763}},
     {"params": {"PHP_SELF": "/", "HTTP_X_A": "1"}},
+    {"uri": "/", "params": {"PATH_INFO": "/x"}},
+    {"headers": ()},
     {"priority": -3},
     {"timeout": 0, "queue_timeout": None, "run_timeout": 1.5},
     {"role": Role.AUTHORIZER},
@@ -168,8 +188,8 @@ def test_accepted(arguments: dict[str, Any]) -> None:
         ({"json": {"a": [1, "é"]}}, '{"a":[1,"é"]}'.encode(), "application/json", True),
         ({"json": 0}, b"0", "application/json", True),
         (
-            {"form": {"a": "1 2", "b[]": ["x", "y"]}},
-            b"a=1+2&b%5B%5D=x&b%5B%5D=y",
+            {"form": {"a": "1 2", "b": ["x", "y"]}},
+            b"a=1+2&b%5B0%5D=x&b%5B1%5D=y",
             FORM := "application/x-www-form-urlencoded",
             True,
         ),
@@ -193,11 +213,11 @@ def test_iterable_body() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "query_string", "path_info"),
+    ("arguments", "query_string", "path"),
     [
         ({}, "", None),
         ({"query": "a=1&b"}, "a=1&b", None),
-        ({"query": {"a": "1 2", "b": [3, 4]}}, "a=1+2&b=3&b=4", None),
+        ({"query": {"a": "1 2", "b": [3, 4]}}, "a=1+2&b%5B0%5D=3&b%5B1%5D=4", None),
         ({"query": [("a", "1"), ("a", "2")]}, "a=1&a=2", None),
         ({"uri": "/orders/7"}, "", "/orders/7"),
         ({"uri": "/orders/7?x=1?y"}, "x=1?y", "/orders/7"),
@@ -208,12 +228,39 @@ def test_iterable_body() -> None:
     ],
     ids=str,
 )
-def test_target(arguments: dict[str, Any], query_string: str, path_info: str | None) -> None:
+def test_target(arguments: dict[str, Any], query_string: str, path: str | None) -> None:
     """The request target is taken apart as a web server does: the path decoded, byte for byte, the query left as it
     is.
     """
     job = Job("/a.php", **arguments)
-    assert (job.query_string, job.path_info) == (query_string, path_info)
+    assert (job.query_string, job.path) == (query_string, path)
+
+
+def test_script_as_a_path() -> None:
+    """A path is as good as its name."""
+    assert Job(PurePosixPath("/srv/a.php")).script == "/srv/a.php"
+
+
+@pytest.mark.parametrize("method", ["post", "Post", "POST"])
+def test_method_is_upper_cased(method: str) -> None:
+    """PHP compares the method as it is, with POST."""
+    assert Job("/a.php", method=method).method == "POST"
+
+
+@pytest.mark.parametrize(
+    ("headers", "params"),
+    [
+        ({"X-A": "1", "x-b": "2"}, {"HTTP_X_A": "1", "HTTP_X_B": "2"}),
+        ([("X-A", "1"), ["X-B", "2"]], {"HTTP_X_A": "1", "HTTP_X_B": "2"}),
+        ([("Accept", "a/b"), ("accept", "c/d"), ("ACCEPT", "e/f")], {"HTTP_ACCEPT": "a/b, c/d, e/f"}),
+        ([("Cookie", "a=1"), ("X-A", "1"), ("cookie", "b=2")], {"HTTP_COOKIE": "a=1; b=2", "HTTP_X_A": "1"}),
+        ([("content-type", "a/b")], {"CONTENT_TYPE": "a/b"}),
+    ],
+    ids=str,
+)
+def test_headers(headers: Any, params: dict[str, str]) -> None:
+    """Headers are a mapping or pairs; what pairs repeat is joined, a cookie as cookies are."""
+    assert Job("/a.php", headers=headers).header_params == params
 
 
 def test_repr_keeps_bodies_to_itself() -> None:

@@ -125,7 +125,7 @@ async def test_every_job_is_seen_once(
     address: str, seen: Seen, way: Callable[[Dispatcher, list[Job]], Awaitable[None]]
 ) -> None:
     """Each job is shown in the context of whoever submitted it, also where it is begun later, and reported once."""
-    jobs = [Job("/a.php", tag=number) for number in range(20)]
+    jobs: list[Job] = [Job("/a.php", tag=number) for number in range(20)]
     async with Responder(ok, address, workers=2) as responder:
         async with Dispatcher(responder.address, max_children=2) as php:
             # what the loop calls for a connection has the context of whoever opened it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -111,13 +112,18 @@ def test_who_overrides_whom() -> None:
         ("/srv/app", "sub/../job.php", "/srv/app/job.php", "/job.php", "/srv/app"),
         ("/srv/app", "./job.php", "/srv/app/job.php", "/job.php", "/srv/app"),
         ("/srv/app", "/srv/app/sub/job.php", "/srv/app/sub/job.php", "/sub/job.php", "/srv/app"),
-        ("/srv/app", "/elsewhere/job.php", "/elsewhere/job.php", "/job.php", "/elsewhere"),
-        ("/srv/app", "/srv/application/job.php", "/srv/application/job.php", "/job.php", "/srv/application"),
+        ("/srv/app", "/srv/app/../app/sub/./job.php", "/srv/app/sub/job.php", "/sub/job.php", "/srv/app"),
+        ("/srv/app", "//srv//app//job.php", "/srv/app/job.php", "/job.php", "/srv/app"),
+        ("//srv/app", "/srv/app/job.php", "/srv/app/job.php", "/job.php", "/srv/app"),
+        (PurePosixPath("/srv/app"), "job.php", "/srv/app/job.php", "/job.php", "/srv/app"),
+        (None, "/srv/app/../job.php", "/srv/app/../job.php", "/job.php", "/srv/app/.."),
         ("/", "job.php", "/job.php", "/job.php", "/"),
         ("/srv/app", "..job.php", "/srv/app/..job.php", "/..job.php", "/srv/app"),
     ],
 )
-def test_script_and_root(root: str | None, script: str, filename: str, name: str, document_root: str) -> None:
+def test_script_and_root(
+    root: str | PurePosixPath | None, script: str, filename: str, name: str, document_root: str
+) -> None:
     """SCRIPT_FILENAME, SCRIPT_NAME and DOCUMENT_ROOT agree with each other, whether the script is relative or
     absolute.
     """
@@ -133,9 +139,22 @@ def test_relative_script_without_a_root() -> None:
         encoder().check(Job("job.php"))
 
 
-@pytest.mark.parametrize("script", ["../job.php", "sub/../../job.php", "..", ".", "../app", "../application/job.php"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        *("../job.php", "sub/../../job.php", "..", ".", "../app", "../application/job.php"),
+        *(
+            "/elsewhere/job.php",
+            "/srv/app/../job.php",
+            "/srv/application/job.php",
+            "/srv/app",
+            "//elsewhere/job.php",
+            "/",
+        ),
+    ],
+)
 def test_escaping_the_root(script: str) -> None:
-    """A relative script cannot lead out of the root, nor be the root."""
+    """A script cannot lead out of the root, nor be the root, whether it is relative or absolute."""
     with pytest.raises(InvalidJob, match="leads out of the endpoint's root '/srv/app'"):
         encoder(root="/srv/app").check(Job(script))
 
@@ -164,8 +183,15 @@ def test_request_uri_is_too_long() -> None:
     [
         ({}, "/index.php", "", None),
         ({"query": {"x": "1"}}, "/index.php?x=1", "x=1", None),
-        ({"uri": "/orders/7?x=1"}, "/orders/7?x=1", "x=1", "/orders/7"),
-        ({"uri": "/a%20b"}, "/a%20b", "", "/a b"),
+        ({"uri": "/orders/7?x=1"}, "/orders/7?x=1", "x=1", ""),
+        ({"uri": "/index.php/orders/7?x=1"}, "/index.php/orders/7?x=1", "x=1", "/orders/7"),
+        ({"uri": "/index.php"}, "/index.php", "", ""),
+        ({"uri": "/index.php/"}, "/index.php/", "", "/"),
+        ({"uri": "/index.phpx/a"}, "/index.phpx/a", "", ""),
+        ({"uri": "/index.php/a%20b"}, "/index.php/a%20b", "", "/a b"),
+        ({"uri": "//index.php//a/./b/../c/.."}, "//index.php//a/./b/../c/..", "", "/a/"),
+        ({"uri": "/../../index.php/a"}, "/../../index.php/a", "", "/a"),
+        ({"uri": "/orders/7", "params": {"PATH_INFO": "/mine"}}, "/orders/7", "", "/mine"),
         ({"params": {"PATH_INFO": "/p", "QUERY_STRING": "q", "REQUEST_URI": "/u"}}, "/u", "q", "/p"),
     ],
     ids=str,
@@ -189,13 +215,48 @@ def test_forbidden_parameters(name: str) -> None:
         encoder(params={name: "1"})
 
 
+def test_path_info_behind_a_script_name_of_the_callers_own() -> None:
+    """An application below a prefix names its script, and what follows that is PATH_INFO."""
+    found = params(Job("/srv/index.php", uri="/shop/index.php/a", params={"SCRIPT_NAME": "/shop/index.php"}))
+    assert (found["SCRIPT_NAME"], found["PATH_INFO"]) == ("/shop/index.php", "/a")
+
+
+@pytest.mark.parametrize(
+    ("name", "uri"),
+    [
+        ("a b.php", "/a%20b.php"),
+        ("what?.php", "/what%3F.php"),
+        ("h#h.php", "/h%23h.php"),
+        ("p%41.php", "/p%2541.php"),
+        ("\u00fc.php", "/%C3%BC.php"),
+        ("\udcff.php", "/%FF.php"),
+        ("a+b.php", "/a+b.php"),
+        ("sub/~x@y:z.php", "/sub/~x@y:z.php"),
+    ],
+)
+def test_request_uri_is_encoded(name: str, uri: str) -> None:
+    """REQUEST_URI is a URI, SCRIPT_NAME is not."""
+    for job, expected in ((Job(name), uri), (Job(name, query="x=1"), f"{uri}?x=1")):
+        found = params(job, root="/srv")
+        assert (found["REQUEST_URI"], found["SCRIPT_NAME"]) == (expected, f"/{name}")
+
+
+def test_endpoint_headers_as_pairs() -> None:
+    """Pairs are joined as a job's are, and the job's replace them."""
+    headers = [("Cookie", "a=1"), ("cookie", "b=2"), ("Accept", "a/b"), ("X-A", "1")]
+    found = params(Job("/a.php", headers=[("Accept", "c/d"), ("Accept", "e/f")]), headers=headers)
+    assert (found["HTTP_COOKIE"], found["HTTP_ACCEPT"], found["HTTP_X_A"]) == ("a=1; b=2", "c/d, e/f", "1")
+    with pytest.raises(ConfigurationError, match=f"endpoint {ADDRESS}: the header 'Host' is given twice"):
+        encoder(headers=[("Host", "a"), ("Host", "b")])
+
+
 def test_forbidden_by_way_of_a_header() -> None:
     """A Proxy header would become HTTP_PROXY."""
     with pytest.raises(InvalidJob, match="HTTP_PROXY is refused"):
         encoder().check(Job("/a.php", headers={"Proxy": "evil"}))
 
 
-@pytest.mark.parametrize("name", ["PHP_VALUE", "PHP_ADMIN_VALUE", "REQUEST_BODY_FILE", "HTTP_PROXY"])
+@pytest.mark.parametrize("name", [name for name in FORBIDDEN_PARAMS if name != "CONTENT_LENGTH"])
 def test_allowed_by_name(name: str) -> None:
     """What the endpoint allows by name is sent; the others stay refused."""
     assert params(Job("/a.php", params={name: "1"}), allow_params={name})[name] == "1"

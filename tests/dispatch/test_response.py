@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
+
 import pytest
 
+from fcgi_async.dispatch.charset import _CODECS
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.response import Headers, Response, Timing
-from fcgi_async.errors import JobFailed
+from fcgi_async.errors import ContentEncodingError, JobFailed, ResponseTooLarge
 
 JOB = Job("/a.php", tag="nightly")
 
@@ -18,12 +22,15 @@ def response(
     content_type: str | None = None,
     app_status: int = 0,
     stderr: bytes = b"",
+    encodings: tuple[str, ...] = (),
+    limit: int = 10_000,
 ) -> Response:
     """A response."""
-    headers = () if content_type is None else (("Content-type", content_type),)
+    headers: tuple[tuple[str, str], ...] = () if content_type is None else (("Content-type", content_type),)
+    headers += tuple(("Content-Encoding", encoding) for encoding in encodings)
     timing = Timing(0.0, 0.0, 0.0, 0.0)
     return Response(
-        JOB, status, Headers(headers), content, stderr, False, app_status, timing, "unix:///run/php.sock", 1
+        JOB, status, Headers(headers), content, stderr, False, app_status, timing, "unix:///run/php.sock", 1, limit
     )
 
 
@@ -57,12 +64,79 @@ def test_headers() -> None:
         (b"\xff", "text/html", "\ufffd"),
         ("é".encode(), "text/html; charset=no-such-thing", "é"),
         ("é".encode(), "text/html; charset=base64", "é"),
+        ("é".encode(), "text/html; charset=idna", "é"),
+        ("é".encode(), "text/html; charset=punycode", "é"),
+        ("é".encode(), "text/html; charset=utf-7", "é"),
+        ("é".encode(), "text/html; charset=unicode_escape", "é"),
+        ("é".encode(), "text/html; charset=undefined", "é"),
         (b"", None, ""),
     ],
 )
 def test_text(content: bytes, content_type: str | None, text: str) -> None:
     """The charset that PHP named decodes, UTF-8 otherwise; what cannot be decoded never raises."""
     assert response(content, content_type=content_type).text == text
+
+
+CHARSETS = {
+    "é": "us-ascii utf-8 UTF8 utf_8 iso-8859-1 ISO_8859-1 latin1 windows-1252 cp1252 iso-8859-15 latin9 utf-16",
+    "ж": "windows-1251 koi8-r koi8-u iso-8859-5 ibm866 cp866",
+    "ب": "iso-8859-6 windows-1256",
+    "中": "gb2312 gbk gb18030 big5 Big5-HKSCS euc-jp shift_jis Shift-JIS iso-2022-jp cp932 euc-kr",
+}
+
+
+@pytest.mark.parametrize(
+    ("character", "charset"), [(character, name) for character, names in CHARSETS.items() for name in names.split()]
+)
+def test_charsets(character: str, charset: str) -> None:
+    """Charsets that bodies come in are decoded, however they are spelt."""
+    sent = "e" if charset == "us-ascii" else character
+    assert response(sent.encode(charset), content_type=f"text/plain; charset={charset}").text == sent
+
+
+@pytest.mark.parametrize("charset", [*_CODECS, "windows-31j"])
+def test_text_never_raises(charset: str) -> None:
+    """Whatever the bytes are, what cannot be decoded is replaced."""
+    for content in (bytes(range(256)), b"\xff" * 99, b"\x1b$B\xff", b"\xd8"):
+        assert isinstance(response(content, content_type=f"text/plain; charset={charset}").text, str)
+
+
+@pytest.mark.parametrize(
+    ("content", "encodings"),
+    [
+        (gzip.compress(b'{"a": "\xe9"}'), ("gzip",)),
+        (zlib.compress(b'{"a": "\xe9"}'), ("deflate",)),
+        (gzip.compress(zlib.compress(b'{"a": "\xe9"}')), ("deflate", "x-gzip")),
+    ],
+)
+def test_content_encoding(content: bytes, encodings: tuple[str, ...]) -> None:
+    """The text is decoded from its Content-Encoding, and then from its charset; the content stays as it was sent."""
+    answer = response(content, content_type="text/plain; charset=latin1", encodings=encodings)
+    assert answer.text == '{"a": "é"}'
+    assert answer.content == content
+    assert response(gzip.compress(b"[1]"), encodings=("gzip",)).json() == [1]
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip"])
+def test_content_encoding_that_cannot_be_decoded(encoding: str) -> None:
+    """What is not known, or not what it says, is an error that names Content-Encoding, the job and the endpoint."""
+    answer = response(b"\x0b\x02\x80hello", encodings=(encoding,))
+    for ask in (lambda: answer.text, answer.json):
+        with pytest.raises(ContentEncodingError, match=f"Content-Encoding: {encoding} cannot be decoded") as caught:
+            ask()
+        assert isinstance(caught.value, ValueError)
+        assert (caught.value.job, caught.value.endpoint) == (JOB, answer.endpoint)
+        assert caught.value.may_have_run
+    assert answer.ok
+
+
+def test_content_encoding_beyond_the_limit() -> None:
+    """A small body may not become a large text."""
+    answer = response(gzip.compress(bytes(101)), encodings=("gzip",), limit=100)
+    with pytest.raises(ResponseTooLarge, match=r"without its Content-Encoding .* Limits.response, 100 bytes") as caught:
+        _ = answer.text
+    assert (caught.value.job, caught.value.may_have_run) == (JOB, True)
+    assert len(response(gzip.compress(bytes(100)), encodings=("gzip",), limit=100).text) == 100
 
 
 def test_json() -> None:
@@ -100,4 +174,10 @@ def test_job_failed_says_what_happened() -> None:
 
 def test_repr_is_short() -> None:
     """A response in a log does not bring its body along."""
-    assert "secret" not in repr(response(b"secret"))
+    answer = response(b"secret", content_type="secret/type", stderr=b"secret log")
+    assert repr(answer) == "<Response 200 of '/a.php', 6 bytes>"
+
+
+def test_status_code() -> None:
+    """The status goes by its other name too."""
+    assert response(status=404).status_code == 404

@@ -80,3 +80,20 @@ def test_out_of_range(arguments: dict[str, Any]) -> None:
     """A job is sent at least once, and waits are ordered."""
     with pytest.raises(ConfigurationError, match="Retry: "):
         Retry(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"attempts": "3"}, r"Retry\(attempts='3'\) is not a whole number"),
+        ({"attempts": 1.5}, r"Retry\(attempts=1.5\) is not a whole number"),
+        ({"idempotent_attempts": None}, r"Retry\(idempotent_attempts=None\) is not a whole number"),
+        ({"backoff": "1"}, r"Retry\(backoff='1'\) is not a number of seconds"),
+        ({"backoff_max": float("nan")}, r"Retry\(backoff_max=nan\) is not a number of seconds"),
+    ],
+    ids=str,
+)
+def test_values_of_another_type(arguments: dict[str, Any], message: str) -> None:
+    """What is no number is refused with its name."""
+    with pytest.raises(ConfigurationError, match=message):
+        Retry(**arguments)

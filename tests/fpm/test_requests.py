@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +13,17 @@ import anyio
 import anyio.abc
 import pytest
 
-from fcgi_async import ConnectError, Dispatcher, Endpoint, Job, JobFailed, LocalFPM, Response
+from fcgi_async import (
+    ConnectError,
+    Dispatcher,
+    Endpoint,
+    Job,
+    JobFailed,
+    Limits,
+    LocalFPM,
+    Response,
+    ResponseTooLarge,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -101,7 +112,7 @@ async def test_json_form_and_query(php: Dispatcher) -> None:
     assert as_json["server"]["CONTENT_TYPE"] == "application/json"
     assert as_json["server"]["REQUEST_METHOD"] == "POST"
     assert as_json["md5"] == hashlib.md5('{"id":7,"name":"ü"}'.encode()).hexdigest()
-    as_form = seen(await php.run(Job("inspect.php", form={"a": "1 & 2", "list[]": ["x", "y"]}, query={"q": "ü"})))
+    as_form = seen(await php.run(Job("inspect.php", form={"a": "1 & 2", "list": ["x", "y"]}, query={"q": "ü"})))
     assert as_form["post"] == {"a": "1 & 2", "list": ["x", "y"]}
     assert as_form["get"] == {"q": "ü"}
 
@@ -164,9 +175,31 @@ async def test_status(php: Dispatcher, status: int) -> None:
 async def test_repeated_headers(php: Dispatcher) -> None:
     """Equal names are kept apart, in their order."""
     cookies = ["Set-Cookie: a=1", "Set-Cookie: b=2"]
-    response = await php.run(Job("respond.php", query={"headers[]": cookies}))
+    response = await php.run(Job("respond.php", query={"headers": cookies}))
     assert response.headers.get_list("set-cookie") == ["a=1", "b=2"]
     assert response.headers["Set-Cookie"] == "a=1"
+
+
+async def test_compressed_answer(php: Dispatcher) -> None:
+    """What PHP compresses, since the job accepts it, is read as text and JSON, and kept as it was sent."""
+    body = json.dumps({"a": "é" * 1000})
+    headers = {"Accept-Encoding": "gzip"}
+    response = await php.run(Job("respond.php", query={"body": body, "compress": True}, headers=headers))
+    assert response.headers["content-encoding"] == "gzip"
+    assert len(response.content) < len(body) / 10
+    assert response.text == body
+    assert response.json() == {"a": "é" * 1000}
+
+
+async def test_bomb_of_php(fpm: LocalFPM, scripts: Path) -> None:
+    """`Limits.response` bounds the text of a compressed answer too."""
+    endpoint = Endpoint(fpm.address, max_children=1, root=scripts)
+    async with Dispatcher(endpoint, limits=Limits(response=50_000)) as php:
+        query = {"body": "x" * 50_001, "compress": True}
+        response = await php.run(Job("respond.php", query=query, headers={"Accept-Encoding": "gzip"}))
+        with pytest.raises(ResponseTooLarge, match=r"Limits\.response, 50000 bytes"):
+            _ = response.text
+        assert (await php.run(Job("respond.php", query={"body": "next"}))).text == "next"
 
 
 async def test_stderr_apart(php: Dispatcher) -> None:
@@ -182,7 +215,7 @@ async def test_front_controller_routes_by_uri(php: Dispatcher, scripts: Path) ->
     assert answer == {
         "order": 7,
         "query": {"x": "1", "y": "a b"},
-        "path_info": "/orders/7",
+        "path_info": "",
         "script_name": "/front.php",
         "script_filename": f"{scripts}/front.php",
         "method": "GET",

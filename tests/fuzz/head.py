@@ -85,7 +85,7 @@ def drive_head(data: bytes) -> Outcome:
 
 def _outcome(parts: list[bytes]) -> tuple[bytes | tuple[object, object], frozenset[object]]:
     # a head that was seen before would not be parsed again
-    cgi._remembered.cache_clear()
+    cgi._remembered.clear()
     parser = HeadParser(LIMIT)
     for number, part in enumerate(parts):
         try:

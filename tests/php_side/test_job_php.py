@@ -65,8 +65,9 @@ async def test_progress_comes_while_the_job_runs(php: Dispatcher, marks: Path) -
             got.append(json.loads(line))
             if "progress" in got[-1]:
                 assert response.ok is None
-                with pytest.raises(JobNotDone, match=r"work\.php"):
+                with pytest.raises(JobNotDone, match=r"work\.php") as early:
                     response.raise_for_status()
+                assert early.value.may_have_run
                 (marks.parent / f"gate{got[-1]['progress']['row']}").touch()
         assert response.raise_for_status().ok
     assert got[:3] == [{"progress": {"row": n}} for n in (1, 2, 3)]

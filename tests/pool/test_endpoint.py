@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from pathlib import PurePosixPath
 from typing import Any
 
 import attrs
@@ -55,6 +57,18 @@ def test_bad_address_is_refused() -> None:
         ({"linger": -0.1}, "linger cannot be negative"),
         ({"connect_timeout": 0.0}, "timeouts cannot be negative"),
         ({"reconnect_timeout": -1.0}, "timeouts cannot be negative"),
+        ({"max_children": 1.5}, "max_children is a whole number, not 1.5"),
+        ({"reserve": None}, "reserve is a whole number, not None"),
+        ({"drain_bytes": "1"}, "drain_bytes is a whole number, not '1'"),
+        ({"drain_timeout": "30"}, "drain_timeout is a number of seconds, not '30'"),
+        ({"drain_timeout": None}, "drain_timeout is a number of seconds, not None"),
+        ({"linger": "5"}, "linger is a number of seconds, not '5'"),
+        ({"connect_timeout": float("nan")}, "connect_timeout is a number of seconds, not nan"),
+        ({"reconnect_timeout": True}, "reconnect_timeout is a number of seconds, not True"),
+        ({"keepalive": 5}, "keepalive is a KeepAlive, not 5"),
+        ({"handshake": "no"}, "handshake is True or False, not 'no'"),
+        ({"root": 7}, "root=7 is not an absolute path"),
+        ({"root": b"/srv"}, "root=b'/srv' is not an absolute path"),
         ({"max_children": 2, "reserve": 2}, "max_children=2 less reserve=2, shared by 1 process.* leaves no worker"),
         ({"max_children": 3, "processes": 4}, "max_children=3 less reserve=0, shared by 4 process.* leaves no worker"),
     ],
@@ -67,9 +81,13 @@ def test_out_of_range(arguments: dict[str, Any], message: str) -> None:
     assert caught.value.endpoint == ADDRESS
 
 
-@pytest.mark.parametrize("arguments", [{"idle": -1.0}, {"max_requests": 0}], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [{"idle": -1.0}, {"max_requests": 0}, {"idle": "1"}, {"idle": None}, {"max_requests": 1.5}, {"max_requests": "9"}],
+    ids=str,
+)
 def test_keepalive_out_of_range(arguments: dict[str, Any]) -> None:
-    """KeepAlive refuses negative seconds and connections that serve nothing."""
+    """KeepAlive refuses negative seconds, connections that serve nothing, and what is no number."""
     with pytest.raises(ConfigurationError, match="KeepAlive"):
         KeepAlive(**arguments)
 
@@ -101,3 +119,59 @@ def test_params_and_headers_cannot_be_changed_afterwards() -> None:
     assert dict(endpoint.params) == {"APP_ENV": "prod"}
     with pytest.raises(TypeError):
         endpoint.headers["X-A"] = "2"  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"params": "A=1"}, r"Endpoint\(params=...\) is a mapping of names to values, not str"),
+        ({"params": [("A", "1")]}, r"Endpoint\(params=...\) is a mapping of names to values, not list"),
+        ({"headers": "x"}, r"Endpoint\(headers=...\) is a mapping, or a sequence of pairs of name and value, not str"),
+        ({"headers": 7}, r"Endpoint\(headers=...\) is a mapping, or a sequence of pairs .* not int"),
+        ({"headers": ["X-A: 1"]}, r"Endpoint\(headers=...\) is a mapping, or a sequence of pairs"),
+        ({"allow_params": "PHP_VALUE"}, r"Endpoint\(allow_params=...\) is a set of names, such as \{'PHP_VALUE'\}"),
+        ({"allow_params": 7}, r"Endpoint\(allow_params=...\) is a set of names"),
+        ({"status": 7}, "an address is a string"),
+        ({"address": 7}, "an address is a string"),
+    ],
+    ids=str,
+)
+def test_values_of_another_type(arguments: dict[str, Any], message: str) -> None:
+    """What cannot be meant is refused by its name."""
+    with pytest.raises(ConfigurationError, match=message):
+        Endpoint(**({"address": ADDRESS} | arguments))
+
+
+def full(**settings: Any) -> Endpoint:
+    """An endpoint with everything that could be hard to hash."""
+    given: dict[str, Any] = {
+        "params": {"A": "1", "B": "2"},
+        "headers": {"X-A": "1"},
+        "status": "unix:///run/status.sock",
+        "allow_params": {"PHP_VALUE"},
+        "keepalive": KeepAlive(idle=2),
+        "root": PurePosixPath("/srv"),
+    }
+    return Endpoint(ADDRESS, **(given | settings))
+
+
+def test_equal_endpoints_are_one_key() -> None:
+    """An endpoint is a value: equal ones have the same hash, whatever the order of their parameters."""
+    other = full(params={"B": "2", "A": "1"}, root="/srv")
+    assert full() == other
+    assert {full(): "found"}[other] == "found"
+    pairs = full(headers=[("X-A", "1"), ("X-A", "2")])
+    assert pairs == full(headers=(["X-A", "1"], ["X-A", "2"]))
+    assert len({full(), other, pairs, full(params={}), full(headers={"X-A": "2"}), full(root=None)}) == 5
+
+
+def test_endpoints_can_be_sent_to_another_process() -> None:
+    """An endpoint is the same after a pickle."""
+    assert pickle.loads(pickle.dumps(full())) == full()
+
+
+def test_repr_shows_no_credentials() -> None:
+    """What an endpoint sends stays out of logs."""
+    shown = repr(full(params={"TOKEN": "secret"}, headers={"Authorization": "secret"}))
+    assert "/srv" in shown
+    assert "secret" not in shown

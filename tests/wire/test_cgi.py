@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fcgi_async.errors import RemoteProtocolError
+from fcgi_async.wire import cgi
 from fcgi_async.wire.cgi import CGIHead, HeadParser, HeadTooLarge, MalformedHead
 
 
@@ -180,3 +181,54 @@ def test_head_without_end() -> None:
     with pytest.raises(HeadTooLarge):
         parser.feed(b"A: 45678\r\n")
     assert len(parser.pending) == 100
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, CGIHead]:
+    """What is remembered of heads, nothing at first."""
+    remembered: dict[bytes, CGIHead] = {}
+    monkeypatch.setattr(cgi, "_remembered", remembered)
+    return remembered
+
+
+def test_equal_heads_are_parsed_once(forgetful: dict[bytes, CGIHead]) -> None:
+    """The head that most scripts send is the same object each time."""
+    head = b"X-Powered-By: PHP/8.2\r\nContent-type: text/html; charset=UTF-8\r\nStatus: 404 Not Found\r\n\r\n"
+    assert parse(head) is parse(head)
+    assert len(forgetful) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Set-Cookie: session=secret",
+        b"set-cookie: session=secret",
+        b"Location: /reset?token=secret",
+        b"X-User: secret",
+        b"ETag: secret",
+        b"Authentication-Info: secret",
+    ],
+)
+def test_personal_heads_are_forgotten(line: bytes, forgetful: dict[bytes, CGIHead]) -> None:
+    """A head that may say who asked does not outlive its response."""
+    head = b"Content-type: text/html\r\n" + line + b"\r\n\r\n"
+    assert parse(head) == parse(head)
+    assert forgetful == {}
+
+
+def test_few_heads_are_remembered(forgetful: dict[bytes, CGIHead]) -> None:
+    """Neither many heads nor long ones take memory."""
+    for number in range(1000):
+        parse(b"Content-Length: %d\r\n\r\n" % number)
+    assert len(forgetful) <= 256
+    forgetful.clear()
+    parse(b"Content-Type: " + b"x" * 600 + b"\r\n\r\n")
+    assert forgetful == {}
+
+
+def test_a_fault_is_not_remembered(forgetful: dict[bytes, CGIHead]) -> None:
+    """What is refused is refused each time."""
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError):
+            parse(b"no header\r\n\r\n")
+    assert forgetful == {}

@@ -1,0 +1,156 @@
+"""Names and values of a form or a query, as PHP's http_build_query() writes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from urllib.parse import quote_plus
+
+from fcgi_async.errors import InvalidJob
+
+__all__ = ("Pairs", "encode_form", "encode_pairs", "form_fields", "to_utf8")
+
+# what `query` and `form` may be
+Pairs = Mapping[str, object] | Sequence[tuple[str, object]] | str
+
+# brackets in one name: PHP drops a variable that has more (max_input_nesting_level)
+_MAX_BRACKETS = 64
+# digits of a number that PHP writes without an exponent
+_PLAIN_DIGITS = 17
+
+
+def encode_pairs(what: str, pairs: Pairs) -> str:
+    """Return pairs percent-encoded, byte for byte as PHP's http_build_query() does with `precision=-1`.
+
+    Args:
+        what: the argument's name, for errors.
+        pairs: a mapping, a sequence of pairs, which may repeat a name, or a string that is encoded already.
+
+    Raises:
+        InvalidJob: something in it has no form in a query.
+    """
+    if isinstance(pairs, str):
+        return pairs
+    return "&".join([f"{_quote(name)}={_quote(value)}" for name, value in form_fields(what, pairs)])
+
+
+def encode_form(form: Pairs) -> bytes:
+    """Return a form as `application/x-www-form-urlencoded`.
+
+    Raises:
+        InvalidJob: something in it has no form in a query.
+    """
+    return to_utf8("form", encode_pairs("form", form))
+
+
+def form_fields(what: str, pairs: Pairs) -> list[tuple[bytes, bytes]]:
+    """Return names, with brackets for what is nested, and values; None and what is empty are left out.
+
+    Raises:
+        InvalidJob: it is neither a mapping nor a sequence of pairs, or something in it has no form in a query.
+    """
+    fields: list[tuple[bytes, bytes]] = []
+    for key, value in _top_level(what, pairs):
+        _add(fields, what, key if type(key) is str else _name(what, key), value, (id(pairs),))
+    return fields
+
+
+def _top_level(what: str, pairs: object) -> Iterable[tuple[object, object]]:
+    if isinstance(pairs, Mapping):
+        return pairs.items()
+    found: list[tuple[object, object]] = []
+    if isinstance(pairs, Sequence) and not isinstance(pairs, str | bytes | bytearray | memoryview):
+        for pair in pairs:
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise InvalidJob(f"{what}= has {type(pair).__name__} in place of a pair of name and value")
+            found.append((pair[0], pair[1]))
+        return found
+    raise InvalidJob(
+        f"{what}= is a mapping, a sequence of pairs or an encoded string, not {type(pairs).__name__}; "
+        "raw bytes go into content="
+    )
+
+
+def _add(fields: list[tuple[bytes, bytes]], what: str, name: str, value: object, parents: tuple[int, ...]) -> None:
+    if value is None:
+        return
+    scalar = _scalar(what, name, value)
+    if scalar is not None:
+        fields.append((to_utf8(what, name), scalar))
+        return
+    items: Iterable[tuple[object, object]]
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, Sequence):
+        items = enumerate(value)
+    else:
+        raise InvalidJob(
+            f"{what}[{name!r}] is {type(value).__name__}, which has no form in a query; "
+            "give str, bytes, a number, a bool, None, a mapping or a sequence"
+        )
+    if id(value) in parents:
+        raise InvalidJob(f"{what}= contains itself, at {name[:100]!r}")
+    if len(parents) > _MAX_BRACKETS:
+        raise InvalidJob(
+            f"{what}= is nested more than {_MAX_BRACKETS} levels deep, which PHP drops (max_input_nesting_level); "
+            "send it as json="
+        )
+    for key, inner in items:
+        _add(fields, what, f"{name}[{_name(what, key)}]", inner, (*parents, id(value)))
+
+
+def _name(what: str, key: object) -> str:
+    if isinstance(key, str):
+        return key
+    if isinstance(key, int):
+        return _whole(what, key)
+    raise InvalidJob(f"a name in {what}= is a string or a whole number, not {type(key).__name__}")
+
+
+def _scalar(what: str, name: str, value: object) -> bytes | None:
+    if isinstance(value, str):
+        return to_utf8(what, value, name)
+    if isinstance(value, bytes | bytearray | memoryview):
+        # a string of PHP's is bytes
+        return bytes(value)
+    if isinstance(value, int):
+        return _whole(what, value).encode()
+    if isinstance(value, float):
+        return _float(value).encode()
+    return None
+
+
+def _whole(what: str, number: int) -> str:
+    try:
+        return str(int(number))
+    except ValueError as error:
+        raise InvalidJob(f"{what}= has a number that is too long: {error}") from None
+
+
+def _float(number: float) -> str:
+    """Return the shortest digits that mean this number, as PHP lays them out."""
+    if not math.isfinite(number):
+        return "NAN" if math.isnan(number) else "INF" if number > 0 else "-INF"
+    exact = Decimal(repr(float(number)))
+    exponent = exact.adjusted()
+    if -5 < exponent < _PLAIN_DIGITS or not exact:
+        plain = format(exact, "f")
+        return plain.rstrip("0").rstrip(".") if "." in plain else plain
+    digits = "".join(map(str, exact.as_tuple().digits)).rstrip("0")
+    return f"{'-' if number < 0 else ''}{digits[0]}.{digits[1:] or '0'}E{exponent:+d}"
+
+
+def _quote(text: bytes) -> str:
+    if text.isalnum():
+        return text.decode("ascii")
+    # the one unreserved character that PHP takes for reserved
+    return quote_plus(text).replace("~", "%7E")
+
+
+def to_utf8(what: str, text: str, key: str | None = None) -> bytes:
+    """Return text as UTF-8; raise InvalidJob, which names the argument and what in it, if it has lone surrogates."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidJob(f"{what}{'=' if key is None else f'[{key!r}]'} cannot be encoded: {error}") from None

@@ -1,0 +1,15 @@
+"""What counts as a number in an argument."""
+
+from __future__ import annotations
+
+__all__ = ("is_duration", "is_whole")
+
+
+def is_whole(value: object) -> bool:
+    """Return whether it is a whole number; True and False are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_duration(value: object) -> bool:
+    """Return whether it can be seconds, be they out of range; NaN, True and False cannot."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
