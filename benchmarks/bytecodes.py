@@ -78,6 +78,9 @@ class PeerInMemory:
     def resume_reading(self) -> None:
         pass
 
+    def shut_reading(self) -> None:
+        """Refuse what the peer still writes."""
+
     def abort(self) -> None:
         if not self._closed:
             self._closed = True

@@ -9,8 +9,9 @@ import pytest
 
 from fcgi_async.dispatch.charset import _CODECS
 from fcgi_async.dispatch.job import Job
-from fcgi_async.dispatch.response import Headers, Response, Timing
+from fcgi_async.dispatch.response import Headers, Response, Timing, is_truncated
 from fcgi_async.errors import ContentEncodingError, JobFailed, ResponseTooLarge
+from fcgi_async.wire.cgi import CGIHead
 
 JOB = Job("/a.php", tag="nightly")
 
@@ -24,13 +25,15 @@ def response(
     stderr: bytes = b"",
     encodings: tuple[str, ...] = (),
     limit: int = 10_000,
+    truncated: bool = False,
 ) -> Response:
     """A response."""
     headers: tuple[tuple[str, str], ...] = () if content_type is None else (("Content-type", content_type),)
     headers += tuple(("Content-Encoding", encoding) for encoding in encodings)
     timing = Timing(0.0, 0.0, 0.0, 0.0)
+    address = "unix:///run/php.sock"
     return Response(
-        JOB, status, Headers(headers), content, stderr, False, app_status, timing, "unix:///run/php.sock", 1, limit
+        JOB, status, Headers(headers), content, stderr, False, app_status, timing, address, 1, truncated, limit
     )
 
 
@@ -181,3 +184,36 @@ def test_repr_is_short() -> None:
 def test_status_code() -> None:
     """The status goes by its other name too."""
     assert response(status=404).status_code == 404
+
+
+def test_truncated() -> None:
+    """A body that is shorter than its Content-Length is not ok, whatever the status."""
+    assert response(b"half").ok
+    assert not response(b"half", truncated=True).ok
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "names", "size", "cut"),
+    [
+        ("GET", 200, (), 99, True),
+        ("GET", 200, (), 0, True),
+        ("GET", 500, (), 99, True),
+        ("GET", 200, (), 100, False),
+        ("GET", 200, (), 101, False),
+        ("HEAD", 200, (), 0, False),
+        ("GET", 204, (), 0, False),
+        ("GET", 304, (), 0, False),
+        ("GET", 200, ("X-Sendfile",), 0, False),
+        ("GET", 200, ("x-accel-redirect",), 0, False),
+        ("GET", 200, ("X-Sendfile",), 5, True),
+    ],
+)
+def test_is_truncated(method: str, status: int, names: tuple[str, ...], size: int, cut: bool) -> None:
+    """Fewer bytes than Content-Length says are a cut body, but where a response has none, or a web server sends it."""
+    headers = (("Content-Length", "100"), *((name, "/file") for name in names))
+    assert is_truncated(Job("/a.php", method=method), CGIHead(status, headers, 100), size) is cut
+
+
+def test_without_a_length_nothing_is_truncated() -> None:
+    """A body without a Content-Length is whole."""
+    assert not is_truncated(Job("/a.php"), CGIHead(200, ()), 0)

@@ -87,10 +87,10 @@ async def test_a_slow_reader_pauses_the_script(php: Dispatcher) -> None:
     """A response of 30 MB read slowly arrives whole, and never waits in memory by more than a few reads."""
     async with php.stream(Job("flood.php", query={"bytes": "30000000"})) as response:
         await response.__anext__()
-        waiting = response._sink._size
+        waiting = response._sink._waiting
         for _ in range(20):
             await anyio.lowlevel.checkpoint()
-            waiting = max(waiting, response._sink._size)
+            waiting = max(waiting, response._sink._waiting)
         size = len(await response.aread())
     assert waiting < 2_000_000
     assert 29_000_000 < size <= 30_000_000

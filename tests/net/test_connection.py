@@ -4,7 +4,7 @@ written, who is told what.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import product
 
 import anyio
@@ -40,6 +40,7 @@ class Wire:
     unread: int = attrs.field(default=0, init=False)
     aborted: bool = attrs.field(default=False, init=False)
     reading: bool = attrs.field(default=True, init=False)
+    reading_shut: bool = attrs.field(default=False, init=False)
     acknowledged: int = attrs.field(default=0, init=False)
     on_write: Callable[[], None] | None = attrs.field(default=None, init=False)
 
@@ -668,9 +669,20 @@ async def test_acknowledged_where_an_answer_waits_for_it(address: Address) -> No
     assert link.wire.acknowledged == before + (address is TCP)
 
 
-async def test_leaving_until_the_worker_has_read_on() -> None:
+@pytest.fixture
+async def open_link() -> AsyncIterator[Link]:
+    """A connection whose event loop has timers."""
+    link = Link()
+    await link.backend.open()
+    try:
+        yield link
+    finally:
+        await link.backend.aclose()
+
+
+async def test_leaving_until_the_worker_has_read_on(open_link: Link) -> None:
     """A response that is refused keeps its connection until the peer has read what stands behind the request."""
-    link = Link().greet()
+    link = open_link.greet()
     link.connection.leaves_unread = True
     request_id = link.begin()
     link.connection.abandon(request_id)
@@ -684,18 +696,18 @@ async def test_leaving_until_the_worker_has_read_on() -> None:
     assert link.wire.aborted
 
 
-async def test_leaving_tells_nothing_of_an_unknown_peer() -> None:
+async def test_leaving_tells_nothing_of_an_unknown_peer(open_link: Link) -> None:
     """A peer that may read ahead is not known to have left its script because it has read everything."""
-    link = Link().greet()
+    link = open_link.greet()
     link.connection.abandon(link.begin())
     link.connection.leave()
     assert link.connection.closed
     assert not link.connection.worker_left
 
 
-async def test_leaving_delivers_nothing_more() -> None:
+async def test_leaving_delivers_nothing_more(open_link: Link) -> None:
     """What comes of a refused response reaches nobody, whatever it is."""
-    link = Link().greet()
+    link = open_link.greet()
     link.connection.leaves_unread = True
     request_id = link.begin()
     link.connection.abandon(request_id)
@@ -709,9 +721,9 @@ async def test_leaving_delivers_nothing_more() -> None:
     link.connection.close()
 
 
-async def test_fault_of_ours_ends_one_connection(caplog: pytest.LogCaptureFixture) -> None:
+async def test_fault_of_ours_ends_one_connection(caplog: pytest.LogCaptureFixture, open_link: Link) -> None:
     """An exception under a read is logged and fails what runs on this connection; it goes no further."""
-    link = Link().greet()
+    link = open_link.greet()
     request_id = link.begin()
 
     def bug() -> None:
@@ -729,9 +741,9 @@ async def test_fault_of_ours_ends_one_connection(caplog: pytest.LogCaptureFixtur
     assert record.exc_info is not None
 
 
-async def test_peer_that_drops_the_tail_is_told() -> None:
+async def test_peer_that_drops_the_tail_is_told(open_link: Link) -> None:
     """A tail probe that is not answered soon is followed by another one, whose answer shows that it was dropped."""
-    link = Link().greet()
+    link = open_link.greet()
     request_id = link.begin()
     link.wire.events.clear()
     link.wire.server.end_request(request_id)
