@@ -13,8 +13,10 @@ from typing import NoReturn
 import anyio
 
 from fcgi_async.commands import demo, map, ping, run, status
+from fcgi_async.commands.advice import advise
 from fcgi_async.commands.errors import UsageError
 from fcgi_async.commands.stdio import STDOUT
+from fcgi_async.commands.warning_lines import WarningLines
 from fcgi_async.commands.wording import in_options
 from fcgi_async.errors import ConfigurationError, FastCGIError, InvalidJob, StatusUnavailable
 
@@ -70,23 +72,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     open_standard_streams()
+    warnings = WarningLines()
+    code, complaint = perform(arguments, warnings)
+    warnings.end(complaint)
+    return complain(complaint, code) if complaint else code
+
+
+def perform(arguments: Sequence[str] | None, warnings: WarningLines) -> tuple[int, str]:
+    """Run a command; return its exit code, and what is to be said of a failure."""
+    address: str | None = None
     try:
         options = make_parser().parse_args(arguments)
-        set_up_logging(verbose=options.verbose)
+        address = getattr(options, "fpm", None)
+        set_up_logging(warnings, verbose=options.verbose)
         code: int = anyio.run(COMMANDS[options.command][0].execute, options, backend="asyncio")
-        return code
+        return code, ""
     except KeyboardInterrupt:
-        return complain("interrupted", INTERRUPTED)
+        return INTERRUPTED, "interrupted"
     except BrokenPipeError:
         # Python flushes standard output once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
-        return NOBODY_READS
+        return NOBODY_READS, ""
     except StatusUnavailable as error:
-        return complain(str(error), FAILED)
+        return FAILED, advise(error, address)
     except (UsageError, ConfigurationError, InvalidJob) as error:
-        return complain(str(error), USAGE)
+        return USAGE, str(error)
     except (FastCGIError, OSError) as error:
-        return complain(str(error), FAILED)
+        return FAILED, advise(error, address)
 
 
 def open_standard_streams() -> None:
@@ -98,12 +110,12 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def set_up_logging(*, verbose: bool) -> None:
-    """Send the library's log to standard error, or nowhere."""
+def set_up_logging(warnings: WarningLines, *, verbose: bool) -> None:
+    """Send the library's log to standard error, or only its warnings, as the command's own words."""
     logger = logging.getLogger("fcgi_async")
-    handler = logging.StreamHandler() if verbose else logging.NullHandler()
+    handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger.handlers = [handler]
+    logger.handlers = [handler if verbose else warnings]
     logger.setLevel(logging.DEBUG if verbose else logging.NOTSET)
     # the commands show STDERR themselves
     logging.getLogger("fcgi_async.stderr").propagate = False

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from fcgi_async.commands.advice import silent_pool
 from fcgi_async.commands.pool_choice import PoolChoice, add_pool_choice
 from fcgi_async.commands.stdio import STDOUT, write
 from fcgi_async.dispatch.dispatcher import Dispatcher
+from fcgi_async.errors import QueueTimeout
 
 __all__ = ("add_arguments", "execute")
 
@@ -27,6 +29,9 @@ async def execute(options: argparse.Namespace) -> int:
     address = choice.address
     # one worker is enough to be asked, and a pool has one
     async with Dispatcher(address, max_children=1) as php:
-        seconds = await php.ping(choice.timeout)
+        try:
+            seconds = await php.ping(choice.timeout)
+        except QueueTimeout as error:
+            raise QueueTimeout(silent_pool(address, choice.timeout), endpoint=address) from error
     await write(STDOUT, f"{address}: a worker answered in {seconds * 1000:.1f} ms\n".encode())
     return 0

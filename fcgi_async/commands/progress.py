@@ -8,11 +8,11 @@ import time
 
 import attrs
 
-__all__ = ("Progress",)
+__all__ = ("CLEAR_LINE", "Progress")
 
 _BAR_WIDTH = 24
 _REDRAW_SECONDS = 0.1
-_CLEAR_LINE = "\r\x1b[K"
+CLEAR_LINE = "\r\x1b[K"
 
 
 @attrs.define(eq=False)
@@ -44,7 +44,7 @@ class Progress:
     def clear(self) -> None:
         """Take the bar away, because something else is to be written there or the work is over."""
         if self._drawn:
-            sys.stderr.write(_CLEAR_LINE)
+            sys.stderr.write(CLEAR_LINE)
             sys.stderr.flush()
             self._drawn, self._next_draw = False, 0.0
 
@@ -55,6 +55,6 @@ class Progress:
             bar = f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] "
         # one that filled the last column would wrap, and no longer be cleared
         line = f"{bar}{words}"[: shutil.get_terminal_size().columns - 1]
-        sys.stderr.write(_CLEAR_LINE + line)
+        sys.stderr.write(CLEAR_LINE + line)
         sys.stderr.flush()
         self._drawn = True

@@ -11,6 +11,7 @@ import signal
 import anyio
 import attrs
 
+from fcgi_async.commands.advice import advise
 from fcgi_async.commands.pool_choice import PoolChoice, add_pool_choice, seconds
 from fcgi_async.commands.report import as_json, as_text
 from fcgi_async.commands.stdio import STDERR, STDOUT, write
@@ -67,7 +68,8 @@ async def _watch(shown: _Shown, interval: float) -> None:
                     await shown.refresh()
                 except StatusUnavailable as error:
                     # it was there, and may be again: FPM is restarted, or all are busy
-                    await write(STDERR, f"fcgi-async: {printable(in_options(str(error)))}\n".encode())
+                    await write(STDERR, f"fcgi-async: {printable(in_options(advise(error, None)))}
+".encode())
         finally:
             loop.remove_signal_handler(signal.SIGINT)
 

@@ -493,6 +493,8 @@ class Connection:
         if self.client.probes_outstanding and not self.over and not self.leaving:
             # the tail asked for nothing: whoever names this has not answered that
             self.client.get_values((FCGI_MPXS_CONNS,))
+            # libfcgi answers when it has read on
+            self.client.send_ahead()
             self._flush()
 
     def _watch(self) -> None:

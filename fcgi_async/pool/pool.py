@@ -180,7 +180,7 @@ class Pool:
         keep = self.endpoint.handshake
         tail = keep and not connection.says_it_multiplexes and self.manner is not _TAILLESS
         # one that drops the tail would drop this byte with it
-        connection.send_ahead = self.manner not in (Manner.UNKNOWN, _TAILLESS)
+        connection.send_ahead = self.manner is not Manner.UNKNOWN
         request_id = connection.begin(exchange, request, keep_conn=keep, tail=tail)
         if request_id is not None:
             self._occupy(connection)

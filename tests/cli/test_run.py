@@ -158,7 +158,11 @@ def test_php_errors_stay_out_of_the_body(command: RunCommand, tmp_path: Path) ->
 def test_verbose_logs_the_library(
     command: RunCommand, capfdbinary: pytest.CaptureFixture[bytes], pool: list[str], options: list[str], logged: bool
 ) -> None:
-    """-v shows the library's log; without it not even a warning is on standard error."""
+    """-v shows the library's log; without it a warning is a plain line on standard error, and nothing else is there."""
     command("run", ECHO, *options, *pool)
-    logging.getLogger("fcgi_async.net").warning("dialled")
-    assert (b"WARNING fcgi_async.net: dialled\n" in capfdbinary.readouterr().err) is logged
+    logging.getLogger("fcgi_async.net").info("connected")
+    logging.getLogger("fcgi_async.net").warning("dialled\n\x1b[2J")
+    said = capfdbinary.readouterr().err
+    assert (b"WARNING fcgi_async.net: dialled\n" in said) is logged
+    assert (b"INFO fcgi_async.net: connected\n" in said) is logged
+    assert (said == b"fcgi-async: dialled \\x1b[2J\n") is not logged

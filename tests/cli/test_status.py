@@ -175,7 +175,7 @@ def test_ping_of_a_busy_pool(command: RunCommand, busy_fpm: tuple[LocalFPM, Path
     result = command("ping", busy_fpm[0].address, "--timeout", "0.1")
     assert (result.code, result.out) == (1, b"")
     result.assert_one_line()
-    assert "no worker answered a ping within 0.1 s" in result.err
+    assert "no worker answered within 0.1 s" in result.err
 
 
 @pytest.mark.parametrize(

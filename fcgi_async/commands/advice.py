@@ -1,0 +1,56 @@
+"""What to check when a pool does not answer as PHP-FPM does, beside what the library says."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+from fcgi_async.errors import ConnectError, QueueTimeout, RemoteProtocolError, StatusUnavailable
+
+__all__ = ("advise", "silent_pool")
+
+_NOT_FPM = "what listens there is not PHP-FPM: compare the address with `listen` in FPM's pool configuration"
+_WHICH_NAME = "see that the host's name is right, and that this machine can look it up"
+_CLOSED = "it accepts connections and closes them: see `listen.allowed_clients`, and that the address is one of FPM's"
+
+
+def advise(error: Exception, address: str | None) -> str:
+    """Return an error's text, with what to check.
+
+    Args:
+        error: what ended the command.
+        address: the pool that was named on the command line; None for a private one.
+    """
+    found = _advice(error, address)
+    return str(error) if found is None else f"{error}; {found}"
+
+
+def silent_pool(address: str, seconds: float) -> str:
+    """Return what to say of a pool none of whose workers answered within so many seconds."""
+    return (
+        f"{address}: no worker answered within {seconds:g} s. Either all of FPM's workers are busy (`fcgi-async "
+        "status` with the address in pm.status_listen, shows with what), or what listens there is not a FastCGI server "
+        "(compare the address with `listen` in FPM's pool configuration)"
+    )
+
+
+def _advice(error: Exception, address: str | None) -> str | None:
+    causes = tuple(_causes(error))
+    if isinstance(error, QueueTimeout):
+        return None if address is None else f"`fcgi-async ping {address}` tells whether a worker answers at all"
+    if not isinstance(error, ConnectError | StatusUnavailable):
+        return None
+    if any(isinstance(cause, RemoteProtocolError) for cause in causes):
+        return _NOT_FPM
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        return _WHICH_NAME
+    if isinstance(error, StatusUnavailable) and any(isinstance(cause, ConnectionResetError) for cause in causes):
+        return _CLOSED
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause = error.__cause__
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
