@@ -68,8 +68,7 @@ async def _watch(shown: _Shown, interval: float) -> None:
                     await shown.refresh()
                 except StatusUnavailable as error:
                     # it was there, and may be again: FPM is restarted, or all are busy
-                    await write(STDERR, f"fcgi-async: {printable(in_options(advise(error, None)))}
-".encode())
+                    await write(STDERR, f"fcgi-async: {printable(in_options(advise(error, None)))}\n".encode())
         finally:
             loop.remove_signal_handler(signal.SIGINT)
 
