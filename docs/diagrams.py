@@ -32,7 +32,7 @@ STYLE: Final = """<style>
   .code { font: 12px ui-monospace, "SF Mono", "DejaVu Sans Mono", monospace }
   .bytes { fill: #0969da }
   .connecting { fill: #ffd8a8 } .idle { fill: #d0ebff } .busy { fill: #8ce99a } .finishing { fill: #ffec99 }
-  .draining { fill: #eebefa } .lingering { fill: #ffc9c9 } .free { fill: #ffffff; stroke: #afb8c1 }
+  .draining { fill: #eebefa } .leaving { fill: #c5f6fa } .lingering { fill: #ffc9c9 } .free { fill: #ffffff; stroke: #afb8c1 }
   .state { fill: #1f2328; font-size: 11px }
   @media (prefers-color-scheme: dark) {
     .panel { fill: #0d1117; stroke: #30363d }
@@ -288,8 +288,9 @@ SLOT_PLACES: Final = {
     "idle": (450, 130),
     "busy": (690, 130),
     "finishing": (560, 225),
-    "draining": (650, 310),
-    "lingering": (840, 250),
+    "draining": (690, 310),
+    "leaving": (450, 390),
+    "lingering": (256, 300),
 }
 
 
@@ -318,10 +319,16 @@ SLOT: Final = {
     ("finishing", "idle"): Becomes("tail probe answered", 0, (-112, 40)),
     ("busy", "draining"): Becomes("caller gone", 0, (48, -30)),
     ("draining", "idle"): Becomes("", 48),
-    ("busy", "lingering"): Becomes("connection lost", 0, (58, -4)),
-    ("finishing", "lingering"): Becomes("drain_timeout", 0, (38, 27)),
+    ("busy", "leaving"): Becomes("", 150),
+    ("finishing", "leaving"): Becomes("drain_timeout", 0, (-52, 14)),
+    ("draining", "leaving"): Becomes("drain_timeout, drain_bytes", 0, (40, 22)),
+    ("leaving", FREE): Becomes("the worker has left the script", 120, (60, 34)),
+    ("leaving", "lingering"): Becomes("not FPM's own socket", 0, (-84, 20)),
+    ("busy", "lingering"): Becomes(""),
+    ("finishing", "lingering"): Becomes(""),
     ("draining", "lingering"): Becomes(""),
-    ("lingering", FREE): Becomes("the script has ended, or linger is over", 190, (10, -12)),
+    ("lingering", "connecting"): Becomes("a job waits", 0, (44, 40)),
+    ("lingering", FREE): Becomes("linger is over", 0, (-34, -4)),
     ("idle", FREE): Becomes("keepalive.idle is over", 34, (0, 17)),
 }
 
@@ -336,7 +343,7 @@ def draw_slot() -> str:
         parts.append(f'<rect class="{state}" x="{x - 52}" y="{y - 20}" width="104" height="40" rx="20"/>')
         parts.append(f'<text class="state" text-anchor="middle" x="{x}" y="{y + 4}">{state.upper()}</text>')
     parts.append('<text class="small quiet" x="28" y="30">all but FREE count against the share</text>')
-    return _svg(915, 430, "The life of a slot: what it may become, and why", parts)
+    return _svg(915, 470, "The life of a slot: what it may become, and why", parts)
 
 
 def _becomes(before: str, after: str, becomes: Becomes) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -48,12 +49,13 @@ class Silence:
     answered_before: Callable[[], bool]
     _timer: Timer | None = attrs.field(default=None, init=False)
     _since: float = attrs.field(default=0.0, init=False)
+    _quiet_until: float = attrs.field(default=-math.inf, init=False)
 
     def begun(self) -> None:
         """Called when a connection is opened, whose first answer is now awaited."""
         if self._timer is None:
             self._since = self.backend.now()
-            self._timer = self.backend.call_at(self._since + SILENT_SECONDS, self._look)
+            self._timer = self.backend.call_at(max(self._since + SILENT_SECONDS, self._quiet_until), self._look)
 
     def broken(self) -> None:
         """Called when the peer answers, or cannot be reached."""
@@ -72,4 +74,5 @@ class Silence:
             now - self._since,
             what_silence_means(answered=self.answered_before()),
         )
-        self._timer = self.backend.call_at(now + _QUIET_SECONDS, self._look)
+        self._quiet_until = now + _QUIET_SECONDS
+        self._timer = self.backend.call_at(self._quiet_until, self._look)

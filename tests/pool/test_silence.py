@@ -113,3 +113,16 @@ def test_nobody_waits(caplog: pytest.LogCaptureFixture) -> None:
     it.silence.begun()
     it.clock.move_to(106)
     assert len(warnings(caplog)) == 1
+
+
+def test_once_a_minute_whatever_happens_in_between(caplog: pytest.LogCaptureFixture) -> None:
+    """A peer that answers and falls silent again is not warned of twice within a minute."""
+    it = Situation()
+    it.silence.begun()
+    it.clock.move_to(10)
+    it.silence.broken()
+    it.silence.begun()
+    it.clock.move_to(64)
+    assert len(warnings(caplog)) == 1
+    it.clock.move_to(66)
+    assert len(warnings(caplog)) == 2
