@@ -24,7 +24,7 @@ Settings = dict[str, Any]
 async def one_worker(
     fpm: LocalFPM, scripts: Path, limits: Limits | None = None, **settings: Any
 ) -> AsyncIterator[Dispatcher]:
-    endpoint = Endpoint(fpm.address, max_children=1, root=str(scripts), **settings)
+    endpoint = Endpoint(fpm.address, max_children=settings.get("processes", 1), root=str(scripts), **settings)
     async with Dispatcher(endpoint, limits=limits or Limits()) as php:
         yield php
 
@@ -41,12 +41,13 @@ async def abandon(php: Dispatcher, job: Job, when: Callable[[], object]) -> None
     "settings", [{"drain_timeout": 0.02}, {"on_cancel": "close"}], ids=["drain_timeout", "on_cancel"]
 )
 async def test_a_silent_script_outlives_its_connection(
-    fpm: LocalFPM, scripts: Path, tmp_path: Path, settings: Settings
+    start_fpm: Any, scripts: Path, tmp_path: Path, settings: Settings
 ) -> None:
-    """Closing does not end a script that prints nothing: its slot lingers, and after `linger` it is taken as free."""
+    """Closing does not end a script that prints nothing: on TCP its slot lingers, and is free after `linger`."""
+    fpm = await start_fpm(listen="tcp", max_children=2)
     marks, gate = tmp_path / "marks", tmp_path / "gate"
     job = Job("wait.php", query={"marks": str(marks), "gate": str(gate)})
-    async with one_worker(fpm, scripts, linger=0.05, **settings) as php:
+    async with one_worker(fpm, scripts, linger=0.05, processes=2, **settings) as php:
         await abandon(php, job, lambda: started(marks))
         await eventually(lambda: php.statistics().lingering == 1)
         assert (await php.run(Job("respond.php"))).ok

@@ -1,4 +1,4 @@
-"""Slots of abandoned scripts, given back when FPM's status page shows that the script has ended."""
+"""Slots of abandoned scripts on TCP, given back when FPM's status page shows that the script has ended."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ async def look(php: Dispatcher) -> int:
 
 async def test_slot_of_a_script_that_has_ended(start_fpm: Any, scripts: Path, tmp_path: Path) -> None:
     """A slot is given back soon after its abandoned script has ended, and a job that waits gets it."""
-    fpm = await start_fpm(max_children=1)
-    async with Dispatcher(endpoint(fpm, scripts)) as php:
+    fpm = await start_fpm(listen="tcp", max_children=2)
+    async with Dispatcher(endpoint(fpm, scripts, reserve=1)) as php:
         await abandon(php, tmp_path / "gate")
         waiting = await php.submit(Job("respond.php", query={"body": "next"}))
         assert await look(php) == 1
@@ -68,7 +68,7 @@ async def test_slot_of_a_script_that_has_ended(start_fpm: Any, scripts: Path, tm
 
 async def test_slot_of_a_script_that_runs(start_fpm: Any, scripts: Path, tmp_path: Path) -> None:
     """As many slots stay taken as abandoned scripts run, whoever else is busy or idle."""
-    fpm = await start_fpm(max_children=4)
+    fpm = await start_fpm(listen="tcp", max_children=4)
     gates = [tmp_path / "first", tmp_path / "second"]
     async with Dispatcher(endpoint(fpm, scripts)) as php:
         await abandon(php, *gates)
@@ -87,7 +87,7 @@ async def test_slot_of_a_script_that_runs(start_fpm: Any, scripts: Path, tmp_pat
 
 async def test_others_only_make_it_later(start_fpm: Any, scripts: Path, tmp_path: Path) -> None:
     """A worker that serves somebody else may be the one with our script, until it is free."""
-    fpm = await start_fpm(max_children=2)
+    fpm = await start_fpm(listen="tcp", max_children=2)
     other, ours = tmp_path / "other", tmp_path / "ours"
     async with Dispatcher(endpoint(fpm, scripts, keepalive=KeepAlive(idle=0))) as stranger:
         theirs = await stranger.submit(Job("gate.php", query={"gate": str(other)}))
@@ -106,7 +106,7 @@ async def test_workers_held_by_abandoned_scripts(
     start_fpm: Any, scripts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where scripts that nobody waits for hold most of our workers, that is said, once."""
-    fpm, gates = await start_fpm(max_children=4), [tmp_path / f"gate{number}" for number in range(4)]
+    fpm, gates = await start_fpm(listen="tcp", max_children=4), [tmp_path / f"gate{number}" for number in range(4)]
 
     def said() -> list[str]:
         return [record.message for record in caplog.records if "nobody waits for" in record.message]
@@ -123,7 +123,7 @@ async def test_workers_held_by_abandoned_scripts(
 
 async def test_killed_script(start_fpm: Any, scripts: Path, tmp_path: Path) -> None:
     """An abandoned script that FPM ends has ended too."""
-    fpm = await start_fpm(max_children=1, pool={"request_terminate_timeout": "1s"})
+    fpm = await start_fpm(listen="tcp", max_children=1, pool={"request_terminate_timeout": "1s"})
     async with Dispatcher(endpoint(fpm, scripts)) as php:
         await abandon(php, tmp_path / "gate")
         assert (await php.run(Job("respond.php", query={"body": "next"}))).text == "next"
@@ -141,7 +141,7 @@ async def test_page_that_does_not_answer(
     """Without an answer time alone ends it, and that is said once."""
     monkeypatch.setattr(monitor, "_LOOK_MIN", 0.01)
     monkeypatch.setattr(monitor, "_LOOK_MAX", 0.01)
-    fpm = await start_fpm(max_children=1)
+    fpm = await start_fpm(listen="tcp", max_children=1)
     status = StatusPage("unix:///nowhere/status.sock" if page is None else fpm.status_address, path=page or "/status")
     with caplog.at_level(logging.INFO, "fcgi_async.pool"):
         async with Dispatcher(endpoint(fpm, scripts, status=status, linger=0.5)) as php:
@@ -163,7 +163,7 @@ async def test_page_that_comes_back(
     """A page that is away is asked again, and counts when it is back."""
     monkeypatch.setattr(monitor, "_LOOK_MIN", 0.01)
     monkeypatch.setattr(monitor, "_LOOK_MAX", 0.01)
-    fpm = await start_fpm(max_children=1)
+    fpm = await start_fpm(listen="tcp", max_children=1)
     real, away = (Path(path) for path in (fpm.status_address.removeprefix("unix://"), fpm.directory / "away.sock"))
     real.rename(away)
     with caplog.at_level(logging.INFO, "fcgi_async.pool"):
