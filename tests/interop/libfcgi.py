@@ -1,7 +1,8 @@
 """A server on libfcgi, the library of most FastCGI programs that are not PHP, as processes that end with the test.
 
 libfcgi reads 8 KiB at once, and drops what it has read ahead when a request ends: a GET_VALUES that follows a request
-in the same write is never answered. The server's program marks its stay in the file that the query names, as
+in the same write is never answered. One without padding is answered only when the next record comes, one with padding
+at once. The server's program marks its stay in the file that the query names, as
 `tests/fpm/scripts/fault.php` does, and the query says the rest:
 
     name     what the answer says

@@ -25,8 +25,8 @@ PATIENCE = 5.0
 @handshakes
 async def test_jobs_in_a_row(libfcgi_address: str, marks: Path, handshake: bool) -> None:
     """A job costs what it takes, and not what is waited for the answer to a probe that was dropped."""
-    # two seconds for each job if each were to wait: beyond the deadline, as the first few may
-    settings: dict[str, Any] = {"drain_timeout": 1.0, "linger": 1.0, "handshake": handshake}
+    # two seconds for each job if each were to wait, as the first few may: beyond the deadline
+    settings: dict[str, Any] = {"drain_timeout": 2.0, "linger": 0.2, "handshake": handshake}
     async with fault(libfcgi_address, marks, share=1, **settings) as it:
         with anyio.fail_after(30):
             await it.load(50, at_once=1)
@@ -36,7 +36,7 @@ async def test_jobs_in_a_row(libfcgi_address: str, marks: Path, handshake: bool)
 async def test_dropped_probe_is_said_once(libfcgi_address: str, marks: Path, caplog: pytest.LogCaptureFixture) -> None:
     """That the peer drops the probe after a request is logged once, with its address; nobody is told to upgrade PHP."""
     caplog.set_level(logging.WARNING, "fcgi_async.pool")
-    async with fault(libfcgi_address, marks, share=2, drain_timeout=0.2, linger=0.2) as it:
+    async with fault(libfcgi_address, marks, share=2, drain_timeout=5.0, linger=0.2) as it:
         with anyio.fail_after(60):
             await it.load(50, at_once=2)
     assert "upgrade PHP" not in caplog.text
@@ -49,7 +49,7 @@ async def test_dropped_probe_is_said_once(libfcgi_address: str, marks: Path, cap
 @pytest.mark.parametrize("before", [0, 1], ids=["the first job", "the second job"])
 async def test_server_dies_over_a_job(libfcgi_address: str, marks: Path, handshake: bool, before: int) -> None:
     """A job over which the server dies runs once, and its error says that it may have run."""
-    settings: dict[str, Any] = {"drain_timeout": 0.2, "linger": 0.2, "handshake": handshake}
+    settings: dict[str, Any] = {"drain_timeout": 5.0, "linger": 0.2, "handshake": handshake}
     async with fault(libfcgi_address, marks, share=1, **settings) as it:
         await it.load(before, at_once=1)
         name = it.new_name()
@@ -62,7 +62,7 @@ async def test_server_dies_over_a_job(libfcgi_address: str, marks: Path, handsha
 @handshakes
 async def test_never_more_than_its_share(libfcgi_address: str, marks: Path, handshake: bool) -> None:
     """With max_children=2 no more than two of a server's four workers are used at once, by cancelled jobs neither."""
-    settings: dict[str, Any] = {"drain_timeout": 1.0, "linger": 1.0, "handshake": handshake}
+    settings: dict[str, Any] = {"drain_timeout": 2.0, "linger": 0.2, "handshake": handshake}
     async with fault(libfcgi_address, marks, share=2, **settings) as it:
         query = {"marks": str(marks), "seconds": "0.02"}
 
@@ -89,7 +89,7 @@ async def test_never_more_than_its_share(libfcgi_address: str, marks: Path, hand
 async def test_parameters_and_bodies(libfcgi_address: str, handshake: bool) -> None:
     """Parameters and bodies of any size arrive whole."""
     endpoint = Endpoint(
-        libfcgi_address, max_children=1, root="/srv", drain_timeout=0.2, linger=0.2, handshake=handshake
+        libfcgi_address, max_children=1, root="/srv", drain_timeout=5.0, linger=0.2, handshake=handshake
     )
     async with Dispatcher(endpoint) as php:
         told = await php.run(Job("any.php", query={"do": "tell parameters"}, params={"NAME": "x" * 60_000}))
