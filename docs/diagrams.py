@@ -32,7 +32,8 @@ STYLE: Final = """<style>
   .code { font: 12px ui-monospace, "SF Mono", "DejaVu Sans Mono", monospace }
   .bytes { fill: #0969da }
   .connecting { fill: #ffd8a8 } .idle { fill: #d0ebff } .busy { fill: #8ce99a } .finishing { fill: #ffec99 }
-  .draining { fill: #eebefa } .leaving { fill: #c5f6fa } .lingering { fill: #ffc9c9 } .free { fill: #ffffff; stroke: #afb8c1 }
+  .draining { fill: #eebefa } .leaving { fill: #c5f6fa } .lingering { fill: #ffc9c9 }
+  .free { fill: #ffffff; stroke: #afb8c1 }
   .state { fill: #1f2328; font-size: 11px }
   @media (prefers-color-scheme: dark) {
     .panel { fill: #0d1117; stroke: #30363d }

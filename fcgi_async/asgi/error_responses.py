@@ -16,6 +16,7 @@ from fcgi_async.errors import (
     Overloaded,
     RemoteProtocolError,
     ResponseTooLarge,
+    ResponseTruncated,
     TransportError,
 )
 
@@ -35,6 +36,7 @@ STATUSES: Mapping[type[FastCGIError], int] = MappingProxyType(
         TransportError: 502,
         RemoteProtocolError: 502,
         ResponseTooLarge: 502,
+        ResponseTruncated: 502,
     }
 )
 

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 
 from fcgi_async.errors import ConnectError, QueueTimeout, RemoteProtocolError, StatusUnavailable
+from fcgi_async.pool.silence import what_silence_means
 
 __all__ = ("advise", "silent_pool")
 
@@ -27,11 +28,7 @@ def advise(error: Exception, address: str | None) -> str:
 
 def silent_pool(address: str, seconds: float) -> str:
     """Return what to say of a pool none of whose workers answered within so many seconds."""
-    return (
-        f"{address}: no worker answered within {seconds:g} s. Either all of FPM's workers are busy (`fcgi-async "
-        "status` with the address in pm.status_listen, shows with what), or what listens there is not a FastCGI server "
-        "(compare the address with `listen` in FPM's pool configuration)"
-    )
+    return f"{address}: no worker answered within {seconds:g} s: {what_silence_means(answered=False)}"
 
 
 def _advice(error: Exception, address: str | None) -> str | None:

@@ -25,6 +25,7 @@ from fcgi_async import (
     QueueTimeout,
     RemoteProtocolError,
     ResponseTooLarge,
+    ResponseTruncated,
 )
 from fcgi_async.asgi import ErrorResponses
 from fcgi_async.asgi.protocol import Application, Receive, Scope, Send
@@ -55,6 +56,7 @@ def raises(error: Exception) -> Application:
         (ConnectionLost, 502),
         (RemoteProtocolError, 502),
         (ResponseTooLarge, 502),
+        (ResponseTruncated, 502),
     ],
 )
 async def test_status(
