@@ -12,7 +12,7 @@ import attrs
 from fcgi_async.dispatch.success_mark import BodyEnd
 from fcgi_async.errors import FastCGIError, RemoteProtocolError, ResponseTooLarge
 from fcgi_async.net.backend import Waiter
-from fcgi_async.wire.cgi import CGIHead, HeadParser, HeadTooLarge, MalformedHead
+from fcgi_async.wire.cgi import CGIHead, HeadParser, HeadTooLarge
 
 __all__ = ("CollectingSink", "Sink", "StderrBuffer", "StreamingSink")
 
@@ -130,13 +130,13 @@ class CollectingSink(_HeadFirst):
         super().__init__(head_limit)
         self._limit = limit
         self._parts: list[bytes] = []
-        self._fault: MalformedHead | None = None
+        self._fault: RemoteProtocolError | None = None
 
     def feed(self, data: bytes) -> None:
         if self.head is None and self._fault is None:
             try:
                 body = self._take_head(data)
-            except MalformedHead as error:
+            except RemoteProtocolError as error:
                 self._fault = error
                 body = error.content
             if not body:

@@ -9,7 +9,7 @@ import attrs
 
 from fcgi_async.errors import RemoteProtocolError
 
-__all__ = ("CGIHead", "HeadParser", "HeadTooLarge", "MalformedHead")
+__all__ = ("CGIHead", "HeadParser", "HeadTooLarge")
 
 
 # the name of a header is a token (RFC 3875, 6.3)
@@ -44,15 +44,6 @@ _IMPERSONAL: Final = frozenset(
 
 class HeadTooLarge(Exception):
     """The head is longer than its limit."""
-
-
-class MalformedHead(RemoteProtocolError):
-    """The head is complete, and it is not a CGI head.
-
-    Attributes:
-        headers: those of its lines that are headers.
-        content: what follows the head, as far as it had come.
-    """
 
 
 @attrs.frozen
@@ -92,7 +83,7 @@ class HeadParser:
         """Take a part of the response; return the head and the beginning of the body once the head is complete.
 
         Raises:
-            MalformedHead: what came is not a CGI head.
+            RemoteProtocolError: what came is not a CGI head; it carries the headers, and the beginning of the body.
             HeadTooLarge: the head is longer than its limit.
         """
         held = len(self._buffer)
@@ -106,7 +97,7 @@ class HeadParser:
             head, body = data[:end], data[body_start:]
             try:
                 return _remembered.get(head) or _parse_and_remember(head), body
-            except MalformedHead as error:
+            except RemoteProtocolError as error:
                 error.content = body
                 raise
         # one more byte is the CR of the empty line
@@ -166,10 +157,10 @@ def _parse_head(head: bytes) -> CGIHead:
 
 
 def _judge(statuses: list[str], headers: list[tuple[str, str]], dropped: list[str]) -> int | None:
-    """Return the status that a head gives, if any; raise MalformedHead if it is not a CGI head."""
+    """Return the status that a head gives, if any; raise RemoteProtocolError if it is not a CGI head."""
 
-    def malformed(what: str) -> MalformedHead:
-        error = MalformedHead(what)
+    def malformed(what: str) -> RemoteProtocolError:
+        error = RemoteProtocolError(what)
         error.headers = tuple(headers)
         return error
 
@@ -178,7 +169,9 @@ def _judge(statuses: list[str], headers: list[tuple[str, str]], dropped: list[st
     for name, value in headers:
         # it would split or cut the value for whoever passes it on (RFC 9110, 5.5)
         if "\r" in value or "\0" in value:
-            raise malformed(f"the response's head has a NUL or a lone CR in a header: {f'{name}: {value}'[:200]!r}")
+            raise malformed(
+                f"the response's head has a line that is no header, with a NUL or a lone CR: {f'{name}: {value}'[:200]!r}"
+            )
     status: int | None = None
     for text in statuses:
         code = _parse_status(text)

@@ -45,6 +45,7 @@ class Answers:
     header_count: int | None = None
     stderr: bytes = b""
     stderr_truncated: bool = False
+    truncated: bool = False
     # records of finished requests that the dispatcher has counted
     strays: int = 0
 
@@ -54,6 +55,8 @@ class Answers:
             facts.append(f"status {self.status}")
         if self.app_status:
             facts.append(f"app_status {self.app_status}")
+        if self.truncated:
+            facts.append("not `ok`, since its body is cut; a stream ends with `ResponseTruncated`")
         if self.stderr_truncated:
             facts.append("STDERR cut at its limit")
         if self.strays:
@@ -107,6 +110,8 @@ class Case:
     @property
     def streamable(self) -> bool:
         """Whether the same becomes of a job that is streamed: one alone, which got a worker, without a bound."""
+        if any(isinstance(one, Answers) and one.truncated for one in self.expected.values()):
+            return False
         return len(self.expected) == 1 and self.queue_timeout is None and self.limits.response == Limits().response
 
     @property

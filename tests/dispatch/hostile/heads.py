@@ -29,7 +29,7 @@ _REFUSED = (
     _refused("CR for line ends", "ends the lines of its head with CR", b"Content-type: text/plain\r\r", INCOMPLETE),
     _refused("no end of the head", "never sends the empty line", b"Content-type: text/plain\r\n", INCOMPLETE),
     _refused("HTML without a head", "sends a page and no head", b"<html>\n\n"),
-    _refused("no colon", "sends a line without a colon", b"Content-type: text/plain\r\nnonsense\r\n\r\n"),
+    _refused("no colon", "sends one line, without a colon", b"nonsense\r\n\r\n"),
     _refused("no name", "sends a header without a name", b": value\r\n\r\n"),
     _refused("space in a name", "sends a blank before the colon", b"X-A : b\r\n\r\n"),
     _refused("UTF-8 in a name", "sends a name that is not ASCII", "X-É: b\r\n\r\n".encode()),
@@ -37,7 +37,8 @@ _REFUSED = (
     _refused("NUL in a value", "sends a NUL in a header's value", b"X-A: b\0c\r\n\r\n"),
     _refused("CR in a value", "hides a second header behind a lone CR", b"X-A: b\rSet-Cookie: c\r\n\r\n"),
     _refused("folded first line", "begins its head with a continuation", b" X-A: b\r\n\r\n"),
-    _refused("HTTP status line", "begins its head as an HTTP server does", b"HTTP/1.1 200 OK\r\nX-A: b\r\n\r\n"),
+    _refused("status 999", "sends `Status: 999`", b"Status: 999 Odd\r\n\r\n", BAD_STATUS),
+    _refused("status 199", "sends `Status: 199`", b"Status: 199\r\n\r\n", BAD_STATUS),
     _refused("status that is a word", "sends `Status: fine`", b"Status: fine\r\n\r\n", BAD_STATUS),
     _refused("status that is empty", "sends `Status:`", b"Status:\r\n\r\n", BAD_STATUS),
     _refused("status 99", "sends `Status: 99`", b"Status: 99\r\n\r\n", BAD_STATUS),
@@ -76,7 +77,18 @@ _TAKEN = (
         Answers(headers={"x-a": "b c d"}),
     ),
     _taken("empty head", "begins with the empty line", b"\r\n", Answers(header_count=0)),
-    _taken("status 999", "sends `Status: 999`", b"Status: 999 Odd\r\n\r\n", Answers(status=999)),
+    _taken(
+        "HTTP status line",
+        "begins its head as an HTTP server does",
+        b"HTTP/1.1 404 Not Found\r\nX-A: b\r\n\r\n",
+        Answers(status=404, headers={"x-a": "b"}),
+    ),
+    _taken(
+        "a line that is no header",
+        "has a line without a colon among its headers",
+        b"X-A: b\r\nfoo\r\n\r\n",
+        Answers(headers={"x-a": "b"}, header_count=1),
+    ),
     _taken(
         "UTF-8 in a value",
         "sends a value that is not ASCII: its bytes are kept as latin-1",
@@ -97,7 +109,12 @@ _TAKEN = (
         b"5\r\nhello\r\n0\r\n\r\n",
     ),
     _taken("Content-Length too small", "sends more than its Content-Length", b"Content-Length: 1\r\n\r\n"),
-    _taken("Content-Length too large", "sends less than its Content-Length", b"Content-Length: 999\r\n\r\n"),
+    _taken(
+        "Content-Length too large",
+        "sends less than its Content-Length",
+        b"Content-Length: 999\r\n\r\n",
+        Answers(truncated=True),
+    ),
     _taken("Content-Length that is no number", "sends a Content-Length of -1e9", b"Content-Length: -1e9\r\n\r\n"),
 )
 
