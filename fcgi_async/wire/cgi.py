@@ -169,9 +169,8 @@ def _judge(statuses: list[str], headers: list[tuple[str, str]], dropped: list[st
     for name, value in headers:
         # it would split or cut the value for whoever passes it on (RFC 9110, 5.5)
         if "\r" in value or "\0" in value:
-            raise malformed(
-                f"the response's head has a line that is no header, with a NUL or a lone CR: {f'{name}: {value}'[:200]!r}"
-            )
+            line = f"{name}: {value}"[:200]
+            raise malformed(f"the response's head has a line that is no header, with a NUL or a lone CR: {line!r}")
     status: int | None = None
     for text in statuses:
         code = _parse_status(text)
