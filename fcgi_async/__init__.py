@@ -33,6 +33,7 @@ from fcgi_async.errors import (
     RequestRejected,
     ResponseTooLarge,
     StatusUnavailable,
+    StreamBusy,
     TransportError,
     UnknownRole,
 )
@@ -89,6 +90,7 @@ __all__ = (
     "Statistics",
     "StatusPage",
     "StatusUnavailable",
+    "StreamBusy",
     "Timeouts",
     "Timing",
     "TransportError",
