@@ -232,7 +232,8 @@ async def test_fault_of_ours_is_not_called_the_jobs(
         monkeypatch.setattr(Pool, "begin", original)
         raise LookupError("ours")
 
-    async with Responder(ok, address), Dispatcher(Endpoint(address, max_children=1, linger=0.0)) as php:
+    endpoint = Endpoint(address, max_children=1, linger=0.0)
+    async with Responder(ok, address) as responder, Dispatcher(endpoint) as php:
         monkeypatch.setattr(Pool, "begin", begin)
         with pytest.raises(DispatchError, match="a fault in fcgi_async and not in the job: LookupError") as caught:
             await php.run(Job("/a.php"))
@@ -240,6 +241,8 @@ async def test_fault_of_ours_is_not_called_the_jobs(
         assert isinstance(caught.value.__cause__, LookupError)
         assert any(record.exc_info and record.levelno == logging.ERROR for record in caplog.records)
         assert (await php.run(Job("/b.php"))).text == "ok"
+        # nobody knows what was written to the first
+        assert responder.connections == 2
         await settled(php)
 
 

@@ -15,8 +15,6 @@ from fcgi_async import (
     FastCGIError,
     InvalidJob,
     Job,
-    JobHandle,
-    QueueTimeout,
 )
 from tests.responder import Held, Responder
 
@@ -100,16 +98,3 @@ async def test_closing(address: str, most_at_once: list[int], caplog: pytest.Log
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 6
     assert f"{MANY - 5} more submitted job(s)" in errors[-1]
-
-
-async def test_deadlines_that_pass_together(address: str, most_at_once: list[int]) -> None:
-    """Jobs whose deadline passes at the same moment fail a few hundred in a turn."""
-    async with Dispatcher(address, max_children=1) as php, anyio.create_task_group() as tasks:
-        php.pause()
-        handles: list[JobHandle] = [await php.submit(Job("/a.php", timeout=0.5)) for _ in range(MANY)]
-        # all are due by now
-        tasks.start_soon(turn, most_at_once)
-        await php.join()
-        assert {type(handle.exception()) for handle in handles} == {QueueTimeout}
-        tasks.cancel_scope.cancel()
-    assert max(most_at_once) <= AT_ONCE

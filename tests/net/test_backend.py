@@ -194,6 +194,26 @@ async def test_outlasting_a_cancellation() -> None:
         assert scope.cancelled_caught
 
 
+@pytest.mark.asyncio
+async def test_outlasting_many_cancellations() -> None:
+    """Task.cancel() at every turn does not end it either."""
+    async with opened() as backend:
+        done: list[bool] = []
+
+        async def work() -> None:
+            for _ in range(10):
+                await backend.checkpoint()
+            done.append(True)
+
+        task = asyncio.create_task(backend.outlast(work))
+        await asyncio.sleep(0)
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+        assert done
+        assert task.cancelled()
+
+
 @on_every_loop
 async def test_call_from_another_thread() -> None:
     """A callback handed over by any thread is called in the event loop."""
