@@ -35,6 +35,7 @@ from fcgi_async.errors import (
     ResponseTooLarge,
     ResponseTruncated,
     StatusUnavailable,
+    StreamBusy,
     TransportError,
     UnknownRole,
 )
@@ -95,6 +96,7 @@ __all__ = (
     "Statistics",
     "StatusPage",
     "StatusUnavailable",
+    "StreamBusy",
     "Timeouts",
     "Timing",
     "TransportError",

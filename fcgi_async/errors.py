@@ -14,6 +14,7 @@
      |   +- CannotMultiplex
      |   +- Overloaded
      |   +- UnknownRole
+     +- StreamBusy (anyio.BusyResourceError)  two tasks read one stream; the job is none the worse for it
      +- DispatchError                     the dispatcher did not take the job, or ended it
      |   +- DispatcherClosed
      |   +- QueueFull
@@ -35,6 +36,8 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
+
+from anyio import BusyResourceError
 
 if TYPE_CHECKING:
     from fcgi_async.dispatch.job import Job
@@ -65,6 +68,7 @@ __all__ = (
     "ResponseTooLarge",
     "ResponseTruncated",
     "StatusUnavailable",
+    "StreamBusy",
     "TransportError",
     "UnknownRole",
 )
@@ -188,6 +192,20 @@ class UnknownRole(RequestRejected):
     """FCGI_UNKNOWN_ROLE: the peer does not serve the job's role; it did not run the job."""
 
     protocol_status = 3
+
+
+class StreamBusy(FastCGIError, BusyResourceError):
+    """Two tasks read one `ResponseStream` at the same time; let one of them do it. The other one is not disturbed."""
+
+    # a stream has its head
+    may_have_run = True
+
+    def __init__(self, message: str, *, job: Job | None = None, endpoint: str | None = None) -> None:
+        # anyio's makes a message of its own
+        Exception.__init__(self, message)
+        self.message = message
+        self.job = job
+        self.endpoint = endpoint
 
 
 class DispatchError(FastCGIError):

@@ -5,7 +5,9 @@ Nothing here skips: a machine without php-fpm fails every test that needs it, wi
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -24,6 +26,19 @@ FOREIGN_FPM = os.environ.get("FCGI_ASYNC_TEST_FPM")
 INI = {"display_errors": "off", "log_errors": "on", "html_errors": "off", "output_buffering": "0"}
 
 
+# an event loop whose tasks begin before whoever starts them has them, where asyncio knows how
+EAGER: list[Any] = []
+if sys.version_info >= (3, 12):
+
+    def eager_loop() -> asyncio.AbstractEventLoop:
+        """asyncio's own loop with its eager task factory."""
+        loop = asyncio.new_event_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        return loop
+
+    EAGER = [pytest.param(("asyncio", {"use_uvloop": False, "loop_factory": eager_loop}), id="asyncio+eager")]
+
+
 class StartFPM(Protocol):
     """Starts a PHP-FPM of the test's own, with LocalFPM's arguments; it ends with the test."""
 
@@ -35,10 +50,11 @@ class StartFPM(Protocol):
         pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
         pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
         pytest.param(("trio", {}), id="trio"),
+        *EAGER,
     ]
 )
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    """The three event loops; every `@pytest.mark.anyio` test runs on each."""
+    """The event loops; every `@pytest.mark.anyio` test runs on each."""
     backend: tuple[str, dict[str, Any]] = request.param
     return backend
 

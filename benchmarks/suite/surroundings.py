@@ -145,12 +145,12 @@ class Surroundings:
         return str(self.folder / name)
 
     def endpoints(self, count: int) -> tuple[str, ...]:
-        """Return so many addresses of the wide pool: links to its socket."""
-        target = self.wide.address.removeprefix("unix://")
+        """Return so many addresses of the wide pool: hard links to its socket, which are taken for sockets of their own."""
+        target = Path(self.wide.address.removeprefix("unix://"))
         paths = [self.folder / f"{count}-{number}.sock" for number in range(count)]
         for path in paths:
-            if not path.is_symlink():
-                path.symlink_to(target)
+            if not path.exists():
+                path.hardlink_to(target)
         return tuple(f"unix://{path}" for path in paths)
 
     def setting(self, pool: str, script: str, query: str, changes: Mapping[str, Any], *, nginx: bool) -> Setting:

@@ -14,6 +14,8 @@ __all__ = ("Deadlines",)
 
 # so many that were cancelled may lie in the heap, and as many as are pending, before it is made anew
 _CANCELLED_MAX = 1000
+# so many are called in one turn of the event loop, which other tasks have to wait for
+_CALLED_AT_ONCE = 250
 
 
 @attrs.define(eq=False)
@@ -65,12 +67,18 @@ class Deadlines:
         self._timer, self._timer_at = None, math.inf
         now = self.backend.now()
         try:
+            called = 0
             # whoever is called may cancel others, and add another
-            while self._heap and (self._heap[0][0] <= now or self._heap[0][1] not in self._pending):
+            while (
+                called < _CALLED_AT_ONCE
+                and self._heap
+                and (self._heap[0][0] <= now or self._heap[0][1] not in self._pending)
+            ):
                 callback = self._pending.pop(heappop(self._heap)[1], None)
                 if callback is not None:
+                    called += 1
                     callback()
         finally:
-            # also where one has failed: the others are due all the same
+            # also when some are left for the next turn, and when one has failed: the others are due all the same
             if self._heap:
                 self._set_timer()

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import Context, copy_context
 from enum import StrEnum
 from types import TracebackType
 from typing import Literal, cast, overload
 
 import anyio
-import attrs
+import anyio.lowlevel
 
+from fcgi_async.dispatch.endpoints import Endpoints, parse_endpoints
 from fcgi_async.dispatch.execution import Execution
-from fcgi_async.dispatch.fan_out import Jobs, OutcomeStream, RunAll, Starter
+from fcgi_async.dispatch.fan_out import Jobs, RunAll, Starter
 from fcgi_async.dispatch.group import JobGroup
 from fcgi_async.dispatch.handle import JobHandle
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.observer import Observer, observe
+from fcgi_async.dispatch.outcomes import OutcomeStream
 from fcgi_async.dispatch.response import Response
 from fcgi_async.dispatch.retry import Retry
 from fcgi_async.dispatch.scheduler import Scheduler
@@ -28,6 +30,7 @@ from fcgi_async.dispatch.statistics import Statistics, gather
 from fcgi_async.dispatch.stream import StreamManager
 from fcgi_async.dispatch.success_mark import BodyEnd
 from fcgi_async.dispatch.tag import Tag
+from fcgi_async.dispatch.unretrieved import UnretrievedErrors
 from fcgi_async.errors import (
     ConfigurationError,
     DispatcherClosed,
@@ -42,11 +45,9 @@ from fcgi_async.pool.discovery import discover
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.pool.numbers import is_whole
 
-__all__ = ("Dispatcher", "Endpoints")
+__all__ = ("Dispatcher",)
 
 logger = logging.getLogger("fcgi_async.dispatch")
-
-Endpoints = str | Endpoint | Sequence[str | Endpoint]
 
 
 class _State(StrEnum):
@@ -65,7 +66,9 @@ class Dispatcher:
     """Runs PHP jobs on PHP-FPM, never more at once than its share of the workers; the others wait in its queue.
 
     Enter it with `async with`. On asyncio it may be entered and left in different tasks of one loop, as fixtures do;
-    on trio both happen in one task. It cannot be entered a second time.
+    on trio both happen in one task. It cannot be entered a second time. It is used in the event loop that it was
+    entered in, and nowhere else: another loop, another thread, or a child forked off gets ConfigurationError, from
+    every method but `statistics()`.
 
     Args:
         endpoints: the FPM pool's address, an `Endpoint`, or a sequence of those: a job goes to the least loaded.
@@ -77,7 +80,7 @@ class Dispatcher:
         limits: how much a peer may send.
         retry: what is tried again.
         shutdown_timeout: seconds that leaving waits for the jobs it has; None for as long as they take.
-        on_job_error: called with the error of a submitted job that nobody retrieved.
+        on_job_error: called, in the event loop, with the error of a submitted job that nobody retrieved.
 
     Raises:
         ConfigurationError: what is asked for cannot work.
@@ -97,7 +100,7 @@ class Dispatcher:
         shutdown_timeout: float | None = None,
         on_job_error: Callable[[FastCGIError], None] | None = None,
     ) -> None:
-        self._endpoints = _normalise(endpoints, max_children, reserve)
+        self._endpoints = parse_endpoints(endpoints, max_children, reserve)
         _check_settings(timeouts, limits, retry, on_job_error)
         if not is_whole(max_queued):
             raise ConfigurationError(f"max_queued={max_queued!r} is not a whole number of jobs")
@@ -117,6 +120,7 @@ class Dispatcher:
         self._state = _State.NEW
         self._backend: Backend | None = None
         self._scheduler: Scheduler | None = None
+        self._unretrieved: UnretrievedErrors | None = None
 
     # life
 
@@ -128,11 +132,14 @@ class Dispatcher:
         Raises:
             ConfigurationError: the number of workers is not known, or it was entered before.
             StatusUnavailable: the status page that should tell it did not answer.
+
+        Cancelling leaves it as it was: it can be entered again.
         """
         if self._state is not _State.NEW:
             raise ConfigurationError("a dispatcher is entered once; make a new one")
         self._state = _State.OPENING
         try:
+            await anyio.lowlevel.checkpoint()
             self._endpoints = tuple([await discover(endpoint) for endpoint in self._endpoints])
         finally:
             self._state = _State.NEW
@@ -140,6 +147,7 @@ class Dispatcher:
         self._scheduler = Scheduler(self._endpoints, backend, self._limits, self._retry, self._max_queued)
         await backend.open()
         self._backend = backend
+        self._unretrieved = UnretrievedErrors(backend, self._on_job_error)
         self._closed = anyio.Event()
         self._state = _State.OPEN
         return self
@@ -160,15 +168,17 @@ class Dispatcher:
         Where it is being closed already, wait for that, and no longer than `timeout` for its jobs.
 
         Raises:
-            ConfigurationError: on trio, where another task entered it.
+            ConfigurationError: this is not the event loop that it was entered in, or on trio not the task.
 
-        Cancelling ends the jobs now. What is not done then gets DispatcherClosed where it was queued, and its
-        connection closed where it ran.
+        Cancelling ends the jobs now; it is closed all the same, however often that is done. What is not done then gets
+        DispatcherClosed where it was queued, and its connection closed where it ran.
         """
         seconds = _check_seconds("timeout", self._shutdown_timeout if timeout is UNSET else timeout)
         scheduler, backend = self._scheduler, self._backend
         if scheduler is None or backend is None or self._state is _State.CLOSED:
+            await anyio.lowlevel.checkpoint()
             return
+        backend.check_here()
         if self._state is _State.CLOSING:
             await self._hasten(scheduler, seconds)
             return
@@ -180,16 +190,30 @@ class Dispatcher:
         finally:
             if not scheduler.idle:
                 logger.warning("closing with %s", scheduler.describe_outstanding())
-            scheduler.close()
+            await self._end(scheduler, backend)
+
+    async def _end(self, scheduler: Scheduler, backend: Backend) -> None:
+        """Close all there is, whatever happens meanwhile."""
+        unretrieved = self._unretrieved
+        assert unretrieved is not None
+        # so that thousands of jobs given up are told of together
+        unretrieved.held = True
+        try:
+            await backend.outlast(scheduler.close)
+        finally:
             self._state = _State.CLOSED
-            await backend.aclose()
-            self._closed.set()
+            try:
+                await backend.aclose()
+            finally:
+                self._closed.set()
+                unretrieved.held = False
+                unretrieved.flush()
 
     async def _hasten(self, scheduler: Scheduler, seconds: float | None) -> None:
         with anyio.move_on_after(seconds):
             await self._closed.wait()
         if not self._closed.is_set():
-            scheduler.close()
+            await scheduler.close()
             await self._closed.wait()
 
     async def _finish(self, scheduler: Scheduler, seconds: float | None) -> None:
@@ -223,15 +247,22 @@ class Dispatcher:
         thrown away, within the endpoint's `drain_timeout` and `drain_bytes`, and its worker counted as taken;
         `on_cancel="close"` closes its connection instead.
         """
-        scheduler = self._require_open(job)
-        waiter = scheduler.backend.waiter()
-
-        def wake(execution: Execution) -> None:
-            if not waiter.done():
-                waiter.set_result(None)
-
-        execution = self._start(job, wake, timeout=timeout)
         try:
+            scheduler = self._require_open(job)
+            waiter = scheduler.backend.waiter()
+
+            def wake(execution: Execution) -> None:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+            execution = self._start(job, wake, timeout=timeout)
+        except FastCGIError:
+            # whoever tries again at once lets the others run
+            await anyio.lowlevel.checkpoint()
+            raise
+        try:
+            if execution.done:
+                await scheduler.backend.checkpoint()
             await waiter
         except BaseException:
             execution.cancel()
@@ -274,7 +305,8 @@ class Dispatcher:
             FastCGIError: without `return_exceptions` the error that happened first, once the other jobs are cancelled.
             Exception: whatever `jobs` raised.
 
-        Cancelling cancels the jobs that run; those not begun never run.
+        `jobs` is read by the task that calls this, with its context variables. Cancelling cancels the jobs that run;
+        those not begun never run.
         """
         scheduler = self._require_open()
         fan = RunAll(self._starter(), scheduler.backend, self._window(), return_exceptions)
@@ -289,14 +321,19 @@ class Dispatcher:
         Args:
             jobs: an iterable or async iterable, endless if you like; it is read as outcomes are.
             ordered: whether outcomes come in the order of the jobs, or as they are there.
-            limit: how many jobs are handed in and not yet read; twice the share unless given.
+            limit: how many jobs are handed in and not yet read, whatever has become of them. Unless given, twice the
+                share and two, and beside them outcomes that came before their turn, up to 1,000 of them or 16 MiB of
+                content: so a slow job does not hold up the workers.
 
-        Leaving the block cancels what was not read. A failed job is an outcome, never an exception.
+        Leaving the block cancels what was not read. A failed job is an outcome, never an exception. Once the dispatcher
+        takes no more jobs the outcomes of those that were read come, and then DispatcherClosed is raised.
+
+        Raises:
+            ConfigurationError: `limit` is less than 1.
+            DispatcherClosed: the dispatcher is closed.
         """
         scheduler = self._require_open()
-        return OutcomeStream(
-            self._starter(), scheduler.backend, jobs, ordered, self._window() if limit is None else limit
-        )
+        return OutcomeStream(self._starter(), scheduler.backend, jobs, ordered, self._window(), limit)
 
     def group(self, *, limit: int | None = None, on_error: Literal["cancel", "collect"] = "cancel") -> JobGroup:
         """Return a group of jobs: `async with php.group() as group: handle = await group.submit(job)`.
@@ -309,12 +346,13 @@ class Dispatcher:
             raise ConfigurationError(f'on_error={on_error!r} is neither "cancel" nor "collect"')
         if limit is not None and limit < 1:
             raise ConfigurationError(f"limit={limit}: at least one job must be let in")
-        scheduler = self._require_open()
+        scheduler, unretrieved = self._require_open(), self._unretrieved
+        assert unretrieved is not None
 
         async def submit(job: Job) -> JobHandle:
             return await self._submit(job, None)
 
-        return JobGroup(submit, scheduler.backend, limit, on_error)
+        return JobGroup(submit, unretrieved.add, scheduler.backend, limit, on_error)
 
     async def submit(self, job: Job[Tag]) -> JobHandle[Tag]:
         """Hand a job in and return its handle, to be awaited later or not at all: the job belongs to the dispatcher.
@@ -326,9 +364,11 @@ class Dispatcher:
             QueueFull: the queue is full, and the dispatcher rejects.
             DispatcherClosed: the dispatcher is closed.
 
-        Cancelling while the queue is full hands nothing in.
+        Cancelling hands nothing in.
         """
-        return await self._submit(job, self._report)
+        await anyio.lowlevel.checkpoint()
+        unretrieved = self._unretrieved
+        return await self._submit(job, None if unretrieved is None else unretrieved.add)
 
     def pause(self) -> None:
         """Begin no more jobs; those that run go on, new ones are queued."""
@@ -347,11 +387,14 @@ class Dispatcher:
         Raises:
             TimeoutError: there are still jobs.
         """
+        scheduler = self._require_open()
         with anyio.fail_after(_check_seconds("timeout", timeout)):
-            await self._require_open().join()
+            if scheduler.idle:
+                await scheduler.backend.checkpoint()
+            await scheduler.join()
 
     def statistics(self) -> Statistics:
-        """Return what is going on and what has gone on; free to call."""
+        """Return what is going on and what has gone on; free to call, in any thread."""
         if self._scheduler is None:
             raise DispatcherClosed(f"the dispatcher is {self._state.value}")
         return gather(self._scheduler)
@@ -431,8 +474,12 @@ class Dispatcher:
 
     def _require_open(self, job: Job | None = None) -> Scheduler:
         if self._scheduler is None or self._state is not _OPEN:
-            raise DispatcherClosed(f"the dispatcher is {self._state.value}", job=job)
+            raise self._not_open(job)
+        self._scheduler.backend.check_here()
         return self._scheduler
+
+    def _not_open(self, job: Job | None) -> DispatcherClosed:
+        return DispatcherClosed(f"the dispatcher is {self._state.value}", job=job)
 
     def _starter(self) -> Starter:
         if not self._observers:
@@ -454,7 +501,9 @@ class Dispatcher:
         may_reject: bool = True,
         context: Context | None = None,
     ) -> Execution:
-        scheduler = self._require_open(job)
+        scheduler = self._scheduler
+        if scheduler is None or self._state is not _OPEN:
+            raise self._not_open(job)
         if not isinstance(job, Job):
             raise InvalidJob(f"a job is a Job, not {type(job).__name__}")
         try:
@@ -470,7 +519,7 @@ class Dispatcher:
             raise QueueTimeout("the job's deadline had passed before it was queued", job=job)
         owner = observe(scheduler, self._observers, job, context) if self._observers else scheduler
         execution = Execution(job, owner, sink or CollectingSink(limits.head, limits.response), deadlines, on_done)
-        execution.outside = not scheduler.submit(execution)
+        execution.outside = not scheduler.submit(execution, follows=not may_reject)
         return execution
 
     async def _submit(self, job: Job[Tag], on_unretrieved: Callable[[FastCGIError], None] | None) -> JobHandle[Tag]:
@@ -479,32 +528,8 @@ class Dispatcher:
         execution = self._start(job, handle._settle)
         handle._begun(execution)
         if execution.outside and not execution.done:
-            await self._wait_inside(execution, handle, backend)
+            await handle._wait_inside(execution)
         return handle
-
-    async def _wait_inside(self, execution: Execution, handle: JobHandle, backend: Backend) -> None:
-        admitted = backend.waiter()
-
-        def wake(_: object = None) -> None:
-            if not admitted.done():
-                admitted.set_result(None)
-
-        execution.on_admitted = wake
-        handle._when_done(wake)
-        try:
-            await admitted
-        except BaseException:
-            handle.cancel()
-            raise
-
-    def _report(self, error: FastCGIError) -> None:
-        logger.error("a submitted job failed, and nobody asked: %s", error)
-        if self._on_job_error is not None:
-            try:
-                self._on_job_error(error)
-            except Exception:
-                # it is called from wherever a handle is collected, where nobody could catch it
-                logger.exception("on_job_error failed")
 
     def _deadlines(self, job: Job, timeout: Timeout) -> Timeouts:
         if timeout is UNSET and job.timeout is UNSET and job.queue_timeout is UNSET and job.run_timeout is UNSET:
@@ -555,21 +580,3 @@ def _check_seconds(name: str, value: Timeout) -> float | None:
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     return None if value is UNSET else value
-
-
-def _normalise(endpoints: Endpoints, max_children: int | None, reserve: int) -> tuple[Endpoint, ...]:
-    if not isinstance(endpoints, str | Endpoint | Sequence):
-        raise ConfigurationError(f"an endpoint is an address or an Endpoint, not {type(endpoints).__name__}")
-    given = [endpoints] if isinstance(endpoints, str | Endpoint) else list(endpoints)
-    if not given:
-        raise ConfigurationError("no endpoint was given; name the address of an FPM pool")
-    if len(given) > 1 and (max_children is not None or reserve):
-        raise ConfigurationError("max_children and reserve are shortcuts for one endpoint; give each Endpoint its own")
-    found = [endpoint if isinstance(endpoint, Endpoint) else Endpoint(endpoint) for endpoint in given]
-    if not is_whole(reserve):
-        raise ConfigurationError(f"reserve={reserve!r} is not a whole number of workers")
-    if max_children is not None:
-        found[0] = attrs.evolve(found[0], max_children=max_children)
-    if reserve:
-        found[0] = attrs.evolve(found[0], reserve=reserve)
-    return tuple(found)

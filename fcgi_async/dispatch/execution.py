@@ -218,10 +218,10 @@ class Execution:
                 pool.abandon(connection, request_id, patience=patience)
         return True
 
-    def refuse(self, error: FastCGIError) -> None:
-        """End it as it is about to begin; nothing was written."""
+    def refuse(self, error: FastCGIError, *, may_have_run: bool = False) -> None:
+        """End it as it is about to begin; nothing was written unless it `may_have_run`."""
         self.pool = self.connection = None
-        self._settle(None, error)
+        self._settle(None, error, may_have_run=may_have_run)
 
     # Exchange
 

@@ -13,7 +13,7 @@ import attrs
 from fcgi_async.dispatch.handle import JobHandle
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.tag import Tag
-from fcgi_async.errors import DispatcherClosed, FastCGIError, JobCancelled
+from fcgi_async.errors import ConfigurationError, DispatcherClosed, FastCGIError, JobCancelled
 from fcgi_async.net.backend import Backend, Waiter
 
 __all__ = ("HandleIterator", "JobGroup")
@@ -21,14 +21,20 @@ __all__ = ("HandleIterator", "JobGroup")
 # hands a job in, waiting while there is no room
 Submitter = Callable[[Job], Awaitable[JobHandle]]
 
+# what ended is remembered for as_completed(), before that is called, up to so many bytes; so many are counted for a
+# handle beside its content
+_REMEMBERED_MAX = 16 * 1024 * 1024
+_HANDLE_BYTES = 1024
+
 
 @attrs.define(eq=False)
 class JobGroup:
     """Jobs that are done, or cancelled, when the block is left.
 
     With `on_error="cancel"` it behaves as a task group does: the first job that fails cancels the others and the
-    block, and leaving raises an ExceptionGroup. With `"collect"` it never raises for a job; ask the handles. A
-    cancelled handle is no error of its group.
+    block, and leaving raises an ExceptionGroup; when the block is cancelled from outside at the same time, that goes
+    on, and the jobs' errors are logged and given to `on_job_error`. With `"collect"` it never raises for a job; ask
+    the handles. A cancelled handle is no error of its group. It is entered once.
 
     Attributes:
         limit: how many jobs of the group are outstanding at most; None for no limit but the queue's.
@@ -36,6 +42,7 @@ class JobGroup:
     """
 
     _submit: Submitter
+    _report: Callable[[FastCGIError], None]
     _backend: Backend
     limit: int | None
     on_error: Literal["cancel", "collect"]
@@ -43,14 +50,29 @@ class JobGroup:
     _errors: list[FastCGIError] = attrs.field(factory=list, init=False)
     # done, and not yet given out by as_completed()
     _unread: deque[JobHandle] = attrs.field(factory=deque, init=False)
+    _unread_bytes: int = attrs.field(default=0, init=False)
+    # whether as_completed() was called; whether it is too late for that
+    _iterated: bool = attrs.field(default=False, init=False)
+    _forgotten: bool = attrs.field(default=False, init=False)
     # submits that have not handed their job in yet; those of them that the group has let in
     _submitting: int = attrs.field(default=0, init=False)
     _handing_in: int = attrs.field(default=0, init=False)
     _changed: list[Waiter] = attrs.field(factory=list, init=False)
     _scope: anyio.CancelScope = attrs.field(init=False)
+    _entered: bool = attrs.field(default=False, init=False)
     _open: bool = attrs.field(default=False, init=False)
 
     async def __aenter__(self) -> JobGroup:
+        """Begin to take jobs.
+
+        Raises:
+            ConfigurationError: it was entered before, or this is not the dispatcher's event loop.
+        """
+        self._backend.check_here()
+        if self._entered:
+            raise ConfigurationError("a group is entered once; call group() again for another one")
+        self._entered = True
+        await self._backend.checkpoint()
         self._scope = anyio.CancelScope()
         self._scope.__enter__()
         self._open = True
@@ -84,9 +106,13 @@ class JobGroup:
         errors: list[Exception] = [*self._errors]
         if isinstance(leaving, Exception) and leaving not in errors:
             errors.append(leaving)
-        if errors and self.on_error == "cancel" and (leaving is None or isinstance(leaving, Exception)):
-            failed = f"{len(self._errors)} job(s) of the group failed" if self._errors else "the group's block failed"
-            raise ExceptionGroup(failed, errors) from None
+        if errors and self.on_error == "cancel":
+            if leaving is None or isinstance(leaving, Exception):
+                failed = f"{len(self._errors)} job(s) of the group failed"
+                raise ExceptionGroup(failed if self._errors else "the group's block failed", errors) from None
+            # a cancellation goes on as it is
+            for failure in self._errors:
+                self._report(failure)
         if cancelled is not None and leaving is cancelled:
             raise cancelled
         return bool(swallowed)
@@ -105,6 +131,7 @@ class JobGroup:
             raise DispatcherClosed("the group is closed; submit inside its block", job=job)
         self._submitting += 1
         try:
+            await self._backend.checkpoint()
             while self.limit is not None and len(self._outstanding) + self._handing_in >= self.limit:
                 await self._change()
             if self._was_left():
@@ -130,27 +157,55 @@ class JobGroup:
         return not self._open
 
     def as_completed(self) -> HandleIterator:
-        """Iterate over handles as their jobs end, each given out once; ends when nothing submitted is outstanding."""
+        """Iterate over handles as their jobs end, each given out once; ends when nothing submitted is outstanding.
+
+        What ended before this is called is remembered up to 16 MiB, counting 1 KiB for each job and its content;
+        beyond that a group keeps nothing that nobody asks for. Call it before the first `submit()` where more may come.
+
+        Raises:
+            ConfigurationError: more than that had ended when it was called first.
+        """
+        if self._forgotten:
+            raise ConfigurationError(
+                f"as_completed() was called after more than {_REMEMBERED_MAX} bytes of responses had come, which the "
+                "group did not keep; call it before the first submit(), or keep the handles"
+            )
+        self._iterated = True
         return HandleIterator(self)
 
     def _done(self, handle: JobHandle) -> None:
         self._outstanding.discard(handle)
         error = handle.exception()
-        self._unread.append(handle)
+        self._remember(handle)
         if error is not None and not isinstance(error, JobCancelled) and self.on_error == "cancel":
             self._errors.append(error)
             if self._open and len(self._errors) == 1:
                 self._scope.cancel()
         self._wake()
 
+    def _remember(self, handle: JobHandle) -> None:
+        if self._forgotten:
+            return
+        self._unread.append(handle)
+        self._unread_bytes += _size(handle)
+        if self._unread_bytes > _REMEMBERED_MAX and not self._iterated:
+            self._forgotten = True
+            self._unread.clear()
+
     async def _wait_all(self) -> None:
+        if not self._outstanding and not self._submitting:
+            await self._backend.checkpoint()
         while self._outstanding or self._submitting:
             await self._change()
 
     async def _change(self) -> None:
         waiter = self._backend.waiter()
         self._changed.append(waiter)
-        await waiter
+        try:
+            await waiter
+        finally:
+            if waiter in self._changed:
+                self._changed.remove(waiter)
 
     def _wake(self) -> None:
         waiters, self._changed = self._changed, []
@@ -159,11 +214,15 @@ class JobGroup:
                 waiter.set_result(None)
 
     async def _next_done(self) -> JobHandle | None:
+        if self._unread or (not self._outstanding and not self._submitting):
+            await self._backend.checkpoint()
         while not self._unread:
             if not self._outstanding and not self._submitting:
                 return None
             await self._change()
-        return self._unread.popleft()
+        handle = self._unread.popleft()
+        self._unread_bytes -= _size(handle)
+        return handle
 
 
 @attrs.define(eq=False)
@@ -181,3 +240,8 @@ class HandleIterator:
         if handle is None:
             raise StopAsyncIteration
         return handle
+
+
+def _size(handle: JobHandle) -> int:
+    response = handle._response
+    return _HANDLE_BYTES + (0 if response is None else len(response.content) + len(response.stderr))

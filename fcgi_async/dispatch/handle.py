@@ -109,6 +109,22 @@ class JobHandle(Generic[Tag]):
     def _when_done(self, callback: Callable[[JobHandle], None]) -> None:
         self._callbacks = (*self._callbacks, callback)
 
+    async def _wait_inside(self, execution: Execution) -> None:
+        """Wait until the job stands in the queue and no longer outside, or is done; cancelling cancels it."""
+        admitted = self._backend.waiter()
+
+        def wake(_: object = None) -> None:
+            if not admitted.done():
+                admitted.set_result(None)
+
+        execution.on_admitted = wake
+        self._when_done(wake)
+        try:
+            await admitted
+        except BaseException:
+            self.cancel()
+            raise
+
     def _settle(self, execution: Execution) -> None:
         # no cycle is left behind, so that a handle nobody keeps is collected, and its error reported, now
         self._execution = None
@@ -123,7 +139,10 @@ class JobHandle(Generic[Tag]):
             callback(self)
 
     def __await__(self) -> Generator[object, None, Response[Tag]]:
-        """Wait for the response; raises what `result()` does."""
+        """Wait for the response; raises what `result()` does, and ConfigurationError in another event loop."""
+        self._backend.check_here()
+        if self.done():
+            yield from self._backend.checkpoint().__await__()
         while not self.done():
             waiter = self._backend.waiter()
             self._waiters = (*self._waiters, waiter)
@@ -138,6 +157,6 @@ class JobHandle(Generic[Tag]):
         return f"<JobHandle {self.job.script!r} {state}>"
 
     def __del__(self) -> None:
-        # nobody can ask any more
+        # nobody can ask any more; what tells of the error runs no code of the user's here
         if self._error is not None and not self._retrieved and self._on_unretrieved is not None:
             self._on_unretrieved(self._error)

@@ -75,8 +75,20 @@ class JobQueue(Generic[T]):
         self._lane(entry.priority).appendleft(entry)
         self.size += 1
 
+    def first(self) -> T | None:
+        """Return the next entry, which stays, or None when there is none."""
+        while self._order:
+            lane = self._lanes[self._order[0]]
+            while lane:
+                if lane[0].waiting:
+                    return lane[0]
+                lane.popleft()
+                self._left -= 1
+            del self._lanes[self._order.pop(0)]
+        return None
+
     def pop(self) -> T | None:
-        """Take the next entry, or None where there is none."""
+        """Take the next entry, or None when there is none."""
         while self._order:
             lane = self._lanes[self._order[0]]
             while lane:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain, islice
+from types import MappingProxyType
 
 import attrs
 
@@ -19,6 +22,7 @@ from fcgi_async.dispatch.settings import Limits
 from fcgi_async.errors import (
     ConnectError,
     DispatcherClosed,
+    DispatchError,
     FastCGIError,
     InvalidJob,
     JobTimeout,
@@ -32,6 +36,11 @@ from fcgi_async.pool.pool import Pool
 
 __all__ = ("Scheduler",)
 
+logger = logging.getLogger("fcgi_async.dispatch")
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+# so many jobs fail in one turn of the event loop, which other tasks have to wait for
+_FAILED_AT_ONCE = 250
 # of the jobs that a closing dispatcher waits for, or gives up, the log names so many
 _NAMED_MAX = 5
 
@@ -90,6 +99,9 @@ class Scheduler:
     # pings that wait for a worker, ahead of all jobs
     _probes: list[Probe] = attrs.field(factory=list, init=False)
     _offering: bool = attrs.field(default=False, init=False)
+    # why no endpoint can be reached, until every job that waited for one has been told; and those that have not been
+    _verdict: ConnectError | None = attrs.field(default=None, init=False)
+    _doomed: deque[Execution] = attrs.field(factory=deque, init=False)
     # those that a kept connection was asked for
     _asking: set[Probe] = attrs.field(factory=set, init=False)
 
@@ -106,10 +118,15 @@ class Scheduler:
         for encoder in self._encoders.values():
             encoder.check(job)
 
-    def submit(self, execution: Execution) -> bool:
-        """Queue a job, and begin it where a worker is free; False where it stands outside a full queue."""
+    def submit(self, execution: Execution, *, follows: bool = False) -> bool:
+        """Queue a job, and begin it where a worker is free; False where it stands outside a full queue.
+
+        One that `follows` others of its caller fails with them while they fail since no endpoint can be reached.
+        """
         inside = self.queue.push(execution)
-        if not self._offering:
+        if follows and self._verdict is not None:
+            self._doomed.append(execution)
+        elif not self._offering:
             self._offer()
         return inside
 
@@ -123,6 +140,8 @@ class Scheduler:
         self._probes.append(probe)
         try:
             self._offer()
+            if probe.answered.done():
+                await self.backend.checkpoint()
             await probe.answered
         finally:
             self._asking.discard(probe)
@@ -165,23 +184,42 @@ class Scheduler:
         while not self.idle:
             waiter = self.backend.waiter()
             self._idle_waiters.append(waiter)
-            await waiter
+            try:
+                await waiter
+            finally:
+                if waiter in self._idle_waiters:
+                    self._idle_waiters.remove(waiter)
 
-    def fail_queued(self, error: Callable[[], FastCGIError]) -> int:
-        """Fail every job that has no worker, and tell how many they were."""
-        executions = [*self.queue, *self._backing_off]
-        for execution in executions:
+    def _fail_queued(self, error: Callable[[], FastCGIError], most: float = math.inf) -> int:
+        """Fail jobs that have no worker, `most` of them at most, and tell how many they were."""
+        count = 0
+        while count < most:
+            execution = self.queue.first() or next(iter(self._backing_off), None)
+            if execution is None:
+                break
             execution.end(error())
-        return len(executions)
+            count += 1
+        return count
 
-    def close(self) -> None:
-        """Fail every job and every ping, and close every connection."""
+    async def close(self) -> None:
+        """Fail every job and every ping, and close every connection; other tasks run in between.
+
+        Cancelling does the rest of it at once.
+        """
+        try:
+            self.paused = True
+            while self._fail_queued(_closed, _FAILED_AT_ONCE) == _FAILED_AT_ONCE:
+                await self.backend.checkpoint()
+        finally:
+            self._close_now()
+
+    def _close_now(self) -> None:
         probes = (*self._probes, *self._asking)
         self._probes.clear()
         self._asking.clear()
         for probe in probes:
             probe.failed(DispatcherClosed("the dispatcher was closed before a worker answered"))
-        self.fail_queued(lambda: DispatcherClosed("the dispatcher was closed before a worker took the job"))
+        self._fail_queued(_closed)
         for execution in tuple(self.running):
             execution.end(DispatcherClosed("the dispatcher was closed while the job ran"), patience=0.0)
         for pool in self.pools:
@@ -191,11 +229,16 @@ class Scheduler:
     # ExecutionOwner
 
     def encode(self, pool: Pool, job: Job) -> EncodedRequest:
-        return self._encoders[pool].encode(job)
+        return self.encode_with(pool, job, _NOTHING)
 
     def encode_with(self, pool: Pool, job: Job, extra: Mapping[str, str]) -> EncodedRequest:
         """Return a job, with parameters that are not its own, as the bytes that this pool gets."""
-        return self._encoders[pool].encode_with(job, extra)
+        try:
+            return self._encoders[pool].encode_with(job, extra)
+        except InvalidJob:
+            raise
+        except Exception as error:
+            raise InvalidJob(f"the job could not be encoded: {error!r}") from error
 
     def try_again(self, execution: Execution, error: FastCGIError, *, may_have_run: bool) -> bool:
         job, attempts = execution.job, execution.attempts
@@ -250,7 +293,11 @@ class Scheduler:
     # JobSource
 
     def waiting(self) -> int:
-        return len(self._probes) + (0 if self.paused else self.queue.size)
+        if self.paused:
+            return len(self._probes)
+        if self._verdict is not None:
+            return len(self._probes) + max(self.queue.total - len(self._doomed), 0)
+        return len(self._probes) + self.queue.size
 
     def assign(self, pool: Pool, connection: Connection) -> bool:
         if self._probes:
@@ -263,19 +310,35 @@ class Scheduler:
             try:
                 if execution.begin(pool, connection):
                     return True
-            except Exception as error:
-                # a job that cannot be encoded must not fail the connection that would have served it
-                refusal = InvalidJob(f"the job could not be encoded: {error!r}")
-                refusal.__cause__ = error
+            except InvalidJob as refusal:
+                # it must not fail the connection that would have served it
                 execution.refuse(refusal)
                 continue
+            except Exception as error:
+                self._begun_wrongly(execution, connection, error)
+                return False
             self.running.discard(execution)
             if execution.waiting:
                 self.queue.push_back(execution)
             return False
         return False
 
+    def _begun_wrongly(self, execution: Execution, connection: Connection, error: Exception) -> None:
+        """End a job that could not be begun though it was encoded: what has been written of it is not known."""
+        logger.error("job %r could not be begun", execution.job.script, exc_info=error)
+        failure = DispatchError(
+            f"the job could not be begun, by a fault in fcgi_async and not in the job: {error!r}; please report it, "
+            "with the traceback in the log"
+        )
+        failure.__cause__ = error
+        connection.close()
+        # closing has settled it when it had been written
+        if not execution.done:
+            execution.refuse(failure, may_have_run=True)
+
     def worker_answered(self) -> None:
+        self._verdict = None
+        self._doomed.clear()
         probes, self._probes = self._probes, []
         for probe in probes:
             probe.wake()
@@ -288,17 +351,36 @@ class Scheduler:
         if not all(other.reachability.given_up(now) for other in self.pools):
             return
 
-        def failure() -> ConnectError:
-            copy = ConnectError(error.message, endpoint=error.endpoint)
-            copy.__cause__ = error.__cause__
-            return copy
-
         probes, self._probes = self._probes, []
         for probe in probes:
-            probe.failed(failure())
-        # what a failed job lets in, as in run_all(), fails for the same reason
-        while self.fail_queued(failure):
-            pass
+            probe.failed(_copy(error))
+        spreading, self._verdict = self._verdict is not None, error
+        self._doomed = deque(chain(self.queue, self._backing_off))
+        if spreading:
+            return
+        if self._fail_slice():
+            self.backend.spawn(self._fail_rest)
+        else:
+            self._verdict = None
+
+    def _fail_slice(self) -> bool:
+        """Fail some of the jobs for which no endpoint can be reached; False when there was none."""
+        count = 0
+        while count < _FAILED_AT_ONCE and self._doomed and self._verdict is not None:
+            execution = self._doomed.popleft()
+            if execution.waiting and execution.end(_copy(self._verdict)):
+                count += 1
+        return count > 0
+
+    async def _fail_rest(self) -> None:
+        empty = 0
+        # what run_all() and map() hand in after a failed job comes in the next turn, or on trio in the one after, since
+        # trio runs the tasks of a turn in any order
+        while self._verdict is not None and empty < 2:
+            await self.backend.checkpoint()
+            empty = 0 if self._fail_slice() else empty + 1
+        self._verdict = None
+        self._offer()
 
     def _ask(self, probe: Probe, pool: Pool, connection: Connection) -> None:
         def left() -> None:
@@ -343,6 +425,16 @@ class Scheduler:
             for pool in self.pools:
                 if pool not in pools:
                     pool.offer_later()
+
+
+def _closed() -> DispatcherClosed:
+    return DispatcherClosed("the dispatcher was closed before a worker took the job")
+
+
+def _copy(error: ConnectError) -> ConnectError:
+    copy = ConnectError(error.message, endpoint=error.endpoint)
+    copy.__cause__ = error.__cause__
+    return copy
 
 
 def _load(pool: Pool) -> tuple[bool, float]:

@@ -6,11 +6,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-import anyio
 import attrs
 
 from fcgi_async.dispatch.success_mark import BodyEnd
-from fcgi_async.errors import FastCGIError, RemoteProtocolError, ResponseTooLarge
+from fcgi_async.errors import FastCGIError, RemoteProtocolError, ResponseTooLarge, StreamBusy
 from fcgi_async.net.backend import Waiter
 from fcgi_async.wire.cgi import CGIHead, HeadParser, HeadTooLarge
 
@@ -233,6 +232,11 @@ class StreamingSink(_HeadFirst):
         self._waiting = 0
         self._resume()
 
+    @property
+    def ready(self) -> bool:
+        """Whether `next()` would not wait."""
+        return bool(self._parts) or self.ended or self.error is not None
+
     async def wait_head(self) -> CGIHead:
         """Wait for the head; raises what failed the job."""
         while self.head is None:
@@ -266,7 +270,7 @@ class StreamingSink(_HeadFirst):
 
     async def _wait(self) -> None:
         if self._waiter is not None:
-            raise anyio.BusyResourceError("reading from")
+            raise StreamBusy("another task is reading this response; let one task read it")
         self._waiter = self._new_waiter()
         try:
             await self._waiter

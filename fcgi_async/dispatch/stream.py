@@ -12,7 +12,7 @@ from fcgi_async.dispatch.execution import Execution
 from fcgi_async.dispatch.response import Headers, Timing, describe_failure
 from fcgi_async.dispatch.sink import StreamingSink
 from fcgi_async.dispatch.success_mark import is_marked
-from fcgi_async.errors import JobCancelled, JobNotDone, ResponseTruncated
+from fcgi_async.errors import ConfigurationError, JobCancelled, JobNotDone, ResponseTruncated
 
 __all__ = ("LineIterator", "ResponseStream", "StreamManager")
 
@@ -48,8 +48,10 @@ class ResponseStream:
 
         Raises:
             FastCGIError: what failed the job, after all that had come before.
-            anyio.BusyResourceError: another task is reading this response.
+            StreamBusy: another task is reading this response; it is an anyio.BusyResourceError too.
         """
+        if self._sink.ready:
+            await self._execution.owner.backend.checkpoint()
         data = await self._sink.next()
         if data is None:
             raise StopAsyncIteration
@@ -57,6 +59,8 @@ class ResponseStream:
 
     async def aread(self) -> bytes:
         """Return what is left of the body; raises what `__anext__` does."""
+        if self._sink.ready:
+            await self._execution.owner.backend.checkpoint()
         parts = []
         while (data := await self._sink.next()) is not None:
             parts.append(data)
@@ -137,6 +141,9 @@ class LineIterator:
         return self
 
     async def __anext__(self) -> str:
+        """Return the next line; raises what the stream's `__anext__` does, and cancelling loses nothing."""
+        if self._lines or self._ended:
+            await self._stream._execution.owner.backend.checkpoint()
         while not self._lines:
             if self._ended:
                 raise StopAsyncIteration
@@ -171,10 +178,19 @@ class StreamManager:
     """
 
     _start: Callable[[], tuple[Execution, StreamingSink]]
+    _entered: bool = attrs.field(default=False, init=False)
     _execution: Execution | None = attrs.field(default=None, init=False)
     _sink: StreamingSink | None = attrs.field(default=None, init=False)
 
     async def __aenter__(self) -> ResponseStream:
+        """Run the job and wait for the head of its response; raises what `Dispatcher.run()` does.
+
+        Raises:
+            ConfigurationError: it was entered before; nothing is run again.
+        """
+        if self._entered:
+            raise ConfigurationError("what stream() returns is entered once; call stream() again to run the job again")
+        self._entered = True
         execution, sink = self._execution, self._sink = self._start()
         try:
             head = await sink.wait_head()

@@ -39,6 +39,11 @@ class Upload:
     # whether a part of the body has been written, and not all
     running: bool = attrs.field(default=False, init=False)
     _backend: Backend | None = attrs.field(default=None, init=False)
+    # which attempt is sending, 0 when none is; its task is not known to itself before `spawn()` has returned
+    _attempt: int = attrs.field(default=0, init=False)
+    _attempts: int = attrs.field(default=0, init=False)
+    # the last attempt that was stopped
+    _stopped: int = attrs.field(default=0, init=False)
     _task: TaskHandle | None = attrs.field(default=None, init=False)
     _parts: AsyncIterator[bytes] | None = attrs.field(default=None, init=False)
     # taken from the iterator and not written: what an attempt that came to nothing leaves to the next
@@ -55,44 +60,54 @@ class Upload:
         if self._sent:
             self._parts, self._at_hand, self._sent = None, None, 0
         self._backend = backend
-        self._task = backend.spawn(lambda: self._run(uploader))
+        self._attempts += 1
+        attempt = self._attempt = self._attempts
+        task = backend.spawn(lambda: self._run(uploader, attempt))
+        if self._attempt == attempt:
+            self._task = task
+        elif self._stopped == attempt:
+            # by its own first step
+            task.cancel()
 
     def stop(self, *, settled: bool = True) -> None:
         """Stop sending; what was taken and not written stays at hand unless the job is `settled`."""
+        sending, self._attempt = self._attempt, 0
+        if sending:
+            self._stopped = sending
         task, self._task = self._task, None
         self.running = False
         if task is not None:
             task.cancel()
-        elif settled and self._at_hand is not None and self._backend is not None:
+        elif not sending and settled and self._at_hand is not None and self._backend is not None:
             parts, self._parts, self._at_hand = self._parts, None, None
             self._backend.spawn(lambda: close_iterator(parts))
 
-    async def _run(self, uploader: Uploader) -> None:
-        task, refused = self._task, False
+    async def _run(self, uploader: Uploader, attempt: int) -> None:
+        refused = False
         parts = None
         try:
             if self._parts is None:
                 self._parts = self.body.open()
             parts = self._parts
-            refused = not await self._send(uploader, parts, task)
+            refused = not await self._send(uploader, parts, attempt)
         except Exception as error:
             failure = JobError(f"the job's body failed after {self._sent} of {self.body.length} bytes: {error}")
             failure.__cause__ = error
-            self._done(task)
+            self._done(attempt)
             uploader.end(failure)
         finally:
-            self._done(task)
+            self._done(attempt)
             if not refused:
                 await close_iterator(parts)
         if refused:
             uploader.upload_refused()
 
-    def _done(self, task: TaskHandle | None) -> None:
+    def _done(self, attempt: int) -> None:
         # another attempt may have begun while this one was ending
-        if self._task is task:
-            self._task = None
+        if self._attempt == attempt:
+            self._attempt, self._task = 0, None
 
-    async def _send(self, uploader: Uploader, parts: AsyncIterator[bytes], task: TaskHandle | None) -> bool:
+    async def _send(self, uploader: Uploader, parts: AsyncIterator[bytes], attempt: int) -> bool:
         part = self._at_hand if self._at_hand is not None else await _next(parts)
         self._at_hand = part
         self._check(len(part or b""), last=part is None)
@@ -108,7 +123,7 @@ class Upload:
                 # over already, or the peer gone: the connection tells
                 return True
             part = await _next(parts)
-            if self._task is not task:
+            if self._attempt != attempt:
                 # told to stop while a thread read a file, which no cancellation interrupts: the next attempt counts now
                 return True
             self._check(self._sent + len(part or b""), last=part is None)

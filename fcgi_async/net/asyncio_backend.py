@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from socket import AF_UNIX, socket
 from time import monotonic
 
@@ -11,7 +12,7 @@ import anyio
 import attrs
 
 from fcgi_async.net.asyncio_transport import AsyncioTransport, BufferedAsyncioTransport
-from fcgi_async.net.backend import TaskHandle, Timer, Waiter
+from fcgi_async.net.backend import Home, TaskHandle, Timer, Waiter
 from fcgi_async.net.transport import READ_SIZE, Transport, TransportHandler
 
 __all__ = ("AsyncioBackend",)
@@ -37,6 +38,7 @@ class AsyncioBackend:
     """The running asyncio loop, uvloop included."""
 
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop, init=False)
+    _home: Home = attrs.field(factory=Home, init=False)
     # asyncio itself keeps only weak references to tasks
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
     # where asyncio's own loop reads into; uvloop has a buffer of its own
@@ -44,6 +46,9 @@ class AsyncioBackend:
     # the loop's own methods, so that a call costs no more than theirs
     now: Callable[[], float] = attrs.field(init=False)
     waiter: Callable[[], Waiter] = attrs.field(init=False)
+    checkpoint: Callable[[], Coroutine[object, object, None]] = attrs.field(
+        default=partial(asyncio.sleep, 0), init=False
+    )
 
     def __attrs_post_init__(self) -> None:
         # uvloop's own clock stands still within a turn and counts milliseconds
@@ -55,6 +60,15 @@ class AsyncioBackend:
     async def open(self) -> None:
         """Do nothing: a set is enough to own tasks."""
 
+    def check_here(self) -> None:
+        """Refuse to be used in another event loop; a forked process has another, or none."""
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if not here:
+            raise self._home.refusal()
+
     def check_owner(self) -> None:
         """Allow it: asyncio's tasks have no owner but the set."""
 
@@ -63,27 +77,54 @@ class AsyncioBackend:
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
-        with anyio.CancelScope(shield=True):
-            if tasks:
-                await asyncio.wait(tasks)
-            # an aborted transport closes its descriptor in the loop's next turn, uvloop's in the one after
-            for _ in range(2):
-                await asyncio.sleep(0)
+        await self.outlast(partial(self._ended, tasks))
+
+    async def _ended(self, tasks: tuple[asyncio.Task[None], ...]) -> None:
+        if tasks:
+            await asyncio.wait(tasks)
+        # an aborted transport closes its descriptor in the loop's next turn, uvloop's in the one after
+        for _ in range(2):
+            await asyncio.sleep(0)
+
+    async def outlast(self, function: Callable[[], Awaitable[None]]) -> None:
+        """Run `function` to its end in a task of its own, since `Task.cancel()` breaks through every shield."""
+        task = self._task(function)
+        interruption: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                with anyio.CancelScope(shield=True):
+                    await asyncio.wait((task,))
+            except asyncio.CancelledError as error:
+                interruption = error
+        if interruption is not None:
+            raise interruption
+        task.result()
+
+    def call_soon_threadsafe(self, callback: Callable[[], None]) -> bool:
+        """Call `callback` in the loop's next turn; False when the loop is closed."""
+        try:
+            self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            return False
+        return True
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Call `callback` when the clock has passed `when`."""
         return self._loop.call_later(max(when - monotonic(), 0.0), callback)
 
     def spawn(self, function: Callable[[], Awaitable[None]]) -> TaskHandle:
-        """Start a task."""
-
-        async def run() -> None:
-            await function()
-
-        task = self._loop.create_task(run())
+        """Start a task, which begins after this has returned."""
+        task = self._task(function)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return AsyncioTask(task)
+
+    def _task(self, function: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        async def run() -> None:
+            await function()
+
+        # not by the loop's task factory: an eager one would run the task's beginning before it is returned
+        return asyncio.Task(run(), loop=self._loop)
 
     async def attach(self, sock: socket, handler: TransportHandler) -> Transport:
         """Start reading a connected socket into `handler`."""

@@ -2,14 +2,58 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Generator
 from socket import socket
 from typing import Protocol
 
+import attrs
+
+from fcgi_async.errors import ConfigurationError
 from fcgi_async.net.transport import Transport, TransportHandler
 
-__all__ = ("Backend", "TaskHandle", "Timer", "Waiter", "current_backend")
+__all__ = ("Backend", "Home", "TaskHandle", "Timer", "Waiter", "current_backend")
+
+
+class _Forks:
+    """How often this process was forked off since the package was loaded; cheaper to look at than the process id."""
+
+    count = 0
+
+
+def _forked() -> None:
+    _Forks.count += 1
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+@attrs.frozen(eq=False)
+class Home:
+    """Where a backend was made, so that whoever uses it elsewhere learns of it."""
+
+    _forks: int = attrs.field(factory=lambda: _Forks.count, init=False)
+    _process: int = attrs.field(factory=os.getpid, init=False)
+    _thread: str = attrs.field(factory=lambda: threading.current_thread().name, init=False)
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a child of the process it was made in."""
+        return self._forks != _Forks.count
+
+    def refusal(self) -> ConfigurationError:
+        """Return the error for whoever uses it elsewhere."""
+        if self.forked:
+            return ConfigurationError(
+                f"the dispatcher was entered in process {self._process}, before this process was forked from it; "
+                "enter one of its own in each process, after the fork"
+            )
+        return ConfigurationError(
+            f"the dispatcher was entered in another event loop, in thread {self._thread!r}; use it there, or enter "
+            "one of its own in each event loop"
+        )
 
 
 class Waiter(Protocol):
@@ -48,6 +92,13 @@ class Backend(Protocol):
     async def open(self) -> None:
         """Get ready to own tasks."""
 
+    def check_here(self) -> None:
+        """Refuse to be used here; called for every job, so it is cheap.
+
+        Raises:
+            ConfigurationError: this is another event loop, another thread or a forked process.
+        """
+
     def check_owner(self) -> None:
         """Refuse to be closed here.
 
@@ -57,6 +108,18 @@ class Backend(Protocol):
 
     async def aclose(self) -> None:
         """Cancel every task that is left and wait for their ends, even where the caller is being cancelled."""
+
+    async def checkpoint(self) -> None:
+        """Let other tasks run, and be cancelled if that was asked for."""
+
+    async def outlast(self, function: Callable[[], Awaitable[None]]) -> None:
+        """Run `function` to its end, however often the caller is cancelled.
+
+        The cancellation is raised after that, by this or by the next checkpoint.
+        """
+
+    def call_soon_threadsafe(self, callback: Callable[[], None]) -> bool:
+        """Call `callback` in the event loop; may be called anywhere. Return False when the loop is gone."""
 
     def now(self) -> float:
         """Return the loop's clock, in seconds."""
@@ -68,7 +131,7 @@ class Backend(Protocol):
         """Call `callback` when the clock has passed `when`."""
 
     def spawn(self, function: Callable[[], Awaitable[None]]) -> TaskHandle:
-        """Start a task; `function` must not raise but for cancellation."""
+        """Start a task, which begins after this has returned; `function` must not raise but for cancellation."""
 
     async def attach(self, sock: socket, handler: TransportHandler) -> Transport:
         """Start reading a connected socket into `handler`; the socket is owned by the transport from the call on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from fcgi_async.errors import ConfigurationError
-from fcgi_async.net.backend import TaskHandle, Timer, Waiter
+from fcgi_async.net.backend import Home, TaskHandle, Timer, Waiter
 from fcgi_async.net.transport import READ_SIZE, Transport, TransportHandler
 from fcgi_async.net.trio_transport import TrioTransport
 
@@ -79,11 +79,25 @@ class TrioBackend:
     # how long the timer task sleeps; moved nearer when an earlier timer comes
     _sleep: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     now: Callable[[], float] = attrs.field(default=trio.current_time, init=False)
+    checkpoint: Callable[[], Coroutine[object, object, None]] = attrs.field(
+        default=trio.lowlevel.checkpoint, init=False
+    )
+    _home: Home = attrs.field(factory=Home, init=False)
+    _token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token, init=False)
 
     async def open(self) -> None:
         """Open the nursery and start the timer task."""
         self._nursery = await self._manager.__aenter__()
         self.spawn(self._run_timers)
+
+    def check_here(self) -> None:
+        """Refuse to be used in another event loop, or in a forked process, which has inherited this one."""
+        try:
+            here = trio.lowlevel.current_trio_token() is self._token and not self._home.forked
+        except RuntimeError:
+            here = False
+        if not here:
+            raise self._home.refusal()
 
     def check_owner(self) -> None:
         """Refuse to be closed by another task than the one that opened it."""
@@ -95,6 +109,19 @@ class TrioBackend:
         for task in self._tasks:
             task.cancel()
         await self._manager.__aexit__(None, None, None)
+
+    async def outlast(self, function: Callable[[], Awaitable[None]]) -> None:
+        """Run `function` to its end behind a shield; the cancellation is raised at the next checkpoint."""
+        with trio.CancelScope(shield=True):
+            await function()
+
+    def call_soon_threadsafe(self, callback: Callable[[], None]) -> bool:
+        """Call `callback` in one of the loop's next turns; False when the loop has ended."""
+        try:
+            self._token.run_sync_soon(callback)
+        except trio.RunFinishedError:
+            return False
+        return True
 
     def waiter(self) -> Waiter:
         """Return a new waiter."""
@@ -138,11 +165,19 @@ class TrioBackend:
     async def _run_timers(self) -> None:
         while True:
             now = trio.current_time()
+            due: list[_TrioTimer] = []
             while self._timers and (self._timers[0][2].callback is None or self._timers[0][0] <= now):
                 timer = heappop(self._timers)[2]
+                if timer.callback is None:
+                    self._dead -= 1
+                else:
+                    due.append(timer)
+            # what these set for now is due in the next turn, so that others run in between
+            for timer in due:
                 callback, timer.callback = timer.callback, None
                 if callback is None:
-                    self._dead -= 1
+                    # cancelled by one before it, and counted as lying in the heap
+                    self._dead = max(self._dead - 1, 0)
                 else:
                     callback()
             self._sleep = trio.CancelScope(deadline=self._timers[0][0] if self._timers else math.inf)

@@ -129,6 +129,22 @@ def test_one_that_fails(clock: Clock, deadlines: Deadlines) -> None:
     assert called == ["same moment", "later"]
 
 
+def test_many_that_pass_together(clock: Clock, deadlines: Deadlines) -> None:
+    """A few hundred are called in one turn of the event loop, and the others in the next ones."""
+    called: list[int] = []
+    for number in range(1000):
+        deadlines.add(1.0, lambda number=number: called.append(number))  # type: ignore[misc]
+    clock.time = 1.0
+    turns = 0
+    while len(called) < 1000:
+        before = len(called)
+        clock.timers[-1].callback()
+        assert 0 < len(called) - before <= 300
+        turns += 1
+    assert turns >= 4
+    assert called == list(range(1000))
+
+
 def test_memory_of_the_cancelled(deadlines: Deadlines) -> None:
     """Jobs that end long before their deadlines leave no entry each, whatever lies before them."""
     deadlines.add(1.0, lambda: None)

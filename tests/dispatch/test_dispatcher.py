@@ -14,6 +14,7 @@ from fcgi_async import (
     ConnectError,
     Dispatcher,
     DispatcherClosed,
+    DispatchError,
     Endpoint,
     FastCGIError,
     InvalidJob,
@@ -25,7 +26,9 @@ from fcgi_async import (
     ResponseTooLarge,
     Timeouts,
 )
+from fcgi_async.dispatch.request import RequestEncoder
 from fcgi_async.dispatch.settings import Unset
+from fcgi_async.pool.pool import Pool
 from tests.dispatch.settled import settled, slots
 from tests.eventually import eventually
 from tests.responder import Held, Peer, Request, Responder, answer, answer_and_close, echo, ignore, ok
@@ -215,6 +218,48 @@ async def test_invalid_job_is_refused_before_anything_is_sent(address: str) -> N
         with pytest.raises(InvalidJob, match="a job is a Job, not str"):
             await php.run("/a.php")  # type: ignore[arg-type]
         assert responder.connections == 0
+
+
+async def test_fault_of_ours_is_not_called_the_jobs(
+    address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What goes wrong while a job is begun says that it is no fault of the job; its traceback is logged, and others
+    run.
+    """
+    original = Pool.begin
+
+    def begin(self: Pool, *args: Any, **options: Any) -> int | None:
+        monkeypatch.setattr(Pool, "begin", original)
+        raise LookupError("ours")
+
+    endpoint = Endpoint(address, max_children=1, linger=0.0)
+    async with Responder(ok, address) as responder, Dispatcher(endpoint) as php:
+        monkeypatch.setattr(Pool, "begin", begin)
+        with pytest.raises(DispatchError, match="a fault in fcgi_async and not in the job: LookupError") as caught:
+            await php.run(Job("/a.php"))
+        assert caught.value.may_have_run
+        assert isinstance(caught.value.__cause__, LookupError)
+        assert any(record.exc_info and record.levelno == logging.ERROR for record in caplog.records)
+        assert (await php.run(Job("/b.php"))).text == "ok"
+        # nobody knows what was written to the first
+        assert responder.connections == 2
+        await settled(php)
+
+
+async def test_job_that_cannot_be_encoded(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails while it is encoded makes the job invalid, and leaves the connection to the next one."""
+
+    def encode(self: RequestEncoder, job: Job, extra: object) -> None:
+        monkeypatch.undo()
+        raise LookupError("odd")
+
+    async with Responder(ok, address) as responder, Dispatcher(address, max_children=1) as php:
+        monkeypatch.setattr(RequestEncoder, "encode_with", encode)
+        with pytest.raises(InvalidJob, match=r"could not be encoded: LookupError\('odd'\)") as caught:
+            await php.run(Job("/a.php"))
+        assert not caught.value.may_have_run
+        assert (await php.run(Job("/b.php"))).text == "ok"
+        assert responder.connections == 1
 
 
 # after the response

@@ -20,7 +20,6 @@ from fcgi_async import (
     Endpoint,
     InvalidJob,
     Job,
-    JobCancelled,
     Outcome,
     Response,
 )
@@ -280,7 +279,7 @@ async def test_map_as_they_come(address: str, kind: str) -> None:
 
 async def test_endless_source(address: str) -> None:
     """An endless source is read no further than outcomes are: twice the share ahead, or as far as the limit says."""
-    for limit, ahead in ((None, 6), (3, 3), (1, 1)):
+    for ordered, limit, ahead in ((False, None, 6), (True, 3, 3), (True, 1, 1)):
         made: list[int] = []
 
         def jobs(made: list[int] = made) -> Iterator[Job]:
@@ -289,7 +288,7 @@ async def test_endless_source(address: str) -> None:
                 yield Job("/n.php")
 
         async with Responder(ok, address + str(ahead)), Dispatcher(address + str(ahead), max_children=2) as php:
-            async with php.map(jobs(), limit=limit) as outcomes:
+            async with php.map(jobs(), ordered=ordered, limit=limit) as outcomes:
                 read = 0
                 async for _ in outcomes:
                     read += 1
@@ -412,21 +411,3 @@ async def test_bad_limit(address: str) -> None:
     async with Dispatcher(address, max_children=1) as php:
         with pytest.raises(ConfigurationError, match="limit=0: at least one job"):
             php.map([], limit=0)
-
-
-async def test_map_of_a_dispatcher_that_closes(address: str) -> None:
-    """A map goes on to its end: what is refused is an outcome."""
-    held = Held()
-    found: list[Outcome] = []
-
-    async def read(php: Dispatcher) -> None:
-        async with php.map([Job("/n.php")] * 10) as outcomes:
-            async for outcome in outcomes:
-                found.append(outcome)
-
-    async with Responder(held, address), anyio.create_task_group() as tasks:
-        async with Dispatcher(address, max_children=1, shutdown_timeout=0.0) as php:
-            tasks.start_soon(read, php)
-            await eventually(lambda: held.running)
-        await eventually(lambda: len(found) == 10)
-    assert {type(outcome.error) for outcome in found} <= {DispatcherClosed, JobCancelled}

@@ -166,6 +166,7 @@ async def test_error_nobody_retrieved(address: str, caplog: pytest.LogCaptureFix
         await php.submit(BAD)
         await php.join()
         gc.collect()
+        await eventually(lambda: reported)
         (error,) = reported
         assert isinstance(error, ConnectionLost)
         (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
@@ -204,7 +205,7 @@ async def test_cancelling_too_late_is_not_asking(address: str) -> None:
         assert not handle.cancel()
         handle = None
         gc.collect()
-        assert len(reported) == 1
+        await eventually(lambda: len(reported) == 1)
 
 
 async def test_submit_of_an_invalid_job(address: str) -> None:
@@ -383,6 +384,20 @@ async def test_outer_cancellation_together_with_a_failure(address: str) -> None:
             after.append("reached")
         assert scope.cancelled_caught
         assert not after
+
+
+async def test_errors_that_a_cancellation_hides_are_reported(address: str) -> None:
+    """A cancellation from outside goes on as it is, and the errors of the group's jobs are given to on_job_error."""
+    reported: list[FastCGIError] = []
+    async with Responder(mixed, address), Dispatcher(endpoint(address), on_job_error=reported.append) as php:
+        with anyio.CancelScope() as scope:
+            async with php.group() as group:
+                handle = await group.submit(BAD)
+                handle._when_done(lambda _: scope.cancel())
+                await anyio.sleep_forever()
+        assert scope.cancelled_caught
+        await eventually(lambda: reported)
+        assert [type(error) for error in reported] == [ConnectionLost]
 
 
 async def test_limit(address: str) -> None:

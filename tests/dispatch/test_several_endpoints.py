@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import anyio
 import pytest
 
-from fcgi_async import Dispatcher, Endpoint, Job
+from fcgi_async import ConfigurationError, Dispatcher, Endpoint, Job
 from tests.dispatch.settled import settled
 from tests.eventually import eventually
 from tests.responder import Held, Request, Responder, ok, reset
 
-pytestmark = pytest.mark.anyio
+on_every_loop = pytest.mark.anyio
 
 JOB = Job("/a.php")
 
 
+@on_every_loop
 async def test_least_loaded_endpoint(address: str) -> None:
     """Jobs are spread over the endpoints by how full they are, each within its share."""
     one, two = Held(), Held()
@@ -29,6 +32,7 @@ async def test_least_loaded_endpoint(address: str) -> None:
             two.release()
 
 
+@on_every_loop
 async def test_endpoint_that_is_not_there(address: str) -> None:
     """With one of two endpoints missing its jobs go to the other."""
     endpoints = [Endpoint(address + ".missing", max_children=2), Endpoint(address, max_children=2)]
@@ -37,6 +41,7 @@ async def test_endpoint_that_is_not_there(address: str) -> None:
         assert {response.endpoint for response in responses} == {address}
 
 
+@on_every_loop
 async def test_endpoint_that_is_away_is_left_alone(address: str) -> None:
     """One that closes every connection is tried again with back-off, not for every job; the other serves them all."""
     endpoints = [Endpoint(address + "1", max_children=2), Endpoint(address + "2", max_children=1)]
@@ -48,6 +53,7 @@ async def test_endpoint_that_is_away_is_left_alone(address: str) -> None:
             assert away.connections < 30
 
 
+@on_every_loop
 async def test_endpoint_that_comes_back_gets_jobs_again(address: str) -> None:
     """An endpoint that was away is used again once it listens, without a job failing meanwhile."""
     endpoints = [Endpoint(address + "1", max_children=1), Endpoint(address + "2", max_children=1)]
@@ -66,6 +72,7 @@ async def test_endpoint_that_comes_back_gets_jobs_again(address: str) -> None:
         assert php.statistics().failed == 0
 
 
+@on_every_loop
 async def test_job_that_did_not_run_goes_elsewhere(address: str) -> None:
     """A job that an endpoint's worker refused, or left unread, is served by another endpoint."""
 
@@ -86,3 +93,32 @@ async def test_job_that_did_not_run_goes_elsewhere(address: str) -> None:
             assert response.endpoint == address + "2"
             assert response.attempts >= 2
         await first
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("unix:///run/fpm.sock", "unix:///run/fpm.sock"),
+        ("unix:///run/fpm.sock", "unix:///run/./fpm.sock"),
+        ("unix://{link}/fpm.sock", "unix://{folder}/fpm.sock"),
+        ("unix://@fpm", "unix://@fpm"),
+        ("tcp://LocalHost:9000", "tcp://localhost:9000"),
+        ("tcp://[::1]:9000", "tcp://[0:0:0:0:0:0:0:1]:9000"),
+    ],
+)
+def test_one_address_twice(tmp_path: Path, pair: tuple[str, str]) -> None:
+    """Two endpoints with one address would both take their share of the same workers, so they are refused."""
+    folder, link = tmp_path / "folder", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder)
+    endpoints = [Endpoint(text.format(folder=folder, link=link), max_children=2) for text in pair]
+    with pytest.raises(ConfigurationError, match="are one address, and each would take its share"):
+        Dispatcher(endpoints)
+    with pytest.raises(ConfigurationError, match="merge them"):
+        Dispatcher([endpoints[0], Endpoint("unix:///other.sock", max_children=1), endpoints[0]])
+
+
+def test_different_addresses() -> None:
+    """Ports, names and kinds tell addresses apart."""
+    addresses = ["tcp://a:1", "tcp://a:2", "tcp://b:1", "unix:///a", "unix:///b", "unix://@a", "unix://@b"]
+    Dispatcher([Endpoint(address, max_children=1) for address in addresses])

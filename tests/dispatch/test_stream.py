@@ -11,11 +11,13 @@ from fcgi_async import (
     ConnectionLost,
     Dispatcher,
     Endpoint,
+    FastCGIError,
     Job,
     JobCancelled,
     JobTimeout,
     QueueTimeout,
     RemoteProtocolError,
+    StreamBusy,
 )
 from tests.dispatch.settled import settled
 from tests.eventually import eventually
@@ -270,8 +272,11 @@ async def test_two_readers(address: str) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(response.__anext__)
             await anyio.wait_all_tasks_blocked()
-            with anyio.fail_after(10), pytest.raises(anyio.BusyResourceError):
+            with anyio.fail_after(10), pytest.raises(StreamBusy) as caught:
                 await response.__anext__()
+            assert isinstance(caught.value, FastCGIError)
+            assert isinstance(caught.value, anyio.BusyResourceError)
+            assert str(caught.value) == "another task is reading this response; let one task read it"
             tasks.cancel_scope.cancel()
 
 

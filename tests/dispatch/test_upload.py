@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import types
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
+import attrs
 import pytest
 
 from fcgi_async import (
     ConnectionLost,
     Dispatcher,
     Endpoint,
+    FastCGIError,
     Job,
     JobCancelled,
     JobError,
@@ -20,11 +24,14 @@ from fcgi_async import (
     Overloaded,
     QueueTimeout,
 )
+from fcgi_async.dispatch.body import BodyStream
+from fcgi_async.dispatch.upload import Upload
+from fcgi_async.net.backend import Backend, TaskHandle, current_backend
 from tests.dispatch.settled import settled
 from tests.eventually import eventually
 from tests.responder import Held, Request, Responder, echo, ok
 
-pytestmark = pytest.mark.anyio
+on_every_loop = pytest.mark.anyio
 
 
 def endpoint(address: str, max_children: int = 1) -> Endpoint:
@@ -44,6 +51,7 @@ def uploaded(*parts: bytes, **options: Any) -> Job:
     return Job("/a.php", content=parts_of(*parts), content_length=len(b"".join(parts)), **options)
 
 
+@on_every_loop
 @pytest.mark.parametrize(
     "parts", [(), (b"",), (b"0",), (b"", b"a", b"", b"b", b""), (b"x" * 200_000,), (b"y" * 1000,) * 300]
 )
@@ -58,6 +66,7 @@ async def test_upload(address: str, parts: tuple[bytes, ...]) -> None:
         assert responder.connections == 1
 
 
+@on_every_loop
 async def test_both_ways_at_once(address: str) -> None:
     """The response is read while the body is written: 10 MB against 10 MB do not wait for each other."""
 
@@ -71,6 +80,7 @@ async def test_both_ways_at_once(address: str) -> None:
         assert response.content == b"".join(bytes([n]) * 1_000_000 for n in range(10))
 
 
+@on_every_loop
 async def test_files_are_streamed(address: str, tmp_path: Path) -> None:
     """A file given by path goes out in parts."""
     path = tmp_path / "file"
@@ -80,6 +90,7 @@ async def test_files_are_streamed(address: str, tmp_path: Path) -> None:
         assert bytes(1_000_000) in response.content
 
 
+@on_every_loop
 async def test_slow_peer_holds_up_the_iterable(address: str) -> None:
     """Parts are asked for only as fast as the socket takes them."""
     asked: list[int] = []
@@ -107,6 +118,7 @@ async def test_slow_peer_holds_up_the_iterable(address: str) -> None:
         assert (await handle).text == "20000000"
 
 
+@on_every_loop
 async def test_nothing_is_sent_before_the_first_part(address: str) -> None:
     """A job that is cancelled before its body begins has certainly not run; its worker serves the next one."""
     began: list[bool] = []
@@ -128,6 +140,7 @@ async def test_nothing_is_sent_before_the_first_part(address: str) -> None:
         assert responder.connections == 1
 
 
+@on_every_loop
 async def test_deadline_before_the_first_part(address: str) -> None:
     """So has one whose deadline passes before."""
 
@@ -143,6 +156,7 @@ async def test_deadline_before_the_first_part(address: str) -> None:
         assert not responder.requests
 
 
+@on_every_loop
 @pytest.mark.parametrize("how", ["cancel", "deadline"])
 async def test_ended_in_the_middle(address: str, how: str) -> None:
     """A body that is ended in the middle closes the connection, and the error says that PHP may have seen the
@@ -171,6 +185,7 @@ async def test_ended_in_the_middle(address: str, how: str) -> None:
         assert (await php.run(Job("/b.php", content=b"next"))).content == b"next"
 
 
+@on_every_loop
 @pytest.mark.parametrize(
     ("parts", "length", "may_have_run", "message"),
     [
@@ -193,6 +208,7 @@ async def test_another_length(
         assert (await php.run(Job("/b.php", content=b"next"))).content == b"next"
 
 
+@on_every_loop
 @pytest.mark.parametrize("when", ["before", "between"])
 async def test_iterable_that_fails(address: str, when: str) -> None:
     """What the iterable raises is the cause of the job's error."""
@@ -210,6 +226,7 @@ async def test_iterable_that_fails(address: str, when: str) -> None:
         assert (await php.run(Job("/b.php", content=b"next"))).content == b"next"
 
 
+@on_every_loop
 async def test_iterable_of_something_else(address: str) -> None:
     """Parts are bytes."""
 
@@ -221,6 +238,7 @@ async def test_iterable_of_something_else(address: str) -> None:
             await php.run(Job("/a.php", content=parts(), content_length=4))
 
 
+@on_every_loop
 async def test_answer_before_the_body_is_through(address: str) -> None:
     """A script that answers early ends the upload: the caller has its answer, the connection is closed, the
     iterable too.
@@ -245,6 +263,7 @@ async def test_answer_before_the_body_is_through(address: str) -> None:
         assert (await php.run(Job("/b.php"))).content == b"enough"
 
 
+@on_every_loop
 async def test_worker_that_leaves_while_the_first_part_is_awaited(address: str) -> None:
     """A worker that goes before anything was sent is replaced, and the parts taken so far are not lost."""
     asked, go_on = anyio.Event(), anyio.Event()
@@ -276,6 +295,7 @@ async def test_worker_that_leaves_while_the_first_part_is_awaited(address: str) 
         await settled(php)
 
 
+@on_every_loop
 @pytest.mark.parametrize("replayable", [True, False])
 async def test_refused_in_the_middle(address: str, tmp_path: Path, replayable: bool) -> None:
     """OVERLOADED in the middle of a body: what can be sent again is, what cannot is an error, not half a body."""
@@ -306,6 +326,7 @@ async def test_refused_in_the_middle(address: str, tmp_path: Path, replayable: b
         await settled(php)
 
 
+@on_every_loop
 async def test_idempotent_iterable_is_not_sent_twice(address: str) -> None:
     """An iterable gives its parts once: a job that lost its worker in the middle cannot be tried again."""
 
@@ -320,6 +341,7 @@ async def test_idempotent_iterable_is_not_sent_twice(address: str) -> None:
         assert len(responder.requests) == 1
 
 
+@on_every_loop
 async def test_replayable_body_is_sent_again(address: str, tmp_path: Path) -> None:
     """A file can be read again: an idempotent job that lost its worker is tried again with its whole body."""
     path = tmp_path / "file"
@@ -337,6 +359,7 @@ async def test_replayable_body_is_sent_again(address: str, tmp_path: Path) -> No
         assert response.attempts == 3
 
 
+@on_every_loop
 async def test_iterable_of_a_job_that_never_runs(address: str) -> None:
     """An iterable that was never begun is left alone."""
     held = Held()
@@ -360,9 +383,194 @@ async def test_iterable_of_a_job_that_never_runs(address: str) -> None:
         assert began
 
 
+@on_every_loop
 async def test_many_uploads(address: str) -> None:
     """Uploads share workers as other jobs do."""
     async with Responder(ok, address) as responder, Dispatcher(endpoint(address, 3)) as php:
         await php.run_all([uploaded(b"a" * 1000, b"b" * 1000) for _ in range(50)])
         assert responder.most_running <= 3
         assert (await settled(php)).completed == 50
+
+
+# a backend whose tasks run their first step before spawn() has returned them
+
+
+@attrs.define(eq=False)
+class EagerTask:
+    """What has begun already."""
+
+    task: TaskHandle | None = None
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        if self.task is not None:
+            self.task.cancel()
+
+    async def join(self) -> None:
+        if self.task is not None:
+            await self.task.join()
+
+
+@types.coroutine
+def again(first: Any) -> Generator[Any, Any, Any]:
+    """Wait for what a first step has waited for."""
+    return (yield first)
+
+
+@attrs.define(eq=False)
+class EagerBackend:
+    """The running loop's, as far as an upload needs one."""
+
+    backend: Backend
+    handles: list[EagerTask] = attrs.field(factory=list, init=False)
+
+    def spawn(self, function: Callable[[], Awaitable[None]]) -> EagerTask:
+        handle = EagerTask()
+        self.handles.append(handle)
+        coroutine: Any = function()
+        try:
+            first = coroutine.send(None)
+        except StopIteration:
+            return handle
+
+        async def rest() -> None:
+            value = await again(first)
+            while True:
+                try:
+                    first_of_next = coroutine.send(value)
+                except StopIteration:
+                    return
+                value = await again(first_of_next)
+
+        handle.task = self.backend.spawn(rest)
+        return handle
+
+
+@attrs.define(eq=False)
+class Written:
+    """What of a body was written to a connection."""
+
+    parts: list[bytes] = attrs.field(factory=list, init=False)
+    ended: bool = attrs.field(default=False, init=False)
+    on_part: Callable[[int], None]
+
+    async def send(self, request_id: int, data: bytes) -> bool:
+        self.parts.append(data)
+        self.on_part(len(self.parts))
+        return True
+
+    def end(self, request_id: int) -> None:
+        self.ended = True
+
+
+@attrs.define(eq=False)
+class Writer:
+    """A connection, and the job whose body is written to it."""
+
+    bodies: Written = attrs.field(init=False)
+    error: FastCGIError | None = attrs.field(default=None, init=False)
+    refused: int = attrs.field(default=0, init=False)
+    stop_at: int | None = None
+    refuses: bool = False
+    upload: Upload | None = None
+    connection: Any = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.connection = self
+        self.bodies = Written(self.stop_where_told)
+
+    @property
+    def written(self) -> list[bytes]:
+        return self.bodies.parts
+
+    @property
+    def ended(self) -> bool:
+        return self.bodies.ended
+
+    def begin_upload(self) -> int | None:
+        return None if self.refuses else 1
+
+    def upload_refused(self) -> None:
+        self.refused += 1
+
+    def end(self, error: FastCGIError, *, patience: float | None = None) -> bool:
+        self.error = error
+        assert self.upload is not None
+        self.upload.stop()
+        return True
+
+    def stop_where_told(self, parts: int) -> None:
+        if parts == self.stop_at:
+            assert self.upload is not None
+            self.upload.stop()
+
+
+async def at_hand(*parts: bytes) -> AsyncIterator[bytes]:
+    """A body that waits for nothing."""
+    for part in parts:
+        yield part
+
+
+async def pausing(*parts: bytes) -> AsyncIterator[bytes]:
+    """A body that waits before its second part, and each one after."""
+    for number, part in enumerate(parts):
+        if number:
+            await asyncio.sleep(0)
+        yield part
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("body", [at_hand, pausing])
+async def test_upload_of_an_eager_task(body: Callable[..., AsyncIterator[bytes]]) -> None:
+    """A body is sent whole though its first part goes before the task is known."""
+    backend = current_backend()
+    await backend.open()
+    writer = Writer()
+    writer.upload = Upload(BodyStream(6, lambda: body(b"ab", b"cd", b"ef"), replayable=True))
+    writer.upload.start(cast(Backend, EagerBackend(backend)), writer)
+    await eventually(lambda: writer.ended)
+    assert writer.written == [b"ab", b"cd", b"ef"]
+    assert not writer.upload.running
+    await backend.aclose()
+
+
+@pytest.mark.asyncio
+async def test_upload_that_is_stopped_in_an_eager_first_step() -> None:
+    """Nothing more is sent, and the iterator is not closed under the task that reads it."""
+    backend = current_backend()
+    await backend.open()
+    eager = EagerBackend(backend)
+    writer = Writer(stop_at=1)
+    writer.upload = Upload(BodyStream(6, lambda: pausing(b"ab", b"cd", b"ef"), replayable=True))
+    writer.upload.start(cast(Backend, eager), writer)
+    (handle,) = eager.handles
+    assert handle.cancelled
+    await handle.join()
+    assert writer.written == [b"ab"]
+    assert not writer.ended
+    await backend.aclose()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("fault", ["refused", "too long"])
+async def test_upload_that_ends_in_an_eager_first_step(fault: str) -> None:
+    """What is over before its task is known leaves no task to be stopped, and can begin again."""
+    backend = current_backend()
+    await backend.open()
+    eager = EagerBackend(backend)
+    writer = Writer(refuses=fault == "refused")
+    length = 2 if fault == "refused" else 1
+    writer.upload = Upload(BodyStream(length, lambda: at_hand(b"ab"), replayable=True))
+    writer.upload.start(cast(Backend, eager), writer)
+    await anyio.wait_all_tasks_blocked()
+    assert not any(handle.cancelled for handle in eager.handles)
+    if fault == "refused":
+        assert writer.refused == 1
+        writer.refuses = False
+        writer.upload.start(cast(Backend, eager), writer)
+        await eventually(lambda: writer.ended)
+        assert writer.written == [b"ab"]
+    else:
+        assert isinstance(writer.error, JobError)
+    await backend.aclose()

@@ -1,0 +1,254 @@
+"""What `map` returns: outcomes, in the order of the jobs or as they come, while the source is read as they are.
+
+Theory of operation. A job that was taken from the source is in flight until it has ended. In order, its outcome then is
+early while one before it is in flight, and readable after that; else it is readable at once. What is in flight and what
+is readable is bounded by the window, so that a slow reader holds up the source. What is early has bounds of its own, in
+number and in bytes, so that one slow job holds up neither the workers nor the memory.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterable, Iterator
+from types import TracebackType
+from typing import Generic, cast
+
+import anyio
+import attrs
+
+from fcgi_async.dispatch.closing import close_iterator
+from fcgi_async.dispatch.execution import Execution
+from fcgi_async.dispatch.fan_out import Jobs, Starter
+from fcgi_async.dispatch.handle import Outcome
+from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.tag import Tag
+from fcgi_async.errors import ConfigurationError, DispatcherClosed, FastCGIError
+from fcgi_async.net.backend import Backend, TaskHandle, Waiter
+
+__all__ = ("OutcomeStream",)
+
+# early outcomes, beside the window: so many, and so many bytes of content
+_EARLY_MAX = 1000
+_EARLY_BYTES_MAX = 16 * 1024 * 1024
+
+
+@attrs.define(eq=False)
+class OutcomeStream(Generic[Tag]):
+    """What `Dispatcher.map()` returns: enter it, once, and iterate over the outcomes as they come.
+
+    Never more jobs are handed in and not yet read than its bounds say, so that an endless source takes no more memory
+    than a short one.
+
+    Args:
+        start: begins a job.
+        backend: the event loop.
+        jobs: where the jobs come from.
+        ordered: whether outcomes come in the order of the jobs, or as they are there.
+        window: how many jobs are handed in and not yet read, early outcomes aside.
+        limit: how many jobs are handed in and not yet read, whatever has become of them; None for the other bounds
+            alone.
+    """
+
+    start: Starter
+    backend: Backend
+    jobs: Jobs[Tag]
+    ordered: bool
+    window: int
+    limit: int | None
+    _entered: bool = attrs.field(default=False, init=False)
+    _source: Iterator[Job] | None = attrs.field(default=None, init=False)
+    _feeder: TaskHandle | None = attrs.field(default=None, init=False)
+    # in the order of the jobs, from the first that is in flight on
+    _places: deque[_Place] = attrs.field(factory=deque, init=False)
+    _early: int = attrs.field(default=0, init=False)
+    _early_bytes: int = attrs.field(default=0, init=False)
+    _readable: deque[Outcome] = attrs.field(factory=deque, init=False)
+    _running: set[Execution] = attrs.field(factory=set, init=False)
+    _unread: int = attrs.field(default=0, init=False)
+    _exhausted: bool = attrs.field(default=False, init=False)
+    _failure: BaseException | None = attrs.field(default=None, init=False)
+    # one for each task that iterates
+    _waiters: list[Waiter] = attrs.field(factory=list, init=False)
+    _room: Waiter | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ConfigurationError(f"limit={self.limit}: at least one job must be let in")
+
+    async def __aenter__(self) -> OutcomeStream[Tag]:
+        """Begin to read the jobs.
+
+        Raises:
+            ConfigurationError: it was entered before, or this is not the dispatcher's event loop.
+        """
+        self.backend.check_here()
+        if self._entered:
+            raise ConfigurationError("what map() returns is entered once; call map() again, with the jobs to run")
+        self._entered = True
+        await self.backend.checkpoint()
+        if isinstance(self.jobs, AsyncIterable):
+            self._feeder = self.backend.spawn(self._feed)
+        else:
+            self._source = iter(self.jobs)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Cancel what was not read."""
+        self._source, self._exhausted = None, True
+        if self._feeder is not None:
+            self._feeder.cancel()
+            with anyio.CancelScope(shield=True):
+                await self._feeder.join()
+        for execution in tuple(self._running):
+            execution.cancel()
+        if kind is None:
+            await self.backend.checkpoint()
+
+    def __aiter__(self) -> OutcomeStream[Tag]:
+        return self
+
+    async def __anext__(self) -> Outcome[Tag]:
+        """Return the next outcome; cancelling loses none.
+
+        Raises:
+            Exception: whatever the iterable of jobs raised, after the outcomes of the jobs before.
+            DispatcherClosed: the dispatcher takes no more jobs, and there may be more; after the outcomes of those that
+                had been read, the one that was refused among them.
+            ConfigurationError: it was not entered, or this is not the dispatcher's event loop.
+        """
+        if not self._entered:
+            raise ConfigurationError("enter map() first: async with php.map(jobs) as outcomes: async for ...")
+        self.backend.check_here()
+        waited = False
+        while True:
+            self._refill()
+            if self._readable or (not self._unread and (self._failure is not None or self._exhausted)):
+                if waited:
+                    break
+                await self.backend.checkpoint()
+            else:
+                await self._wait()
+            waited = True
+        if self._readable:
+            self._unread -= 1
+            self._wake_feeder()
+            return cast("Outcome[Tag]", self._readable.popleft())
+        if self._failure is not None:
+            raise self._failure
+        raise StopAsyncIteration
+
+    async def _wait(self) -> None:
+        waiter = self.backend.waiter()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    @property
+    def _has_room(self) -> bool:
+        if self.limit is not None:
+            return self._unread < self.limit
+        in_time = self._unread - self._early < self.window
+        return in_time and self._early < _EARLY_MAX and self._early_bytes < _EARLY_BYTES_MAX
+
+    def _refill(self) -> None:
+        try:
+            while self._source is not None and self._has_room:
+                self._add(next(self._source))
+        except StopIteration:
+            self._source, self._exhausted = None, True
+        except Exception as error:
+            self._source, self._failure = None, error
+
+    async def _feed(self) -> None:
+        assert isinstance(self.jobs, AsyncIterable)
+        source = aiter(self.jobs)
+        try:
+            async for job in source:
+                while not self._has_room:
+                    self._room = self.backend.waiter()
+                    await self._room
+                self._add(job)
+                if self._failure is not None:
+                    return
+            self._exhausted = True
+        except Exception as error:
+            self._failure = error
+        finally:
+            if not self._exhausted and self._failure is None:
+                self._failure = _closed()
+            self._exhausted = True
+            self._wake()
+            await close_iterator(source)
+
+    def _add(self, job: Job) -> None:
+        place = _Place(job)
+        self._unread += 1
+        if self.ordered:
+            self._places.append(place)
+        try:
+            execution = self.start(job, lambda execution: self._done(place, execution))
+        except DispatcherClosed as error:
+            self._source, self._failure = None, _closed()
+            self._settle(place, Outcome(job, None, error))
+        except FastCGIError as error:
+            self._settle(place, Outcome(job, None, error))
+        else:
+            if place.outcome is None:
+                self._running.add(execution)
+
+    def _done(self, place: _Place, execution: Execution) -> None:
+        self._running.discard(execution)
+        self._settle(place, Outcome(place.job, execution.response, execution.error))
+
+    def _settle(self, place: _Place, outcome: Outcome) -> None:
+        place.outcome = outcome
+        if not self.ordered:
+            self._readable.append(outcome)
+        elif place is not self._places[0]:
+            self._early += 1
+            self._early_bytes += _size(outcome)
+        else:
+            self._readable.append(outcome)
+            self._places.popleft()
+            while self._places and (early := self._places[0].outcome) is not None:
+                self._early -= 1
+                self._early_bytes -= _size(early)
+                self._readable.append(early)
+                self._places.popleft()
+        # also when it is not readable: the reader hands in the next job
+        self._wake()
+        self._wake_feeder()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _wake_feeder(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+
+@attrs.define(eq=False)
+class _Place:
+    """One job's place in the order."""
+
+    job: Job
+    outcome: Outcome | None = attrs.field(default=None, init=False)
+
+
+def _closed() -> DispatcherClosed:
+    return DispatcherClosed("the dispatcher was closed before all jobs were read")
+
+
+def _size(outcome: Outcome) -> int:
+    response, error = outcome.response, outcome.error
+    if response is not None:
+        return len(response.content) + len(response.stderr)
+    return 0 if error is None else len(error.stderr)
