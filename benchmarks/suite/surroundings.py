@@ -145,7 +145,7 @@ class Surroundings:
         return str(self.folder / name)
 
     def endpoints(self, count: int) -> tuple[str, ...]:
-        """Return so many addresses of the wide pool: hard links to its socket, which are taken for sockets of their own."""
+        """Return so many addresses of the wide pool: hard links to its socket, each taken for a socket of its own."""
         target = Path(self.wide.address.removeprefix("unix://"))
         paths = [self.folder / f"{count}-{number}.sock" for number in range(count)]
         for path in paths:
