@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -404,8 +405,6 @@ class EagerTask:
 
     def cancel(self) -> None:
         self.cancelled = True
-        if self.task is not None:
-            self.task.cancel()
 
     async def join(self) -> None:
         if self.task is not None:
@@ -435,13 +434,15 @@ class EagerBackend:
             return handle
 
         async def rest() -> None:
-            value = await again(first)
-            while True:
-                try:
-                    first_of_next = coroutine.send(value)
-                except StopIteration:
-                    return
-                value = await again(first_of_next)
+            waited_for, told = first, False
+            # until it has ended, as a task of the loop's would be driven
+            with suppress(StopIteration, asyncio.CancelledError):
+                while True:
+                    if handle.cancelled and not told:
+                        told = True
+                        waited_for = coroutine.throw(asyncio.CancelledError())
+                    else:
+                        waited_for = coroutine.send(await again(waited_for))
 
         handle.task = self.backend.spawn(rest)
         return handle
@@ -573,4 +574,27 @@ async def test_upload_that_ends_in_an_eager_first_step(fault: str) -> None:
         assert writer.written == [b"ab"]
     else:
         assert isinstance(writer.error, JobError)
+    await backend.aclose()
+
+
+@pytest.mark.asyncio
+async def test_body_of_a_job_that_is_given_up_after_an_eager_refusal() -> None:
+    """The iterator is closed, though a part of it was taken and lies at hand for an attempt that does not come."""
+    backend = current_backend()
+    await backend.open()
+    eager, closed = EagerBackend(backend), []
+
+    async def body() -> AsyncIterator[bytes]:
+        try:
+            yield b"ab"
+        finally:
+            closed.append(True)
+
+    writer = Writer(refuses=True)
+    writer.upload = Upload(BodyStream(2, body, replayable=True))
+    writer.upload.start(cast(Backend, eager), writer)
+    assert writer.refused == 1
+    assert not closed
+    writer.upload.stop()
+    await eventually(lambda: closed)
     await backend.aclose()
