@@ -44,6 +44,7 @@ from fcgi_async.net.backend import Backend, current_backend
 from fcgi_async.pool.discovery import discover
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.pool.numbers import is_whole
+from fcgi_async.pool.silence import what_silence_means
 
 __all__ = ("Dispatcher",)
 
@@ -434,8 +435,10 @@ class Dispatcher:
         with anyio.move_on_after(_check_seconds("timeout", timeout)) as scope:
             await scheduler.probe()
         if scope.cancelled_caught:
+            answered = all(pool.reachability.ever_answered for pool in scheduler.pools)
             raise QueueTimeout(
-                f"no worker answered a ping within {timeout} s", endpoint=str(self._endpoints[0].address)
+                f"no worker answered a ping within {timeout} s: {what_silence_means(answered=answered)}",
+                endpoint=str(self._endpoints[0].address),
             )
         return scheduler.backend.now() - started
 
