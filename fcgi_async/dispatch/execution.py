@@ -335,7 +335,7 @@ class Execution:
 
     def _worker_left(self, connection: Connection, app_status: int) -> None:
         # an EOF in the tail's place is a worker that leaves in good order (pm.max_requests)
-        if not (connection.closed or connection.leaving) or connection.eof:
+        if connection.probe_answered or connection.eof:
             self._complete(app_status)
         elif self.state is not _DONE:
             error = ConnectionLost(

@@ -97,7 +97,7 @@ async def test_script_that_ends_soon_keeps_its_connection(
     """A stream that is left is read for a moment: the connection of a script at its end serves the next job."""
     monkeypatch.setattr("fcgi_async.dispatch.stream._PATIENCE_SECONDS", 20.0)
     async with Dispatcher(endpoint(fpm, scripts)) as php:
-        async with php.stream(Job("flood.php", query={"bytes": "300000"})) as response:
+        async with php.stream(Job("flood.php", query={"bytes": "3000000"})) as response:
             await anext(response)
         assert php.statistics().draining == 1
         await php.run(Job("respond.php"))

@@ -209,4 +209,5 @@ async def test_texts_of_the_real_fpm(start_fpm: Any, tmp_path: Path) -> None:
         assert process.user == 'u"},{"\\'
         assert process.request_uri is not None
         assert process.request_uri.endswith('q="\\')
-        assert process.last_request_memory > 0
+        # it is known when the worker has ended its request
+        assert process.last_request_memory >= 0
