@@ -177,6 +177,7 @@ async def test_run_counts_from_acceptance(address: str) -> None:
             await waits
 
 
+@pytest.mark.usefixtures("known_as_fpm")
 async def test_deadlines_of_another_attempt(address: str) -> None:
     """A job that waits for another attempt is in the queue again: its run time does not go on there."""
     attempts: list[int] = []

@@ -186,14 +186,36 @@ class LeavesAtFirst:
         await echo(request)
 
 
-@pytest.mark.parametrize("times", [1, 5])
-async def test_clean_end_on_a_unix_socket(address: str, times: int) -> None:
-    """On a unix socket a clean EOF without a byte of response proves that nothing ran: it is silently tried again."""
-    script = LeavesAtFirst(times)
+@pytest.mark.usefixtures("known_as_fpm")
+async def test_clean_end_on_a_unix_socket(address: str) -> None:
+    """On a unix socket of FPM's own a clean EOF without a byte of response proves that nothing ran: it is sent again."""
+    script = LeavesAtFirst(1)
     async with Responder(script, address), Dispatcher(endpoint(address)) as php:
         response = await php.run(BAD)
-        assert (response.content, response.attempts) == (b"body", times + 1)
-        assert (php.statistics().retried, php.statistics().failed) == (times, 0)
+        assert (response.content, response.attempts) == (b"body", 2)
+        assert (php.statistics().retried, php.statistics().failed) == (1, 0)
+
+
+@pytest.mark.usefixtures("known_as_fpm")
+async def test_clean_end_is_trusted_once(address: str) -> None:
+    """A second clean EOF of the same job is no proof any more: it fails, and says that it may have run."""
+    script = LeavesAtFirst(5)
+    async with Responder(script, address), Dispatcher(endpoint(address)) as php:
+        with pytest.raises(ConnectionLost) as caught:
+            await php.run(BAD)
+        assert caught.value.may_have_run
+        assert script.seen == 2
+
+
+async def test_clean_end_of_a_peer_that_is_not_known(address: str) -> None:
+    """A peer that has not shown how it reads may be a relay, and the job may have run."""
+    script = LeavesAtFirst(1)
+    async with Responder(script, address), Dispatcher(endpoint(address)) as php:
+        with pytest.raises(ConnectionLost) as caught:
+            await php.run(BAD)
+        assert caught.value.may_have_run
+        assert script.seen == 1
+        assert (await php.run(NEXT)).content == b""
 
 
 async def test_clean_end_on_tcp() -> None:
