@@ -188,7 +188,7 @@ class LeavesAtFirst:
 
 @pytest.mark.usefixtures("known_as_fpm")
 async def test_clean_end_on_a_unix_socket(address: str) -> None:
-    """On a unix socket of FPM's own a clean EOF without a byte of response proves that nothing ran: it is sent again."""
+    """On a unix socket of FPM's own a clean EOF without a byte of response proves that nothing ran: it is resent."""
     script = LeavesAtFirst(1)
     async with Responder(script, address), Dispatcher(endpoint(address)) as php:
         response = await php.run(BAD)
