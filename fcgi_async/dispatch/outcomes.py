@@ -70,6 +70,8 @@ class OutcomeStream(Generic[Tag]):
     # one for each task that iterates
     _waiters: list[Waiter] = attrs.field(factory=list, init=False)
     _room: Waiter | None = attrs.field(default=None, init=False)
+    # a job of an async iterable that waits for room
+    _at_hand: Job | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -169,9 +171,11 @@ class OutcomeStream(Generic[Tag]):
         source = aiter(self.jobs)
         try:
             async for job in source:
+                self._at_hand = job
                 while not self._has_room:
                     self._room = self.backend.waiter()
                     await self._room
+                self._at_hand = None
                 self._add(job)
                 if self._failure is not None:
                     return
@@ -181,15 +185,27 @@ class OutcomeStream(Generic[Tag]):
         finally:
             if not self._exhausted and self._failure is None:
                 self._failure = _closed()
+                self._refuse_what_is_at_hand()
             self._exhausted = True
             self._wake()
             await close_iterator(source)
 
-    def _add(self, job: Job) -> None:
+    def _refuse_what_is_at_hand(self) -> None:
+        job, self._at_hand = self._at_hand, None
+        if job is not None:
+            error = _closed()
+            error.about(job, None, may_have_run=False)
+            self._settle(self._place(job), Outcome(job, None, error))
+
+    def _place(self, job: Job) -> _Place:
         place = _Place(job)
         self._unread += 1
         if self.ordered:
             self._places.append(place)
+        return place
+
+    def _add(self, job: Job) -> None:
+        place = self._place(job)
         try:
             execution = self.start(job, lambda execution: self._done(place, execution))
         except DispatcherClosed as error:

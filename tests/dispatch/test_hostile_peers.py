@@ -32,6 +32,13 @@ def nothing_is_known_of_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pool, "tail_left_unread", lambda self, connection: None)
 
 
+@pytest.fixture
+def known(request: pytest.FixtureRequest, case: Case) -> None:
+    """The peer is known to be PHP-FPM where its case says so."""
+    if case.is_fpm:
+        request.getfixturevalue("known_as_fpm")
+
+
 def open_sockets() -> int:
     """How many sockets this process has open."""
     count = 0
@@ -146,6 +153,7 @@ async def meet(case: Case, tmp_path: Path, run: Callable[[Dispatcher, list[Job]]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.usefixtures("known")
 async def test_hostile_peer(case: Case, tmp_path: Path) -> None:
     """Each job gets what the table says, the next is served, and nothing is left behind."""
 
@@ -156,6 +164,7 @@ async def test_hostile_peer(case: Case, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.streamable], ids=lambda case: case.name)
+@pytest.mark.usefixtures("known")
 async def test_hostile_peer_streamed(case: Case, tmp_path: Path) -> None:
     """So does a job whose response is read while it is written."""
 

@@ -74,7 +74,7 @@ async def test_line_of_a_job_that_was_sent_again(address: str, caplog: pytest.Lo
             assert (await php.run(Job("/a.php", idempotent=True))).stderr == b""
     assert lines(caplog) == [f"job '/a.php' at {address}: TIMES: status 200 at attempt 2"]
     (warning,) = [record for record in caplog.records if record.name == "fcgi_async.stderr"]
-    assert warning.getMessage() == "job '/a.php': PHP Warning:  of the first attempt"
+    assert warning.getMessage() == f"job '/a.php' at {address}: PHP Warning:  of the first attempt"
 
 
 def messages(stderr: bytes, caplog: pytest.LogCaptureFixture, level: int = logging.INFO) -> list[tuple[str, str]]:

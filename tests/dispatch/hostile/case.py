@@ -87,6 +87,7 @@ class Case:
         queue_timeout: seconds.
         limits: what a peer may send.
         attempts: how often a job is sent at most; None is the library's own way.
+        is_fpm: whether the peer is known to be PHP-FPM, so that its EOF is a proof.
     """
 
     name: str = attrs.field(kw_only=False)
@@ -106,6 +107,7 @@ class Case:
     impatient: frozenset[str] = frozenset()
     limits: Limits = attrs.field(factory=Limits)
     attempts: int | None = 1
+    is_fpm: bool = False
 
     @property
     def streamable(self) -> bool:

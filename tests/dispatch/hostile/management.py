@@ -116,6 +116,7 @@ _GREETINGS = (
         at_connection=_instead(VALUES * 2, closes=True),
         at_requests=says(answer),
         attempts=None,
+        is_fpm=True,
     ),
     Case(
         "answers three times",
