@@ -27,8 +27,7 @@ from unittest import mock
 
 import fcgi_async
 from fcgi_async import Dispatcher, Job, Timeouts
-from fcgi_async.net.asyncio_backend import AsyncioBackend
-from fcgi_async.net.transport import Transport, TransportHandler
+from fcgi_async.net.transport import TransportHandler
 from fcgi_async.wire.spec import RecordType
 
 PACKAGE = Path(fcgi_async.__file__).parent
@@ -87,7 +86,7 @@ class PeerInMemory:
             asyncio.get_running_loop().call_soon(self._handler.connection_lost, None)
 
 
-async def _attach(backend: AsyncioBackend, sock: object, handler: TransportHandler) -> Transport:
+def _in_memory(sock: object, handler: TransportHandler, backend: object) -> PeerInMemory:
     return PeerInMemory(handler)
 
 
@@ -130,7 +129,7 @@ async def count(through: str, jobs: int) -> Counter[CodeType]:
     """Return how many instructions each function runs for so many jobs."""
     counts: Counter[CodeType] = Counter()
     dial = mock.AsyncMock()
-    with mock.patch.object(AsyncioBackend, "attach", _attach), mock.patch("fcgi_async.pool.pool.dial", dial):
+    with mock.patch("fcgi_async.pool.pool.Transport", _in_memory), mock.patch("fcgi_async.pool.pool.dial", dial):
         async with Dispatcher("unix:///in-memory", max_children=WORKERS, timeouts=Timeouts(total=300)) as php:
             await run(php, through, 20 * WORKERS)
             with counted(counts):

@@ -190,7 +190,7 @@ JOB: Final[tuple[Step | SlotBecomes, ...]] = (
     Step(1, 2, "Pool.offer()"),
     Step(2, 2, "Pool._grow(), SlotLedger.take()"),
     SlotBecomes("connecting"),
-    Step(2, 3, "dial(), Backend.attach()"),
+    Step(2, 3, "dial(), Transport()"),
     Step(3, 4, "GET_VALUES, twice: the head probe", wire=True),
     Step(4, 4, "accept()"),
     Step(4, 3, "both answered: a worker is ours", wire=True),

@@ -40,7 +40,8 @@ from fcgi_async.errors import (
     QueueTimeout,
 )
 from fcgi_async.fpm.status import PoolStatus
-from fcgi_async.net.backend import Backend, current_backend
+from fcgi_async.net.backend import Backend
+from fcgi_async.net.current import current_backend
 from fcgi_async.pool.discovery import discover
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.pool.numbers import is_whole

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from socket import AF_UNIX, socket
+from socket import socket
 from time import monotonic
 
 import anyio
 import attrs
 
-from fcgi_async.net.asyncio_transport import AsyncioTransport, BufferedAsyncioTransport
-from fcgi_async.net.backend import Home, TaskHandle, Timer, Waiter
-from fcgi_async.net.transport import READ_SIZE, Transport, TransportHandler
+from fcgi_async.net.backend import Home, TaskHandle, Timer, Waiter, Watch
 
 __all__ = ("AsyncioBackend",)
 
@@ -33,6 +31,40 @@ class AsyncioTask:
         await asyncio.wait((self._task,))
 
 
+class AsyncioWatch:
+    """A socket in the loop's selector."""
+
+    __slots__ = ("_fd", "_loop", "_readable", "_reading", "_writable", "_writing")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, fd: int, readable: Callable[[], None], writable: Callable[[], None]
+    ) -> None:
+        self._loop, self._fd = loop, fd
+        self._readable, self._writable = readable, writable
+        self._reading = self._writing = False
+
+    def read(self, wanted: bool, /) -> None:
+        """Tell from now on when it can be read, or no more."""
+        if wanted and not self._reading:
+            self._loop.add_reader(self._fd, self._readable)
+        elif self._reading and not wanted:
+            self._loop.remove_reader(self._fd)
+        self._reading = wanted
+
+    def write(self, wanted: bool, /) -> None:
+        """Tell from now on when it can be written, or no more."""
+        if wanted and not self._writing:
+            self._loop.add_writer(self._fd, self._writable)
+        elif self._writing and not wanted:
+            self._loop.remove_writer(self._fd)
+        self._writing = wanted
+
+    def close(self) -> None:
+        """Tell nothing more."""
+        self.read(False)
+        self.write(False)
+
+
 @attrs.define(eq=False)
 class AsyncioBackend:
     """The running asyncio loop, uvloop included."""
@@ -41,8 +73,6 @@ class AsyncioBackend:
     _home: Home = attrs.field(factory=Home, init=False)
     # asyncio itself keeps only weak references to tasks
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
-    # where asyncio's own loop reads into; uvloop has a buffer of its own
-    _buffer: memoryview | None = attrs.field(default=None, init=False)
     # the loop's own methods, so that a call costs no more than theirs
     now: Callable[[], float] = attrs.field(init=False)
     waiter: Callable[[], Waiter] = attrs.field(init=False)
@@ -54,8 +84,6 @@ class AsyncioBackend:
         # uvloop's own clock stands still within a turn and counts milliseconds
         self.now = monotonic
         self.waiter = self._loop.create_future
-        if isinstance(self._loop, asyncio.SelectorEventLoop):
-            self._buffer = memoryview(bytearray(READ_SIZE))
 
     async def open(self) -> None:
         """Do nothing: a set is enough to own tasks."""
@@ -82,9 +110,6 @@ class AsyncioBackend:
     async def _ended(self, tasks: tuple[asyncio.Task[None], ...]) -> None:
         if tasks:
             await asyncio.wait(tasks)
-        # an aborted transport closes its descriptor in the loop's next turn, uvloop's in the one after
-        for _ in range(2):
-            await asyncio.sleep(0)
 
     async def outlast(self, function: Callable[[], Awaitable[None]]) -> None:
         """Run `function` to its end in a task of its own, since `Task.cancel()` breaks through every shield."""
@@ -126,18 +151,6 @@ class AsyncioBackend:
         # not by the loop's task factory: an eager one would run the task's beginning before it is returned
         return asyncio.Task(run(), loop=self._loop)
 
-    async def attach(self, sock: socket, handler: TransportHandler) -> Transport:
-        """Start reading a connected socket into `handler`."""
-        if self._buffer is None:
-            protocol = AsyncioTransport(sock, handler)
-        else:
-            protocol = BufferedAsyncioTransport(sock, handler, self._buffer)
-        try:
-            if sock.family == AF_UNIX:
-                await self._loop.create_unix_connection(lambda: protocol, sock=sock)
-            else:
-                await self._loop.create_connection(lambda: protocol, sock=sock)
-        except BaseException:
-            protocol.abort()
-            raise
-        return protocol
+    def watch(self, sock: socket, readable: Callable[[], None], writable: Callable[[], None]) -> Watch:
+        """Tell when a socket can be read and written."""
+        return AsyncioWatch(self._loop, sock.fileno(), readable, writable)

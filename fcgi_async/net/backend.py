@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from socket import socket
@@ -12,9 +11,8 @@ from typing import Protocol
 import attrs
 
 from fcgi_async.errors import ConfigurationError
-from fcgi_async.net.transport import Transport, TransportHandler
 
-__all__ = ("Backend", "Home", "TaskHandle", "Timer", "Waiter", "current_backend")
+__all__ = ("Backend", "Home", "TaskHandle", "Timer", "Waiter", "Watch")
 
 
 class _Forks:
@@ -86,6 +84,19 @@ class TaskHandle(Protocol):
         """Wait for its end."""
 
 
+class Watch(Protocol):
+    """Tells when a socket is ready, again and again while it is."""
+
+    def read(self, wanted: bool, /) -> None:
+        """Tell from now on when it can be read, or no more."""
+
+    def write(self, wanted: bool, /) -> None:
+        """Tell from now on when it can be written, or no more."""
+
+    def close(self) -> None:
+        """Tell nothing more; to be called before the socket is closed."""
+
+
 class Backend(Protocol):
     """One event loop as this library needs it, and the owner of the tasks started on it."""
 
@@ -133,19 +144,5 @@ class Backend(Protocol):
     def spawn(self, function: Callable[[], Awaitable[None]]) -> TaskHandle:
         """Start a task, which begins after this has returned; `function` must not raise but for cancellation."""
 
-    async def attach(self, sock: socket, handler: TransportHandler) -> Transport:
-        """Start reading a connected socket into `handler`; the socket is owned by the transport from the call on."""
-
-
-def current_backend() -> Backend:
-    """Return a new backend for the event loop this is called in."""
-    if "trio" in sys.modules:
-        import trio
-
-        if trio.lowlevel.in_trio_task():
-            from fcgi_async.net.trio_backend import TrioBackend
-
-            return TrioBackend()
-    from fcgi_async.net.asyncio_backend import AsyncioBackend
-
-    return AsyncioBackend()
+    def watch(self, sock: socket, readable: Callable[[], None], writable: Callable[[], None]) -> Watch:
+        """Tell when a socket can be read and written, once the watch is told to; the callbacks must not raise."""

@@ -342,11 +342,13 @@ class Connection:
 
     # TransportHandler
 
-    def data_received(self, data: bytes | memoryview) -> None:
+    def data_received(self, data: bytes | memoryview) -> bool:
         try:
             self._receive(data)
         except Exception as error:
             self._faulty(error)
+        # FPM answers the tail some microseconds after the response: read on, without waiting for the loop's next turn
+        return bool(self.client.probes_outstanding) and not self._exchanges and not self.closed
 
     def _faulty(self, error: Exception) -> None:
         """End this connection, and no other, because of a fault in our own code."""

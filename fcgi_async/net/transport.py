@@ -1,15 +1,25 @@
-"""The narrow push interface between a connection and a socket; each event loop implements it natively."""
+"""A connected socket: read into its handler when there is something, written to at once, or when it takes more.
+
+The same on every event loop, which only tells when the socket can be read or written: so that what the peer sent before
+an error is read on all of them, and one that has gone is known by the write that meets it.
+"""
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from typing import Protocol
 
-__all__ = ("COPIED_READ", "READ_SIZE", "WRITE_HIGH", "Transport", "TransportHandler")
+from fcgi_async.net.acknowledge import acknowledge
+from fcgi_async.net.backend import Backend
+from fcgi_async.net.unread import unread
 
-# bytes asked of one recv()
-READ_SIZE = 256 * 1024
-# what a read has brought is handed on as bytes up to this size, and as a view of the buffer above it
-COPIED_READ = 4096
+__all__ = ("WRITE_HIGH", "Transport", "TransportHandler")
+
+# bytes asked of one recv(); more costs a block that the allocator does not keep
+_READ_SIZE = 16 * 1024
+# and while more than that comes at once
+_LARGE_READ = 256 * 1024
 # bytes that may wait in user space to be written before the handler is told to pause; it resumes at a quarter
 WRITE_HIGH = 256 * 1024
 
@@ -17,14 +27,17 @@ WRITE_HIGH = 256 * 1024
 class TransportHandler(Protocol):
     """What a transport calls; all synchronous."""
 
-    def data_received(self, data: bytes | memoryview) -> None:
-        """Take bytes from the peer; a view is one of a buffer that is used again once this has returned."""
+    def data_received(self, data: bytes | memoryview) -> bool:
+        """Take bytes from the peer; return whether more is due in a moment, so that it pays to read again at once.
+
+        A view is one of a buffer that is used again once this has returned.
+        """
 
     def eof_received(self) -> None:
-        """Take note that the peer has closed in good order; `connection_lost` follows."""
+        """Called when the peer has closed in good order; `connection_lost` follows."""
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Take note, once, that the socket is closed; `error` where not by us and not by an EOF."""
+        """Called once, when the socket is closed other than by `abort()`; `error` if not by an EOF."""
 
     def pause_writing(self) -> None:
         """Write no more until `resume_writing`."""
@@ -33,38 +46,136 @@ class TransportHandler(Protocol):
         """Write on."""
 
 
-class Transport(Protocol):
-    """What a connection does with its socket; nothing here waits."""
+class Transport:
+    """Reads a socket into a handler, from the call on; the socket is its own.
+
+    Args:
+        sock: connected, not blocking.
+        handler: who gets what is read.
+        backend: tells when the socket is ready.
+    """
+
+    __slots__ = ("_handler", "_large", "_paused", "_recv", "_send", "_sock", "_unsent", "_watch", "_writing_paused")
+
+    def __init__(self, sock: socket.socket, handler: TransportHandler, backend: Backend) -> None:
+        self._sock = sock
+        self._recv, self._send = sock.recv, sock.send
+        self._handler = handler
+        self._unsent = bytearray()
+        self._writing_paused = False
+        self._paused = False
+        # what large reads go into
+        self._large: memoryview | None = None
+        self._watch = backend.watch(sock, self._readable, self._writable)
+        self._watch.read(True)
 
     def write(self, data: bytes) -> bool:
-        """Send, or buffer what the socket does not take now.
+        """Send, or keep what the socket does not take now; return False if the peer has gone and took not one byte.
 
-        The first attempt is a send() of our own, so that a peer that has gone is known at once: False says that not
-        one byte of `data` was taken. What came from the peer before is still read.
+        What came from the peer before is still read.
         """
+        sent = 0
+        if not self._unsent:
+            try:
+                sent = self._send(data)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError:
+                return False
+            if sent == len(data):
+                return True
+            self._watch.write(True)
+        self._unsent += memoryview(data)[sent:]
+        if not self._writing_paused and len(self._unsent) > WRITE_HIGH:
+            self._writing_paused = True
+            self._handler.pause_writing()
+        return True
 
     @property
     def unsent(self) -> int:
         """How many bytes the socket has not taken yet."""
+        return len(self._unsent)
 
     @property
     def unread(self) -> int:
-        """How much of what the socket took the peer has not read; 0 where that cannot be told, as on TCP."""
+        """How much of what the socket took the peer has not read; 0 if that cannot be told, as on TCP."""
+        return unread(self._sock)
 
     def acknowledge(self) -> None:
-        """Acknowledge now what came over TCP, which the kernel else puts off for 40 ms where nothing is sent."""
+        """Acknowledge now what came over TCP, which the kernel puts off for 40 ms when nothing is sent."""
+        acknowledge(self._sock)
 
     def pause_reading(self) -> None:
         """Deliver nothing until `resume_reading`."""
+        self._paused = True
+        self._watch.read(False)
 
     def resume_reading(self) -> None:
         """Deliver again."""
+        self._paused = False
+        self._watch.read(True)
 
     def shut_reading(self) -> None:
         """Refuse what the peer still writes, and deliver nothing more; what is written still goes out.
 
         On a unix socket the peer's next write fails.
         """
+        self.pause_reading()
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RD)
 
     def abort(self) -> None:
-        """Close now, unsent bytes are lost; the peer sees it before this returns."""
+        """Close now, unsent bytes are lost; the peer sees it before this returns. Nothing more is delivered."""
+        if self._sock.fileno() >= 0:
+            self._paused = True
+            self._watch.close()
+            self._sock.close()
+
+    def _readable(self) -> None:
+        while not self._paused:
+            try:
+                data = self._read()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self._lost(error)
+                return
+            if not data:
+                self._handler.eof_received()
+                self._lost(None)
+                return
+            if not self._handler.data_received(data):
+                return
+
+    def _read(self) -> bytes | memoryview:
+        if self._large is None:
+            data = self._recv(_READ_SIZE)
+            if len(data) == _READ_SIZE:
+                self._large = memoryview(bytearray(_LARGE_READ))
+            return data
+        buffer = self._large
+        size = self._sock.recv_into(buffer)
+        if size < _READ_SIZE:
+            self._large = None
+        return buffer[:size]
+
+    def _writable(self) -> None:
+        try:
+            # a copy: send() on the buffer itself would forbid its resizing
+            del self._unsent[: self._send(bytes(self._unsent[:_LARGE_READ]))]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            # the reader meets the same end, after what the peer sent before it; what was not taken stays `unsent`
+            self._watch.write(False)
+            return
+        if not self._unsent:
+            self._watch.write(False)
+        if self._writing_paused and len(self._unsent) <= WRITE_HIGH // 4:
+            self._writing_paused = False
+            self._handler.resume_writing()
+
+    def _lost(self, error: Exception | None) -> None:
+        if self._sock.fileno() >= 0:
+            self.abort()
+            self._handler.connection_lost(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import select
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from heapq import heapify, heappop, heappush
@@ -13,9 +14,7 @@ import attrs
 import trio
 
 from fcgi_async.errors import ConfigurationError
-from fcgi_async.net.backend import Home, TaskHandle, Timer, Waiter
-from fcgi_async.net.transport import READ_SIZE, Transport, TransportHandler
-from fcgi_async.net.trio_transport import TrioTransport
+from fcgi_async.net.backend import Home, TaskHandle, Timer, Waiter, Watch
 
 __all__ = ("TrioBackend",)
 
@@ -63,6 +62,77 @@ class TrioTask:
 
 
 @attrs.define(eq=False)
+class _Ready:
+    """All sockets of a backend in one epoll, which one task waits for: a task for each would cost more than a read."""
+
+    _epoll: select.epoll = attrs.field(factory=select.epoll, init=False)
+    _watches: dict[int, TrioWatch] = attrs.field(factory=dict, init=False)
+
+    def change(self, watch: TrioWatch, events: int) -> None:
+        """Ask for other events of a watched socket, or for none."""
+        fd = watch.fd
+        if self._epoll.closed:
+            return
+        if not events:
+            if self._watches.pop(fd, None) is not None:
+                self._epoll.unregister(fd)
+        elif fd in self._watches:
+            self._epoll.modify(fd, events)
+        else:
+            self._watches[fd] = watch
+            self._epoll.register(fd, events)
+
+    async def run(self) -> None:
+        """Call what sockets are ready for, until cancelled."""
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(self._epoll.fileno())
+                for fd, events in self._epoll.poll(0):
+                    # one before it may have closed it, and another taken its number
+                    watch = self._watches.get(fd)
+                    if watch is not None:
+                        watch.ready(events)
+        finally:
+            self._epoll.close()
+
+
+class TrioWatch:
+    """A socket in the backend's epoll."""
+
+    __slots__ = ("_events", "_readable", "_ready", "_writable", "fd")
+
+    def __init__(self, ready: _Ready, fd: int, readable: Callable[[], None], writable: Callable[[], None]) -> None:
+        self._ready, self.fd = ready, fd
+        self._readable, self._writable = readable, writable
+        self._events = 0
+
+    def read(self, wanted: bool, /) -> None:
+        """Tell from now on when it can be read, or no more."""
+        self._want(select.EPOLLIN, wanted)
+
+    def write(self, wanted: bool, /) -> None:
+        """Tell from now on when it can be written, or no more."""
+        self._want(select.EPOLLOUT, wanted)
+
+    def close(self) -> None:
+        """Tell nothing more."""
+        self._want(self._events, False)
+
+    def ready(self, events: int) -> None:
+        """Call what the socket is ready for; an error is both."""
+        if events & ~select.EPOLLOUT and self._events & select.EPOLLIN:
+            self._readable()
+        if events & ~select.EPOLLIN and self._events & select.EPOLLOUT:
+            self._writable()
+
+    def _want(self, events: int, wanted: bool) -> None:
+        before = self._events
+        self._events = before | events if wanted else before & ~events
+        if self._events != before:
+            self._ready.change(self, self._events)
+
+
+@attrs.define(eq=False)
 class TrioBackend:
     """The running trio loop. It is opened and closed in one task, as a nursery demands."""
 
@@ -73,8 +143,7 @@ class TrioBackend:
     _timers: list[tuple[float, int, _TrioTimer]] = attrs.field(factory=list, init=False)
     # how many of them are cancelled; they leave when they are due, or when they are most
     _dead: int = attrs.field(default=0, init=False)
-    # what all transports read into
-    _buffer: memoryview = attrs.field(factory=lambda: memoryview(bytearray(READ_SIZE)), init=False)
+    _ready: _Ready = attrs.field(factory=lambda: _Ready(), init=False)
     _order: count[int] = attrs.field(factory=count, init=False)
     # how long the timer task sleeps; moved nearer when an earlier timer comes
     _sleep: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -89,6 +158,7 @@ class TrioBackend:
         """Open the nursery and start the timer task."""
         self._nursery = await self._manager.__aenter__()
         self.spawn(self._run_timers)
+        self.spawn(self._ready.run)
 
     def check_here(self) -> None:
         """Refuse to be used in another event loop, or in a forked process, which has inherited this one."""
@@ -151,9 +221,9 @@ class TrioBackend:
         self._nursery.start_soon(run, name=function)
         return task
 
-    async def attach(self, sock: socket, handler: TransportHandler) -> Transport:
-        """Start reading a connected socket into `handler`."""
-        return TrioTransport(sock, handler, self.spawn, self._buffer)
+    def watch(self, sock: socket, readable: Callable[[], None], writable: Callable[[], None]) -> Watch:
+        """Tell when a socket can be read and written."""
+        return TrioWatch(self._ready, sock.fileno(), readable, writable)
 
     def _timer_cancelled(self) -> None:
         self._dead += 1

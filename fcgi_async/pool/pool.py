@@ -15,6 +15,7 @@ from fcgi_async.net.backend import Backend, Timer
 from fcgi_async.net.connection import Connection, EncodedRequest, Exchange
 from fcgi_async.net.dial import dial
 from fcgi_async.net.listener import Listener, listener_of
+from fcgi_async.net.transport import Transport
 from fcgi_async.net.values import connections_at_once
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.pool.manner import Fact, Manner, learn
@@ -335,7 +336,7 @@ class Pool:
             self._slots[connection] = slot
             self._meet(listener_of(sock, self.endpoint.address))
             connection.leaves_unread = self.manner is _FPM
-            connection.transport = await self.backend.attach(sock, connection)
+            connection.transport = Transport(sock, connection, self.backend)
         except Exception as error:
             self._forget(connection, slot)
             self._unreachable(error)

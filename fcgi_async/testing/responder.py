@@ -13,7 +13,8 @@ import anyio
 import attrs
 
 from fcgi_async.errors import ConfigurationError
-from fcgi_async.net.backend import Backend, current_backend
+from fcgi_async.net.backend import Backend
+from fcgi_async.net.current import current_backend
 from fcgi_async.testing.connection import Application, ServedConnection
 from fcgi_async.testing.faults import Drip, Fault, Interruption
 from fcgi_async.testing.listening import Listener, listening

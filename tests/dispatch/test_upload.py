@@ -27,7 +27,8 @@ from fcgi_async import (
 )
 from fcgi_async.dispatch.body import BodyStream
 from fcgi_async.dispatch.upload import Upload
-from fcgi_async.net.backend import Backend, TaskHandle, current_backend
+from fcgi_async.net.backend import Backend, TaskHandle
+from fcgi_async.net.current import current_backend
 from tests.dispatch.settled import settled
 from tests.eventually import eventually
 from tests.responder import Held, Request, Responder, echo, ok

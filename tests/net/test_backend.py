@@ -11,7 +11,8 @@ from typing import Any
 import anyio
 import pytest
 
-from fcgi_async.net.backend import Backend, Timer, current_backend
+from fcgi_async.net.backend import Backend, Timer
+from fcgi_async.net.current import current_backend
 from tests.eventually import eventually
 
 on_every_loop = pytest.mark.anyio

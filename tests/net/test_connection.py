@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import product
+from typing import cast
 
 import anyio
 import attrs
@@ -13,8 +14,10 @@ import pytest
 
 from fcgi_async.errors import ConnectionLost, FastCGIError, RemoteProtocolError
 from fcgi_async.net.address import Address
-from fcgi_async.net.backend import Backend, current_backend
+from fcgi_async.net.backend import Backend
 from fcgi_async.net.connection import Connection, EncodedRequest
+from fcgi_async.net.current import current_backend
+from fcgi_async.net.transport import Transport
 from fcgi_async.wire.events import ParamsReceived, RequestBegun, ServerEvent, Stdin, StdinEnded, ValuesRequested
 from fcgi_async.wire.records import encode_pair, encode_record
 from fcgi_async.wire.server import ServerConnection
@@ -149,7 +152,7 @@ class Link:
 
     def __attrs_post_init__(self) -> None:
         self.connection = Connection(self.address, self.backend, self.owner)
-        self.connection.transport = self.wire
+        self.connection.transport = cast(Transport, self.wire)
 
     def respond(self) -> None:
         """Deliver what the responder's machine has to say."""
