@@ -62,11 +62,12 @@ bench-guard: $(READY)  ## fail where a job costs 25 % more than it did, as a mul
 bench-baseline: $(READY)  ## store what a job costs now, for bench-guard
 	$(GUARD) --update-baseline
 
-measure: $(READY) $(OTHERS)  ## measure the site beside the jobs, fan-out, overload and multiplexing
+measure: $(READY) $(OTHERS)  ## measure the site beside the jobs, fan-out, overload, multiplexing and readers that leave
 	$(VENV)/bin/python -m benchmarks.fan_out_efficiency
 	$(VENV)/bin/python -m benchmarks.overload
 	$(VENV)/bin/python -m benchmarks.multiplexing
 	$(VENV)/bin/python -m benchmarks.beside_web_traffic
+	$(VENV)/bin/python -m benchmarks.readers_that_leave
 
 traffic: $(READY)  ## ten minutes of a service under traffic, and write what was seen to docs/
 	$(VENV)/bin/python -m benchmarks.traffic --minutes 10 --json docs/traffic.json --chart docs/images/traffic.svg

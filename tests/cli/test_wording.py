@@ -97,8 +97,8 @@ def test_pool_options(command: RunCommand, arguments: list[str], said: str) -> N
         (["--uri", "/a%00"], "the path of --uri has a NUL"),
         (["--uri", "/a", "--query", "b=1"], "--uri and --query are both given"),
         (
-            ["--uri", "/a", "--param", "PATH_INFO=/"],
-            "--uri sets REQUEST_URI, QUERY_STRING and PATH_INFO; --param must not",
+            ["--uri", "/a", "--param", "QUERY_STRING=b"],
+            "--uri sets REQUEST_URI and QUERY_STRING; --param must not",
         ),
         (["--query", "a", "--param", "QUERY_STRING=b"], "--query sets QUERY_STRING; --param must not"),
         (["--query", "a\0"], "--query has a NUL"),
@@ -110,7 +110,7 @@ def test_pool_options(command: RunCommand, arguments: list[str], said: str) -> N
         (["--param", "SCRIPT_FILENAME=/a"], "say it with SCRIPT"),
         (["--param", "PHP_VALUE=a"], "PHP_VALUE is refused: it changes php.ini settings"),
         (["--header", "A: b\nc"], "--header 'A' has a line break"),
-        (["--header", "A: b", "--param", "HTTP_A=c"], "the header 'A' and --param 'HTTP_A' are the same parameter"),
+        (["--header", "A: b", "--param", "HTTP_A=c"], "a header becomes HTTP_A, and --param 'HTTP_A' is the same"),
     ],
 )
 def test_job_options(command: RunCommand, arguments: list[str], said: str) -> None:

@@ -89,7 +89,8 @@ class ClientHalf(Half):
             assert event.request_id not in self._unanswered
         else:
             assert isinstance(event, ValuesReceived)
-            self._probes -= 1
+            assert event.dropped >= 0
+            self._probes -= 1 + event.dropped
             assert self._probes >= 0
 
     def check_memory(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from random import Random
 
+import attrs
+
 from fcgi_async.errors import RemoteProtocolError
 from fcgi_async.wire import cgi
 from fcgi_async.wire.cgi import CGIHead, HeadParser, HeadTooLarge
@@ -100,7 +102,7 @@ def _outcome(parts: list[bytes]) -> tuple[bytes | tuple[object, object], frozens
 
 
 def _check_head(head: CGIHead) -> None:
-    assert 100 <= head.status <= 999
+    assert 200 <= head.status <= 599
     for name, value in head.headers:
         assert NAME.fullmatch(name)
         assert name.lower() != "status"
@@ -108,7 +110,7 @@ def _check_head(head: CGIHead) -> None:
         assert value == value.strip(" \t")
     lines = [f"Status: {head.status}", *(f"{name}: {value}" for name, value in head.headers), "", ""]
     again = HeadParser(10 * LIMIT).feed("\r\n".join(lines).encode("latin-1"))
-    assert again == (head, b"")
+    assert again == (attrs.evolve(head, dropped=()), b"")
 
 
 def _takes_first_line(data: bytes) -> bool:
