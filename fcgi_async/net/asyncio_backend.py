@@ -73,6 +73,7 @@ class AsyncioBackend:
     _home: Home = attrs.field(factory=Home, init=False)
     # asyncio itself keeps only weak references to tasks
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
+    tells_once: bool = attrs.field(init=False)
     # the loop's own methods, so that a call costs no more than theirs
     now: Callable[[], float] = attrs.field(init=False)
     waiter: Callable[[], Waiter] = attrs.field(init=False)
@@ -84,6 +85,8 @@ class AsyncioBackend:
         # uvloop's own clock stands still within a turn and counts milliseconds
         self.now = monotonic
         self.waiter = self._loop.create_future
+        # libuv stops to poll a descriptor that has an error (uv__poll_io)
+        self.tells_once = not isinstance(self._loop, asyncio.SelectorEventLoop)
 
     async def open(self) -> None:
         """Do nothing: a set is enough to own tasks."""

@@ -98,7 +98,13 @@ class Watch(Protocol):
 
 
 class Backend(Protocol):
-    """One event loop as this library needs it, and the owner of the tasks started on it."""
+    """One event loop as this library needs it, and the owner of the tasks started on it.
+
+    Attributes:
+        tells_once: whether a watch tells of an error once only.
+    """
+
+    tells_once: bool
 
     async def open(self) -> None:
         """Get ready to own tasks."""

@@ -20,6 +20,8 @@ __all__ = ("WRITE_HIGH", "Transport", "TransportHandler")
 _READ_SIZE = 16 * 1024
 # and while more than that comes at once
 _LARGE_READ = 256 * 1024
+# what is read of one socket before the others get their turn
+_READS_AT_ONCE = 16
 # bytes that may wait in user space to be written before the handler is told to pause; it resumes at a quarter
 WRITE_HIGH = 256 * 1024
 
@@ -55,7 +57,19 @@ class Transport:
         backend: tells when the socket is ready.
     """
 
-    __slots__ = ("_handler", "_large", "_paused", "_recv", "_send", "_sock", "_unsent", "_watch", "_writing_paused")
+    __slots__ = (
+        "_backend",
+        "_handler",
+        "_large",
+        "_paused",
+        "_recv",
+        "_send",
+        "_sock",
+        "_told_once",
+        "_unsent",
+        "_watch",
+        "_writing_paused",
+    )
 
     def __init__(self, sock: socket.socket, handler: TransportHandler, backend: Backend) -> None:
         self._sock = sock
@@ -66,6 +80,9 @@ class Transport:
         self._paused = False
         # what large reads go into
         self._large: memoryview | None = None
+        self._backend = backend
+        # uvloop tells of an error once, together with the data before it, and never again: read on until it is met
+        self._told_once = backend.tells_once
         self._watch = backend.watch(sock, self._readable, self._writable)
         self._watch.read(True)
 
@@ -75,6 +92,8 @@ class Transport:
         What came from the peer before is still read.
         """
         sent = 0
+        if self._sock.fileno() < 0:
+            return False
         if not self._unsent:
             try:
                 sent = self._send(data)
@@ -132,7 +151,9 @@ class Transport:
             self._sock.close()
 
     def _readable(self) -> None:
-        while not self._paused:
+        for _ in range(_READS_AT_ONCE):
+            if self._paused:
+                return
             try:
                 data = self._read()
             except (BlockingIOError, InterruptedError):
@@ -144,8 +165,10 @@ class Transport:
                 self._handler.eof_received()
                 self._lost(None)
                 return
-            if not self._handler.data_received(data):
+            if not self._handler.data_received(data) and not self._told_once:
                 return
+        # others get their turn
+        self._backend.call_at(self._backend.now(), self._readable)
 
     def _read(self) -> bytes | memoryview:
         if self._large is None:

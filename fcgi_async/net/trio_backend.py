@@ -147,6 +147,7 @@ class TrioBackend:
     _order: count[int] = attrs.field(factory=count, init=False)
     # how long the timer task sleeps; moved nearer when an earlier timer comes
     _sleep: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    tells_once: bool = attrs.field(default=False, init=False)
     now: Callable[[], float] = attrs.field(default=trio.current_time, init=False)
     checkpoint: Callable[[], Coroutine[object, object, None]] = attrs.field(
         default=trio.lowlevel.checkpoint, init=False
