@@ -72,7 +72,7 @@ async def test_on_cancel_close(fpm: LocalFPM, scripts: Path, tmp_path: Path, how
     marks, after = tmp_path / "marks", tmp_path / "after"
     async with Dispatcher(endpoint(fpm, scripts, on_cancel="close")) as php:
         await give_up(php, stays(marks, how), marks)
-        assert php.statistics().leaving == 1
+        assert php.statistics().lingering == 0
         await php.run(stays(after, "silent", 0))
         assert ended(marks) == 1
         both = tmp_path / "both"
