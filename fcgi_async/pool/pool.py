@@ -313,6 +313,8 @@ class Pool:
     # opening
 
     def _grow(self) -> None:
+        if not self.ledger.free and not self.ledger.counts[_LINGERING]:
+            return
         if self._retry is not None or not self.source.waiting():
             return
         # one at a time: a burst of new connections strands some of them under pm = ondemand
