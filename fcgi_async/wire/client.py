@@ -48,6 +48,7 @@ from fcgi_async.wire.states import (
     RequestState,
     advance,
 )
+from fcgi_async.wire.whole import whole_answer
 
 __all__ = ("ClientConnection",)
 
@@ -294,6 +295,8 @@ class ClientConnection:
         if self._just_ended:
             self._lowest_free = min(self._lowest_free, *self._just_ended)
             self._just_ended.clear()
+        if type(data) is bytes and (whole := self._receive_whole(data)) is not None:
+            return whole
         try:
             for record_type, request_id, content in self._parser.feed(data):
                 if record_type not in _FROM_RESPONDER:
@@ -339,6 +342,23 @@ class ClientConnection:
     def probes_outstanding(self) -> int:
         """How many GET_VALUES are sent and not answered."""
         return len(self._asked)
+
+    def _receive_whole(self, data: bytes) -> list[ClientEvent] | None:
+        """Return the events of an answer that came whole, as most do; None if it is anything else, unchanged then."""
+        found = None if self._parser.mid_record else whole_answer(data)
+        if found is None:
+            return None
+        request_id, content, app_status, answered = found
+        request = self._requests.get(request_id)
+        if request is None or request.state is not _AWAITING:
+            return None
+        if answered and (not self._asked or not self._known.isdisjoint(self._asked[0])):
+            return None
+        events: list[ClientEvent] = [Stdout(request_id, content), RequestEnded(request_id, app_status, 0)]
+        self._settle(request_id, request, _AFTER_END[_AWAITING])
+        if answered:
+            self._answer(events, {})
+        return events
 
     def _receive_stray(self, events: list[ClientEvent], record_type: int, request_id: int, content: bytes) -> None:
         if not 0 < request_id <= self._highest_id:

@@ -1,0 +1,130 @@
+"""An answer that came whole is recognised in one step, which must say what the parser says, whatever comes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from struct import pack
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fcgi_async.wire.client import ClientConnection
+from fcgi_async.wire.events import ClientEvent, RequestEnded, Stdout, ValuesReceived
+from fcgi_async.wire.spec import FCGI_MPXS_CONNS, RecordType
+
+
+class Parsed(ClientConnection):
+    """A connection whose every byte goes through the parser."""
+
+    def _receive_whole(self, data: bytes) -> list[ClientEvent] | None:
+        return None
+
+
+def record(record_type: int, request_id: int, content: bytes = b"", padding: int = 0, version: int = 1) -> bytes:
+    return pack(">BBHHBx", version, record_type, request_id, len(content), padding) + content + bytes(padding)
+
+
+def end(request_id: int, app_status: int = 0, protocol_status: int = 0, reserved: bytes = b"\0\0\0") -> bytes:
+    return record(RecordType.END_REQUEST, request_id, pack(">IB", app_status, protocol_status) + reserved)
+
+
+ANSWER = record(RecordType.GET_VALUES_RESULT, 0)
+WHOLE = record(RecordType.STDOUT, 1, b"A: b\r\n\r\nok") + end(1)
+
+
+def asked(connection: ClientConnection, *, multiplexing: bool, names: tuple[bytes, ...], body: bool) -> None:
+    """Ask what a job asks."""
+    connection.multiplexing = multiplexing
+    if body:
+        connection.send_request([b"\1\1ab"])
+    else:
+        connection.begin_request()
+    connection.get_values(names)
+    connection.data_to_send()
+
+
+def facts(connection: ClientConnection) -> tuple[object, ...]:
+    """What can be seen of a connection."""
+    return (
+        connection.open,
+        connection.unfinished,
+        connection.probes_outstanding,
+        connection._worker_free,
+        connection._parser.mid_record,
+        [connection.state(request_id) for request_id in range(4)],
+    )
+
+
+records = st.one_of(
+    st.builds(
+        record,
+        st.sampled_from([6, 6, 6, 7, 10, 3, 99]),
+        st.sampled_from([1, 1, 1, 1, 0, 2]),
+        st.sampled_from([b"", b"A: b\r\n\r\nok", b"\x0f\x01FCGI_MPXS_CONNS0", b"x" * 300]),
+        st.integers(0, 8),
+        st.sampled_from([1, 1, 1, 1, 1, 2]),
+    ),
+    st.builds(
+        end,
+        st.sampled_from([1, 1, 1, 2]),
+        st.sampled_from([0, 0, 7, 0xFFFFFFFF]),
+        st.sampled_from([0, 0, 1, 9]),
+        st.binary(min_size=3, max_size=3),
+    ),
+    st.just(ANSWER),
+    st.just(WHOLE),
+    st.just(WHOLE + ANSWER),
+)
+
+
+@given(
+    st.lists(records, max_size=5).map(b"".join),
+    st.lists(st.integers(0, 400), max_size=3),
+    st.booleans(),
+    st.sampled_from([(), (FCGI_MPXS_CONNS,)]),
+    st.booleans(),
+)
+@example(WHOLE + ANSWER, [], False, (), True)
+@example(WHOLE, [], False, (), True)
+@example(WHOLE + ANSWER, [], True, (), True)
+@example(WHOLE + ANSWER, [], False, (), False)
+@example(WHOLE + ANSWER, [], False, (FCGI_MPXS_CONNS,), True)
+def test_both_ways_say_the_same(
+    data: bytes, cuts: list[int], multiplexing: bool, names: tuple[bytes, ...], body: bool
+) -> None:
+    """Events and what can be seen afterwards are the same by the one step and by the parser, whatever the cuts."""
+    quick, parsed = ClientConnection(), Parsed()
+    for connection in (quick, parsed):
+        asked(connection, multiplexing=multiplexing, names=names, body=body)
+    places = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
+    for start, stop in pairwise(places):
+        mine, theirs = quick.receive_data(data[start:stop]), parsed.receive_data(data[start:stop])
+        assert [str(event) for event in mine] == [str(event) for event in theirs]
+        assert facts(quick) == facts(parsed)
+
+
+@pytest.mark.parametrize("reserved", [b"\0\0\0", b"736"])
+@pytest.mark.parametrize("padding", [0, 5])
+def test_the_common_answer_does_not_meet_the_parser(reserved: bytes, padding: int) -> None:
+    """What PHP-FPM answers to most jobs is recognised, its padding and its reserved bytes too."""
+    connection = ClientConnection()
+    asked(connection, multiplexing=False, names=(), body=True)
+    data = record(RecordType.STDOUT, 1, b"A: b\r\n\r\nok", padding) + end(1, reserved=reserved) + ANSWER
+    assert connection._receive_whole(data) == [
+        Stdout(1, b"A: b\r\n\r\nok"),
+        RequestEnded(1, 0, 0),
+        ValuesReceived({}),
+    ]
+    assert (connection.unfinished, connection.probes_outstanding) == (0, 0)
+
+
+@pytest.mark.parametrize("cut", range(1, len(WHOLE + ANSWER)))
+def test_every_cut_of_the_common_answer(cut: int) -> None:
+    """Cut anywhere, the answer means the same."""
+    events: list[ClientEvent] = []
+    connection = ClientConnection()
+    asked(connection, multiplexing=False, names=(), body=True)
+    for part in ((WHOLE + ANSWER)[:cut], (WHOLE + ANSWER)[cut:]):
+        events += connection.receive_data(part)
+    assert events == [Stdout(1, b"A: b\r\n\r\nok"), RequestEnded(1, 0, 0), ValuesReceived({})]
