@@ -21,14 +21,9 @@ class Baseline:
     def now(cls, statistics: Statistics | None = None) -> Baseline:
         """Return what there is in this moment."""
         kept = statistics.idle if statistics is not None else 0
-        return cls(len(os.listdir("/proc/self/fd")) - kept, len(_tasks()))
+        return cls(len(os.listdir("/proc/self/fd")) - kept, len(anyio.get_running_tasks()))
 
     def restored(self, statistics: Statistics | None = None) -> bool:
         """Return whether there is no more than that now."""
         now = Baseline.now(statistics)
         return now.descriptors <= self.descriptors and now.tasks <= self.tasks
-
-
-def _tasks() -> list[anyio.TaskInfo]:
-    # on trio a connection has a task that reads it; the connection's descriptor tells whether that was left behind
-    return [task for task in anyio.get_running_tasks() if "TrioTransport._read" not in (task.name or "")]
