@@ -64,6 +64,7 @@ class Transport:
         "_paused",
         "_recv",
         "_send",
+        "_shut",
         "_sock",
         "_told_once",
         "_unsent",
@@ -78,6 +79,8 @@ class Transport:
         self._unsent = bytearray()
         self._writing_paused = False
         self._paused = False
+        # whether the reader is of no use any more
+        self._shut = False
         # what large reads go into
         self._large: memoryview | None = None
         self._backend = backend
@@ -139,6 +142,7 @@ class Transport:
 
         On a unix socket the peer's next write fails.
         """
+        self._shut = True
         self.pause_reading()
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_RD)
@@ -188,9 +192,11 @@ class Transport:
             del self._unsent[: self._send(bytes(self._unsent[:_LARGE_READ]))]
         except (BlockingIOError, InterruptedError):
             return
-        except OSError:
+        except OSError as error:
             # the reader meets the same end, after what the peer sent before it; what was not taken stays `unsent`
             self._watch.write(False)
+            if self._shut:
+                self._lost(error)
             return
         if not self._unsent:
             self._watch.write(False)
