@@ -42,6 +42,7 @@ class TrioTransport:
         # set while reading is allowed
         self._reading = trio.Event()
         self._reading.set()
+        self._shut = False
         self._closed = False
         spawn(self._read)
 
@@ -84,6 +85,7 @@ class TrioTransport:
 
     def shut_reading(self) -> None:
         # the reader would take the shut side for the peer's EOF
+        self._shut = True
         self.pause_reading()
         with suppress(OSError):
             self._sock.shutdown(SHUT_RD)
@@ -135,7 +137,8 @@ class TrioTransport:
                     self._pause_or_resume()
         except (OSError, trio.ClosedResourceError):
             # the reader meets the same end, after what the peer sent before it; what was not taken stays `unsent`
-            pass
+            if self._shut:
+                self._reading.set()
         finally:
             self._writing = False
 
