@@ -150,6 +150,7 @@ class Connection:
     send_ahead: bool = attrs.field(default=True, init=False)
     # whether the rest of the response is refused, and the connection kept to see when the worker leaves the script
     leaving: bool = attrs.field(default=False, init=False)
+    _refusing: bool = attrs.field(default=False, init=False)
     # it is not used for another request
     spent: bool = attrs.field(default=False, init=False)
     # what ended the connection, where something did but an EOF or we ourselves
@@ -319,6 +320,9 @@ class Connection:
 
         On unix sockets only: a script that writes dies at its next write. Until then the bytes behind the request stay
         unread, if the peer is one that leaves them there (`leaves_unread`); otherwise the end tells nothing.
+
+        A script that has written nothing yet is refused once it has, and not at its end: if its one write failed,
+        fastcgi_finish_request() would read those bytes, and the script go on unseen.
         """
         if self.over or self.leaving or self.transport is None:
             self.close()
@@ -326,8 +330,13 @@ class Connection:
         if self._look is not None:
             self._look.cancel()
         self.leaving = True
+        if self._responding or not self._exchanges:
+            self._refuse_output(self.transport)
+
+    def _refuse_output(self, transport: Transport) -> None:
+        self._refusing = True
         self._leaving_since = self.backend.now()
-        self.transport.shut_reading()
+        transport.shut_reading()
         self._watch()
 
     def cut_short(self, request_id: int) -> None:
@@ -357,6 +366,8 @@ class Connection:
 
     def _receive(self, data: bytes | memoryview) -> None:
         if self.leaving:
+            if not self._refusing:
+                self._receive_unwanted(data)
             return
         free = False
         for event in self.client.receive_data(data):
@@ -386,6 +397,23 @@ class Connection:
             # FPM leaves Nagle's algorithm on: the answer behind what has just come waits for its acknowledgement
             assert self.transport is not None
             self.transport.acknowledge()
+
+    def _receive_unwanted(self, data: bytes | memoryview) -> None:
+        """Take what comes from a script that had written nothing when it was left: its end, or output to be refused."""
+        for event in self.client.receive_data(data):
+            if isinstance(event, Stdout | Stderr):
+                self._responding.add(event.request_id)
+            elif isinstance(event, RequestEnded):
+                self._responding.discard(event.request_id)
+                del self._exchanges[event.request_id]
+            elif isinstance(event, Terminated):
+                self._terminate(Ending.FAULT, event.error)
+                return
+        if self._responding and self.transport is not None:
+            self._refuse_output(self.transport)
+        elif not (self.client.unfinished or self.client.probes_outstanding):
+            self.worker_left = True
+            self.close()
 
     def eof_received(self) -> None:
         self.eof = True

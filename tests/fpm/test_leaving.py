@@ -66,7 +66,7 @@ async def leave_stream(php: Dispatcher, job: Job, marks: Path) -> None:
         assert started(marks)
 
 
-@pytest.mark.parametrize("how", ["silent", "ticks", "flood", "stubborn"])
+@pytest.mark.parametrize("how", ["silent", "ticks", "flood", "stubborn", "finish late"])
 async def test_on_cancel_close(fpm: LocalFPM, scripts: Path, tmp_path: Path, how: str) -> None:
     """The next job begins after the abandoned script has ended, and without `linger` passing."""
     marks, after = tmp_path / "marks", tmp_path / "after"
@@ -97,14 +97,14 @@ async def test_script_that_ends_soon_keeps_its_connection(
     """A stream that is left is read for a moment: the connection of a script at its end serves the next job."""
     monkeypatch.setattr("fcgi_async.dispatch.stream._PATIENCE_SECONDS", 20.0)
     async with Dispatcher(endpoint(fpm, scripts)) as php:
-        async with php.stream(Job("flood.php", query={"bytes": "3000000"})) as response:
+        async with php.stream(Job("flood.php", query={"bytes": "4000000"})) as response:
             await anext(response)
         assert php.statistics().draining == 1
         await php.run(Job("respond.php"))
         assert php.statistics().connections_opened == 1
 
 
-@pytest.mark.parametrize("how", ["silent", "ticks"])
+@pytest.mark.parametrize("how", ["silent", "ticks", "finish late"])
 async def test_drain_timeout(fpm: LocalFPM, scripts: Path, tmp_path: Path, how: str) -> None:
     """A script that is drained for too long is left, and its slot is back when it ends."""
     marks = tmp_path / "marks"
@@ -298,8 +298,8 @@ SHARE = 4
 
 def storm_job(random: Random, marks: Path) -> Job:
     """A job of any kind; a tenth of them with a body of 300 KB."""
-    how = random.choice(("silent", "silent", "ticks", "stubborn", "finish", "body", "badhead"))
-    seconds = random.choice((0.0, 0.0, 0.002, 0.004))
+    how = random.choice(("silent", "silent", "ticks", "stubborn", "finish", "finish late", "body", "badhead"))
+    seconds = random.choice((0.0, 0.0, 0.002, 0.004, 0.02))
     if random.random() >= 0.1:
         return stays(marks, how, seconds)
     return stays(marks, random.choice(("body", "silent")), seconds, content=bytes(300_000))

@@ -688,6 +688,8 @@ async def test_leaving_until_the_worker_has_read_on(open_link: Link) -> None:
     link = open_link.greet()
     link.connection.leaves_unread = True
     request_id = link.begin()
+    link.wire.server.send_stdout(request_id, b"output")
+    link.respond()
     link.connection.abandon(request_id)
     link.wire.unread = 1
     link.connection.leave()
@@ -699,10 +701,46 @@ async def test_leaving_until_the_worker_has_read_on(open_link: Link) -> None:
     assert link.wire.aborted
 
 
+async def test_leaving_a_script_that_has_written_nothing(open_link: Link) -> None:
+    """It is not refused its end: after that only the tail's answer says that the worker has left it."""
+    link = open_link.greet()
+    link.connection.leaves_unread = True
+    request_id = link.begin()
+    link.connection.abandon(request_id)
+    link.connection.leave()
+    link.wire.server.send_stdout(request_id, b"all of it")
+    link.wire.server.end_request(request_id)
+    link.respond()
+    assert not link.wire.reading_shut
+    assert not link.connection.closed
+    link.answer()
+    assert link.connection.closed
+    assert link.connection.worker_left
+
+
+async def test_leaving_a_script_that_begins_to_write(open_link: Link) -> None:
+    """It is refused once it has written something that is not its end."""
+    link = open_link.greet()
+    link.connection.leaves_unread = True
+    request_id = link.begin()
+    link.connection.abandon(request_id)
+    link.wire.unread = 1
+    link.connection.leave()
+    assert not link.wire.reading_shut
+    link.wire.server.send_stdout(request_id, b"output")
+    link.respond()
+    assert link.wire.reading_shut
+    assert not link.connection.closed
+    link.connection.close()
+
+
 async def test_leaving_tells_nothing_of_an_unknown_peer(open_link: Link) -> None:
     """A peer that may read ahead is not known to have left its script because it has read everything."""
     link = open_link.greet()
-    link.connection.abandon(link.begin())
+    request_id = link.begin()
+    link.wire.server.send_stdout(request_id, b"output")
+    link.respond()
+    link.connection.abandon(request_id)
     link.connection.leave()
     assert link.connection.closed
     assert not link.connection.worker_left
@@ -713,6 +751,8 @@ async def test_leaving_delivers_nothing_more(open_link: Link) -> None:
     link = open_link.greet()
     link.connection.leaves_unread = True
     request_id = link.begin()
+    link.wire.server.send_stdout(request_id, b"output")
+    link.respond()
     link.connection.abandon(request_id)
     link.wire.unread = 1
     link.connection.leave()

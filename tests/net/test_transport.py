@@ -192,6 +192,17 @@ async def test_many_writes_keep_their_order(ends: tuple[socket.socket, socket.so
         assert await receive(theirs, 4_000_000) == b"".join(parts)
 
 
+async def test_peer_leaves_while_reading_is_shut(ends: tuple[socket.socket, socket.socket]) -> None:
+    """A peer that goes with bytes still to be written to it is noticed, though nothing is read any more."""
+    ours, theirs = ends
+    async with attached(ours) as (transport, recorder):
+        transport.write(bytes(LARGE))
+        transport.shut_reading()
+        assert transport.unsent
+        theirs.close()
+        await eventually(lambda: "lost" in recorder.calls)
+
+
 async def test_writing_is_paused_and_resumed(ends: tuple[socket.socket, socket.socket]) -> None:
     """Over the high mark the handler is told to pause, once; when most of it is gone it is told to go on, once."""
     ours, theirs = ends

@@ -20,6 +20,12 @@ switch ($_GET['how'] ?? 'silent') {
         fastcgi_finish_request();
         usleep((int) (1e6 * max(0, $end - microtime(true))));
         break;
+    case 'finish late':
+        usleep((int) (1e6 * max(0, $end - microtime(true)) / 2));
+        echo 'answer';
+        fastcgi_finish_request();
+        usleep((int) (1e6 * max(0, $end - microtime(true))));
+        break;
     case 'ticks':
         while (microtime(true) < $end) {
             echo '.';
