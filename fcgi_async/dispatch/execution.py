@@ -352,7 +352,7 @@ class Execution:
             self.pool.multiplexing_refused(connection)
         if request_id is not None and connection.bodies.needs_caller(request_id):
             # the rest of the body belongs to the next attempt
-            self.pool.cut_short(connection, request_id)
+            self.pool.cut_short(connection, request_id, refused=True)
         # what has answered has run, whatever is said of it afterwards
         ran = self._first_byte is not None
         self._may_have_run = self._may_have_run or ran

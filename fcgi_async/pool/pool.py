@@ -272,12 +272,14 @@ class Pool:
     def _can_watch(self, connection: Connection) -> bool:
         return self.endpoint.address.is_unix and connection.leaves_unread
 
-    def cut_short(self, connection: Connection, request_id: int) -> None:
-        """Give up the rest of the body of a request that was answered."""
+    def cut_short(self, connection: Connection, request_id: int, *, refused: bool = False) -> None:
+        """Give up the rest of the body of a request that was answered; if it was `refused`, nothing runs of it."""
         shared = self._shared.get(connection)
         if shared is not None:
             connection.abort(request_id)
             shared.expect_answer()
+        elif refused:
+            connection.close()
         else:
             connection.cut_short(request_id)
 

@@ -474,6 +474,7 @@ async def test_kept_connection_that_was_closed(address: str) -> None:
         assert php.statistics().retried == 0
 
 
+@pytest.mark.usefixtures("known_as_fpm")
 async def test_job_that_meets_a_closing_connection(address: str) -> None:
     """A job that is written at the very moment at which the worker leaves is tried again, and runs once."""
     async with Responder(echo, address) as responder, Dispatcher(endpoint(address)) as php:
