@@ -20,7 +20,7 @@ from fcgi_async.dispatch.group import JobGroup
 from fcgi_async.dispatch.handle import JobHandle
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.observer import Observer, observe
-from fcgi_async.dispatch.outcomes import OutcomeStream
+from fcgi_async.dispatch.outcomes import OutcomeStream, check_limit
 from fcgi_async.dispatch.response import Response
 from fcgi_async.dispatch.retry import Retry
 from fcgi_async.dispatch.scheduler import Scheduler
@@ -40,6 +40,7 @@ from fcgi_async.errors import (
     QueueTimeout,
 )
 from fcgi_async.fpm.status import PoolStatus
+from fcgi_async.net.address import Address
 from fcgi_async.net.backend import Backend
 from fcgi_async.net.current import current_backend
 from fcgi_async.pool.discovery import discover
@@ -346,8 +347,7 @@ class Dispatcher:
         """
         if on_error not in ("cancel", "collect"):
             raise ConfigurationError(f'on_error={on_error!r} is neither "cancel" nor "collect"')
-        if limit is not None and limit < 1:
-            raise ConfigurationError(f"limit={limit}: at least one job must be let in")
+        check_limit(limit)
         scheduler, unretrieved = self._require_open(), self._unretrieved
         assert unretrieved is not None
 
@@ -463,8 +463,8 @@ class Dispatcher:
         seconds = _check_seconds("timeout", timeout)
         pools = scheduler.pools
         if endpoint is not None:
-            address = str(endpoint.address if isinstance(endpoint, Endpoint) else endpoint)
-            pools = tuple(pool for pool in pools if pool.name == address)
+            address = endpoint.address if isinstance(endpoint, Endpoint) else Address.parse(endpoint)
+            pools = tuple(pool for pool in pools if pool.endpoint.address == address)
         if len(pools) != 1:
             known = ", ".join(pool.name for pool in scheduler.pools)
             raise ConfigurationError(f"status(endpoint=...): name one of {known}")

@@ -126,7 +126,9 @@ class JobGroup:
             InvalidJob: the job can never be sent.
             QueueFull: the queue is full, and the dispatcher rejects.
             DispatcherClosed: the dispatcher, or the group, is closed.
+            ConfigurationError: this is not the dispatcher's event loop.
         """
+        self._backend.check_here()
         if not self._open:
             raise DispatcherClosed("the group is closed; submit inside its block", job=job)
         self._submitting += 1
@@ -214,6 +216,7 @@ class JobGroup:
                 waiter.set_result(None)
 
     async def _next_done(self) -> JobHandle | None:
+        self._backend.check_here()
         if self._unread or (not self._outstanding and not self._submitting):
             await self._backend.checkpoint()
         while not self._unread:

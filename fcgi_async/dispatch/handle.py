@@ -95,9 +95,14 @@ class JobHandle(Generic[Tag]):
         return self._error
 
     def cancel(self) -> bool:
-        """Cancel the job, now; `result()` then raises JobCancelled. Return False where it was done already."""
+        """Cancel the job, now; `result()` then raises JobCancelled. Return False where it was done already.
+
+        Raises:
+            ConfigurationError: this is not the dispatcher's event loop.
+        """
         if self._execution is None:
             return False
+        self._backend.check_here()
         self._retrieved = True
         return self._execution.cancel()
 

@@ -24,8 +24,9 @@ from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.tag import Tag
 from fcgi_async.errors import ConfigurationError, DispatcherClosed, FastCGIError
 from fcgi_async.net.backend import Backend, TaskHandle, Waiter
+from fcgi_async.pool.numbers import is_whole
 
-__all__ = ("OutcomeStream",)
+__all__ = ("OutcomeStream", "check_limit")
 
 # early outcomes, beside the window: so many, and so many bytes of content
 _EARLY_MAX = 1000
@@ -74,8 +75,7 @@ class OutcomeStream(Generic[Tag]):
     _at_hand: Job | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise ConfigurationError(f"limit={self.limit}: at least one job must be let in")
+        check_limit(self.limit)
 
     async def __aenter__(self) -> OutcomeStream[Tag]:
         """Begin to read the jobs.
@@ -257,6 +257,16 @@ class _Place:
 
     job: Job
     outcome: Outcome | None = attrs.field(default=None, init=False)
+
+
+def check_limit(limit: int | None) -> None:
+    """Refuse what is no limit; raises ConfigurationError."""
+    if limit is None:
+        return
+    if not is_whole(limit):
+        raise ConfigurationError(f"limit={limit!r} is not a whole number of jobs")
+    if limit < 1:
+        raise ConfigurationError(f"limit={limit}: at least one job must be let in")
 
 
 def _closed() -> DispatcherClosed:

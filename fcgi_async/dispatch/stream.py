@@ -49,7 +49,9 @@ class ResponseStream:
         Raises:
             FastCGIError: what failed the job, after all that had come before.
             StreamBusy: another task is reading this response; it is an anyio.BusyResourceError too.
+            ConfigurationError: this is not the dispatcher's event loop.
         """
+        self._execution.owner.backend.check_here()
         if self._sink.ready:
             await self._execution.owner.backend.checkpoint()
         data = await self._sink.next()
@@ -59,6 +61,7 @@ class ResponseStream:
 
     async def aread(self) -> bytes:
         """Return what is left of the body; raises what `__anext__` does."""
+        self._execution.owner.backend.check_here()
         if self._sink.ready:
             await self._execution.owner.backend.checkpoint()
         parts = []
@@ -142,6 +145,7 @@ class LineIterator:
 
     async def __anext__(self) -> str:
         """Return the next line; raises what the stream's `__anext__` does, and cancelling loses nothing."""
+        self._stream._execution.owner.backend.check_here()
         if self._lines or self._ended:
             await self._stream._execution.owner.backend.checkpoint()
         while not self._lines:

@@ -99,7 +99,7 @@ def _candidates(root: Path) -> Iterator[Sequence[Path]]:
 
 def _glob(root: Path, pattern: str) -> list[Path]:
     # unlike pathlib's this passes over folders that this user may not enter
-    return [Path(name) for name in glob.glob(f"{glob.escape(str(root))}/{pattern}") if os.path.isfile(name)]
+    return [Path(name) for name in glob.glob(os.path.join(glob.escape(str(root)), pattern)) if os.path.isfile(name)]
 
 
 def _version(path: Path) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -14,6 +15,9 @@ __all__ = ("Address", "AddressFamily")
 _EXAMPLES = "unix:///run/php/php-fpm.sock, unix://@abstract or tcp://127.0.0.1:9000"
 # sizeof(sockaddr_un.sun_path) less the closing NUL
 _MAX_UNIX_PATH = 107
+# as FPM's `listen` and nginx's fastcgi_pass have them: a path, unix:/path, and host:port
+_BARE_PATH = re.compile(r"(?:unix:)?(/(?!/).*)", re.DOTALL)
+_BARE_TCP = re.compile(r"(?:\[[^\[\]]+\]|[^\s:/@\[\]?#]+):\d+")
 
 
 class AddressFamily(StrEnum):
@@ -26,7 +30,7 @@ class AddressFamily(StrEnum):
 
 @attrs.frozen
 class Address:
-    """A parsed address; `str()` gives back what was parsed.
+    """A parsed address; `str()` gives it with its scheme, `unix://` or `tcp://`.
 
     Attributes:
         family: how the peer is reached.
@@ -43,7 +47,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Parse `unix:///path`, `unix://@name` or `tcp://host:port`.
+        """Parse `unix:///path`, `unix://@name` or `tcp://host:port`; also a bare `/path`, `unix:/path` or `host:port`.
 
         Raises:
             ConfigurationError: it is none of these.
@@ -54,6 +58,10 @@ class Address:
             return cls._parse_unix(text, text.removeprefix("unix://"))
         if text.startswith("tcp://"):
             return cls._parse_tcp(text)
+        if bare := _BARE_PATH.fullmatch(text):
+            return cls._parse_unix(f"unix://{bare[1]}", bare[1])
+        if _BARE_TCP.fullmatch(text):
+            return cls._parse_tcp(f"tcp://{text}")
         raise ConfigurationError(f"{text!r} is not an address; write {_EXAMPLES}")
 
     @classmethod

@@ -122,7 +122,7 @@ class Endpoint:
     """One FPM pool.
 
     Args:
-        address: `unix:///path.sock`, `unix://@abstract` or `tcp://host:port`.
+        address: `unix:///path.sock`, `unix://@abstract` or `tcp://host:port`; also a bare `/path.sock` or `host:port`.
         max_children: FPM's `pm.max_children` of that pool.
         reserve: how many of those workers are left to everybody else.
         processes: how many processes like this one share the rest.

@@ -40,7 +40,7 @@ NOWHERE = ["--fpm", "unix:///nowhere/fpm.sock", "--max-children", "4"]
         (["map", ECHO, "--param", "REQUEST_BODY_FILE=/etc/passwd", *NOWHERE], "REQUEST_BODY_FILE is refused"),
         (["map", ECHO, "--limit", "0"], "--limit"),
         (["run", ECHO, "--fpm", "unix:///nowhere"], "--max-children"),
-        (["run", ECHO, "--fpm", "localhost:9000", "--max-children", "4"], "not an address"),
+        (["run", ECHO, "--fpm", "localhost", "--max-children", "4"], "not an address"),
         (["run", ECHO, "--fpm", "tcp://localhost", "--max-children", "4"], "host and a port"),
         (["run", ECHO, "--fpm", "unix:///nowhere", "--max-children", "many"], "--max-children"),
         (["run", ECHO, "--fpm", "unix:///nowhere", "--max-children", "0"], "0 is less than 1"),

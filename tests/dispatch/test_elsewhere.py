@@ -90,6 +90,31 @@ async def test_what_was_taken_elsewhere(address: str) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+async def test_what_runs_there(address: str, loop: str) -> None:
+    """A handle, a group and a stream that are in use are not touched from another loop."""
+    held = Held()
+
+    async def use() -> None:
+        async def cancel() -> None:
+            handle.cancel()
+
+        for call in (cancel, lambda: group.submit(JOB), group.as_completed().__anext__, *reads):
+            with pytest.raises(ConfigurationError, match="entered in another event loop"):
+                await call()
+
+    async with Responder(ok, address) as responder, Dispatcher(address, max_children=2) as php:
+        async with php.group() as group, php.stream(JOB) as response:
+            responder.script = held
+            handle = await group.submit(JOB)
+            reads = (response.__anext__, response.aread, response.aiter_lines().__anext__)
+            await anyio.to_thread.run_sync(lambda: anyio.run(use, backend=loop))
+            assert not handle.done()
+            assert await response.aread() == b"ok"
+            held.release()
+
+
+@pytest.mark.anyio
 async def test_in_a_thread_without_a_loop(address: str) -> None:
     """Methods that are no coroutines are refused in a plain thread; statistics() is free to call there."""
 

@@ -409,5 +409,10 @@ async def test_map_is_entered(address: str) -> None:
 async def test_bad_limit(address: str) -> None:
     """A map lets at least one job in."""
     async with Dispatcher(address, max_children=1) as php:
+        for limit in ("4", 1.5, True):
+            with pytest.raises(ConfigurationError, match="is not a whole number of jobs"):
+                php.map([], limit=limit)  # type: ignore[arg-type]
+            with pytest.raises(ConfigurationError, match="is not a whole number of jobs"):
+                php.group(limit=limit)  # type: ignore[arg-type]
         with pytest.raises(ConfigurationError, match="limit=0: at least one job"):
             php.map([], limit=0)

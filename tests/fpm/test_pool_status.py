@@ -76,6 +76,7 @@ async def test_status_of_one_of_several(start_fpm: Any) -> None:
     endpoints = [Endpoint(f.address, max_children=1, status=f.status_address) for f in (small, large)]
     async with Dispatcher(endpoints) as php:
         assert (await php.status(endpoint=large.address)).total == 3
+        assert (await php.status(endpoint=large.address.removeprefix("unix://"))).total == 3
         assert (await php.status(endpoint=endpoints[0])).total == 1
         for wrong in (None, "unix:///nowhere"):
             with pytest.raises(ConfigurationError, match=f"name one of {small.address}, {large.address}"):

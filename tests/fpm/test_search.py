@@ -103,3 +103,8 @@ def test_an_endpoint_without_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path.unlink()
     with pytest.raises(ConfigurationError, match="was looked for in"):
         Endpoint.from_fpm_config()
+
+
+def test_named_without_a_second_slash() -> None:
+    """What is found below the root is named as everybody writes it."""
+    assert search._glob(Path("/"), "etc/passwd") == [Path("/etc/passwd")]

@@ -29,13 +29,38 @@ def test_parse(text: str, family: AddressFamily, path: str, host: str, port: int
 
 
 @pytest.mark.parametrize(
+    ("bare", "text"),
+    [
+        ("/run/php/php-fpm.sock", "unix:///run/php/php-fpm.sock"),
+        ("unix:/run/php/php-fpm.sock", "unix:///run/php/php-fpm.sock"),
+        ("/with space/and:9000", "unix:///with space/and:9000"),
+        ("127.0.0.1:9000", "tcp://127.0.0.1:9000"),
+        ("php-fpm:9000", "tcp://php-fpm:9000"),
+        ("[::1]:9000", "tcp://[::1]:9000"),
+    ],
+)
+def test_bare(bare: str, text: str) -> None:
+    """What stands in FPM's `listen` and in nginx's fastcgi_pass is taken, and named in full."""
+    assert Address.parse(bare) == Address.parse(text)
+    assert str(Address.parse(bare)) == text
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
-        "/run/php/php-fpm.sock",
-        "127.0.0.1:9000",
+        "run/php/php-fpm.sock",
+        "//run/php/php-fpm.sock",
+        "@abstract",
+        "php",
+        "9000",
+        ":9000",
+        "::1:9000",
+        "php:",
+        "php:9000/",
+        "user@php:9000",
         "http://127.0.0.1:9000",
-        "unix:/run/php/php-fpm.sock",
+        "unix:run/php/php-fpm.sock",
         "unix://",
         "unix://run/php.sock",
         "unix://@",
