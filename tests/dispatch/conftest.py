@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fcgi_async.pool.pool import Pool
 from tests.responder import unix_address
 
 
@@ -19,3 +20,9 @@ def address(tmp_path: Path) -> str:
 def known_as_fpm(monkeypatch: pytest.MonkeyPatch) -> None:
     """Responders of the test's own process are taken for PHP-FPM: what they leave unread is a proof."""
     monkeypatch.setattr("fcgi_async.net.listener._is_php", lambda pid: True)
+
+
+@pytest.fixture
+def never_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A responder that reads only what it needs is not taken for PHP-FPM: its slots linger, however it goes on."""
+    monkeypatch.setattr(Pool, "tail_left_unread", lambda self, connection: None)

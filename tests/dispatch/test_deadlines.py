@@ -199,6 +199,7 @@ async def test_deadlines_of_another_attempt(address: str) -> None:
             handle.cancel()
 
 
+@pytest.mark.usefixtures("never_known")
 async def test_worker_is_free_after_a_deadline(address: str) -> None:
     """A job whose deadline passed leaves the ledger whole, and the next job runs."""
     async with Responder(quick_or_never, address), Dispatcher(endpoint(address)) as php:

@@ -12,24 +12,17 @@ import attrs
 import pytest
 
 from fcgi_async import Dispatcher, Endpoint, FastCGIError, Headers, Job, KeepAlive, QueueTimeout, Response, Retry
-from fcgi_async.pool.pool import Pool
 from tests.dispatch.hostile.case import Answers, Case, Expected
 from tests.dispatch.hostile.peer import HostilePeer
 from tests.dispatch.hostile_peers import CASES
 from tests.dispatch.settled import settled
 from tests.eventually import eventually
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("never_known")]
 
 # against being stuck, never a measurement
 GUARD = 30.0
 GOOD = Job("/good.php")
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_known_of_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that reads only what it needs is not taken for PHP-FPM: its slots linger, however it goes on."""
-    monkeypatch.setattr(Pool, "tail_left_unread", lambda self, connection: None)
 
 
 @pytest.fixture
