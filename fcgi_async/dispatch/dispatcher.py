@@ -248,7 +248,7 @@ class Dispatcher:
 
         Cancelling takes a queued job out of the queue; it never runs. A job that runs is left to its end, its output
         thrown away, within the endpoint's `drain_timeout` and `drain_bytes`, and its worker counted as taken;
-        `on_cancel="close"` closes its connection instead.
+        `on_cancel="close"` refuses its output instead, of which a script that writes dies.
         """
         try:
             scheduler = self._require_open(job)
@@ -275,8 +275,8 @@ class Dispatcher:
     def stream(self, job: Job, *, timeout: Timeout = UNSET) -> StreamManager:
         """Run one job and read its response while PHP writes it: `async with php.stream(job) as response:`.
 
-        Entering waits for the response's head, and raises what `run()` does. Leaving before the end closes the
-        connection at once.
+        Entering waits for the response's head, and raises what `run()` does. Leaving before the end throws away what
+        comes within 20 ms and then refuses the rest, of which a script that writes dies.
         """
 
         def start() -> tuple[Execution, StreamingSink]:

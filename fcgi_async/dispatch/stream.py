@@ -28,7 +28,7 @@ class ResponseStream:
     The parts are as they were sent, a Content-Encoding included.
 
     Reading pauses the peer while the reader is behind, so a script that writes faster than it is read waits in its
-    worker. The deadline of the job fails the next read and closes the connection at once.
+    worker. The deadline of the job fails the next read, and the rest is refused at once.
 
     Attributes:
         status: 200 where PHP gave no status.

@@ -91,7 +91,7 @@ class Bodies:
         if tail is None:
             return
         if short:
-            self.client.end_stdin_short(request_id)
+            self.client.end_stdin_short(request_id, spare=not tail)
         else:
             self.client.send_stdin(request_id, end=True)
         if tail:

@@ -136,10 +136,11 @@ class Endpoint:
         multiplex: "auto" runs many jobs on one connection where the peer says that it can, PHP-FPM cannot; "never" does
             not.
         handshake: False for peers that do not answer GET_VALUES: one connection for each job, freed by END_REQUEST.
-        on_cancel: "drain" reads on until the worker is free, "close" closes the connection at once.
+        on_cancel: "drain" reads on until the worker is free; "close" refuses the output, of which a script that writes
+            dies: at its next output, or at the one after that if it had written nothing.
         drain_timeout: seconds that a worker may take after its response, or after its caller has gone, before the
-            connection is closed.
-        drain_bytes: bytes of unwanted output after which the connection is closed.
+            output is refused.
+        drain_bytes: bytes of unwanted output after which the rest is refused.
         linger: seconds that a slot stays taken after its connection was closed under a script, or until the status page
             shows that the script has ended; None for 5.
         connect_timeout: seconds for a TCP handshake.

@@ -221,16 +221,17 @@ class ClientConnection:
         """
         self._send_stream(request_id, _STDIN, data, end)
 
-    def end_stdin_short(self, request_id: int) -> None:
-        """End a body of which a part is missing: with two empty STDIN records.
+    def end_stdin_short(self, request_id: int, *, spare: bool = False) -> None:
+        """End a body of which a part is missing: with two empty STDIN records, and with `spare` one more.
 
-        PHP-FPM takes the first one for a pause when some of the body has come, and would wait for more.
+        PHP-FPM takes the first one for a pause when some of the body has come, and would wait for more. The spare one
+        it leaves unread until the script has ended, for want of a probe behind the request.
 
         Raises:
             LocalProtocolError: the connection is closed, or the request is not at its body.
         """
         self.send_stdin(request_id, end=True)
-        self._outgoing.append(HEADER.pack(VERSION, _STDIN, request_id, 0, 0))
+        self._outgoing.extend([HEADER.pack(VERSION, _STDIN, request_id, 0, 0)] * (2 if spare else 1))
 
     def send_data(self, request_id: int, data: bytes | memoryview = b"", *, end: bool = False) -> None:
         """Send a part of a Filter's file, of any length; `end` completes it.

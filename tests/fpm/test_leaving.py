@@ -188,7 +188,8 @@ async def too_little() -> AsyncIterator[bytes]:
     yield b"x" * 100_000
 
 
-async def test_body_that_is_abandoned(fpm: LocalFPM, scripts: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("how", "handshake"), [("body", True), ("stubborn", True), ("stubborn", False)])
+async def test_body_that_is_abandoned(fpm: LocalFPM, scripts: Path, tmp_path: Path, how: str, handshake: bool) -> None:
     """A script whose body was cut gets what came of it, and its slot is back when it has ended."""
     marks, written = tmp_path / "marks", anyio.Event()
 
@@ -197,9 +198,9 @@ async def test_body_that_is_abandoned(fpm: LocalFPM, scripts: Path, tmp_path: Pa
         written.set()
         await anyio.sleep_forever()
 
-    async with Dispatcher(endpoint(fpm, scripts)) as php:
+    async with Dispatcher(endpoint(fpm, scripts, handshake=handshake)) as php:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(php.run, stays(marks, "body", content=some_of_a_body(), content_length=300_000))
+            tasks.start_soon(php.run, stays(marks, how, content=some_of_a_body(), content_length=300_000))
             await written.wait()
             tasks.cancel_scope.cancel()
         await php.run(Job("respond.php"))
