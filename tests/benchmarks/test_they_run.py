@@ -20,6 +20,7 @@ SMALL = {
     "beside_web_traffic": ["--jobs", "20", "--rounds", "1"],
     "traffic": ["--seconds", "3"],
     "bytecodes": ["--jobs", "20"],
+    "kept": ["--jobs", "10", "--seconds", "0.05", "--requests", "3"],
 }
 # what `python -m benchmarks.NAME` does not run by itself
 NO_SCRIPTS = {"__init__", "__main__", "conftest", "measuring", "test_regression"}
