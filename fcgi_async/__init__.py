@@ -3,6 +3,7 @@
 from fcgi_async.dispatch.dispatcher import Dispatcher
 from fcgi_async.dispatch.group import JobGroup
 from fcgi_async.dispatch.handle import JobHandle, Outcome
+from fcgi_async.dispatch.held_slot import HeldSlot
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.observer import JobObservation, JobReport, Observer
 from fcgi_async.dispatch.response import Headers, Response, Timing
@@ -10,6 +11,7 @@ from fcgi_async.dispatch.retry import Retry
 from fcgi_async.dispatch.settings import UNSET, Limits, Timeouts
 from fcgi_async.dispatch.statistics import Statistics
 from fcgi_async.dispatch.stream import ResponseStream
+from fcgi_async.dispatch.view import View
 from fcgi_async.errors import (
     CannotMultiplex,
     ConfigurationError,
@@ -60,6 +62,7 @@ __all__ = (
     "Endpoint",
     "FastCGIError",
     "Headers",
+    "HeldSlot",
     "InvalidJob",
     "Job",
     "JobCancelled",
@@ -101,5 +104,6 @@ __all__ = (
     "Timing",
     "TransportError",
     "UnknownRole",
+    "View",
     "read_pool_config",
 )

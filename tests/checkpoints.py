@@ -108,6 +108,17 @@ async def use_ping(php: Dispatcher) -> None:
     await php.ping()
 
 
+async def use_slot(php: Dispatcher) -> None:
+    async with php.slot() as slot:
+        await slot.run(Job("echo.php", content=b"x"))
+    async with php.slot():
+        pass
+
+
+async def use_wait_room(php: Dispatcher) -> None:
+    await php.wait_room(1)
+
+
 USES: list[Use] = [
     use_run,
     use_upload,
@@ -118,4 +129,6 @@ USES: list[Use] = [
     use_submit,
     use_join,
     use_ping,
+    use_slot,
+    use_wait_room,
 ]

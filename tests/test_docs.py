@@ -51,18 +51,20 @@ def functions(path: Path) -> set[str]:
 
 
 def attributes() -> dict[str, set[str]]:
-    """What every class of the package defines in its body."""
+    """What every class of the package defines in its body, or a class of the package that it is made of."""
     found: dict[str, set[str]] = {}
+    bases: dict[str, list[str]] = {}
     for path in (ROOT / "fcgi_async").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef):
                 names = found.setdefault(node.name, set())
+                bases.setdefault(node.name, []).extend(base.id for base in node.bases if isinstance(base, ast.Name))
                 for item in node.body:
                     if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
                         names.add(item.name)
                     elif isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
                         names.add(item.target.id)
-    return found
+    return {name: own.union(*(found.get(base, set()) for base in bases[name])) for name, own in found.items()}
 
 
 def readme_example() -> str:

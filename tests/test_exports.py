@@ -8,11 +8,11 @@ import fcgi_async
 
 PUBLIC = """
 UNSET CannotMultiplex ConfigurationError ConnectError ConnectionLost ContentEncodingError DispatchError Dispatcher
-DispatcherClosed Endpoint FastCGIError Headers InvalidJob Job JobCancelled JobError JobFailed JobGroup JobHandle
-JobNotDone JobObservation JobReport JobTimeout KeepAlive Limits LocalFPM LocalProtocolError Observer Outcome Overloaded
-PoolConfig PoolStatus ProcessState ProcessStatus ProtocolError QueueFull QueueTimeout RemoteProtocolError
+DispatcherClosed Endpoint FastCGIError Headers HeldSlot InvalidJob Job JobCancelled JobError JobFailed JobGroup
+JobHandle JobNotDone JobObservation JobReport JobTimeout KeepAlive Limits LocalFPM LocalProtocolError Observer Outcome
+Overloaded PoolConfig PoolStatus ProcessState ProcessStatus ProtocolError QueueFull QueueTimeout RemoteProtocolError
 RequestRejected Response ResponseStream ResponseTooLarge ResponseTruncated Retry Role Statistics StatusPage
-StatusUnavailable StreamBusy Timeouts Timing TransportError UnknownRole read_pool_config
+StatusUnavailable StreamBusy Timeouts Timing TransportError UnknownRole View read_pool_config
 """.split()
 
 

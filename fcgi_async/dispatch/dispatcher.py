@@ -4,41 +4,28 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from contextvars import Context, copy_context
-from enum import StrEnum
+from collections.abc import Callable, Mapping
+from os import PathLike
 from types import TracebackType
-from typing import Literal, cast, overload
+from typing import Literal
 
 import anyio
 import anyio.lowlevel
 
 from fcgi_async.dispatch.endpoints import Endpoints, parse_endpoints
-from fcgi_async.dispatch.execution import Execution
-from fcgi_async.dispatch.fan_out import Jobs, RunAll, Starter
-from fcgi_async.dispatch.group import JobGroup
-from fcgi_async.dispatch.handle import JobHandle
-from fcgi_async.dispatch.job import Job
-from fcgi_async.dispatch.observer import Observer, observe
-from fcgi_async.dispatch.outcomes import OutcomeStream, check_limit
-from fcgi_async.dispatch.response import Response
+from fcgi_async.dispatch.execution import JobOwner
+from fcgi_async.dispatch.headers import RequestHeaders
+from fcgi_async.dispatch.intake import Intake
+from fcgi_async.dispatch.observer import Observer
+from fcgi_async.dispatch.opening import Opening, State, check_seconds
+from fcgi_async.dispatch.request import Defaults
 from fcgi_async.dispatch.retry import Retry
 from fcgi_async.dispatch.scheduler import Scheduler
-from fcgi_async.dispatch.settings import UNSET, Limits, Timeout, Timeouts, check_timeout
-from fcgi_async.dispatch.sink import CollectingSink, Sink, StreamingSink
+from fcgi_async.dispatch.settings import UNSET, Limits, Timeout, Timeouts
 from fcgi_async.dispatch.statistics import Statistics, gather
-from fcgi_async.dispatch.stream import StreamManager
-from fcgi_async.dispatch.success_mark import BodyEnd
-from fcgi_async.dispatch.tag import Tag
 from fcgi_async.dispatch.unretrieved import UnretrievedErrors
-from fcgi_async.errors import (
-    ConfigurationError,
-    DispatcherClosed,
-    FastCGIError,
-    InvalidJob,
-    QueueFull,
-    QueueTimeout,
-)
+from fcgi_async.dispatch.view import NO_DEFAULTS, View, view_of
+from fcgi_async.errors import ConfigurationError, DispatcherClosed, FastCGIError, QueueTimeout
 from fcgi_async.fpm.status import PoolStatus
 from fcgi_async.net.address import Address
 from fcgi_async.net.backend import Backend
@@ -53,19 +40,7 @@ __all__ = ("Dispatcher",)
 logger = logging.getLogger("fcgi_async.dispatch")
 
 
-class _State(StrEnum):
-    NEW = "not entered yet; use `async with Dispatcher(...) as php:`"
-    OPENING = "being entered"
-    OPEN = "open"
-    CLOSING = "closing and takes no more jobs"
-    CLOSED = "closed"
-
-
-# a plain name: on Python 3.11 looking up a member of an enum costs more than what is done with it
-_OPEN = _State.OPEN
-
-
-class Dispatcher:
+class Dispatcher(Intake):
     """Runs PHP jobs on PHP-FPM, never more at once than its share of the workers; the others wait in its queue.
 
     Enter it with `async with`. On asyncio it may be entered and left in different tasks of one loop, as fixtures do;
@@ -103,7 +78,7 @@ class Dispatcher:
         shutdown_timeout: float | None = None,
         on_job_error: Callable[[FastCGIError], None] | None = None,
     ) -> None:
-        self._endpoints = parse_endpoints(endpoints, max_children, reserve)
+        found = parse_endpoints(endpoints, max_children, reserve)
         _check_settings(timeouts, limits, retry, on_job_error)
         if not is_whole(max_queued):
             raise ConfigurationError(f"max_queued={max_queued!r} is not a whole number of jobs")
@@ -111,19 +86,13 @@ class Dispatcher:
             raise ConfigurationError(f"max_queued={max_queued}: at least one job must be able to wait")
         if overflow not in ("wait", "reject"):
             raise ConfigurationError(f'overflow={overflow!r} is neither "wait" nor "reject"')
-        _check_seconds("shutdown_timeout", shutdown_timeout)
+        check_seconds("shutdown_timeout", shutdown_timeout)
+        super().__init__(Opening(found, limits, overflow), timeouts)
         self._max_queued = max_queued
-        self._overflow = overflow
-        self._timeouts = timeouts
-        self._limits = limits
         self._retry = retry
         self._shutdown_timeout = shutdown_timeout
         self._on_job_error = on_job_error
-        self._observers: tuple[Observer, ...] = ()
-        self._state = _State.NEW
         self._backend: Backend | None = None
-        self._scheduler: Scheduler | None = None
-        self._unretrieved: UnretrievedErrors | None = None
 
     # life
 
@@ -138,21 +107,22 @@ class Dispatcher:
 
         Cancelling leaves it as it was: it can be entered again.
         """
-        if self._state is not _State.NEW:
+        opening = self._opening
+        if opening.state is not State.NEW:
             raise ConfigurationError("a dispatcher is entered once; make a new one")
-        self._state = _State.OPENING
+        opening.state = State.OPENING
         try:
             await anyio.lowlevel.checkpoint()
-            self._endpoints = tuple([await discover(endpoint) for endpoint in self._endpoints])
+            opening.endpoints = tuple([await discover(endpoint) for endpoint in opening.endpoints])
         finally:
-            self._state = _State.NEW
+            opening.state = State.NEW
         backend = current_backend()
-        self._scheduler = Scheduler(self._endpoints, backend, self._limits, self._retry, self._max_queued)
+        opening.scheduler = Scheduler(opening.endpoints, backend, opening.limits, self._retry, self._max_queued)
         await backend.open()
         self._backend = backend
-        self._unretrieved = UnretrievedErrors(backend, self._on_job_error)
+        opening.unretrieved = UnretrievedErrors(backend, self._on_job_error)
         self._closed = anyio.Event()
-        self._state = _State.OPEN
+        opening.state = State.OPEN
         return self
 
     async def __aexit__(
@@ -176,17 +146,18 @@ class Dispatcher:
         Cancelling ends the jobs now; it is closed all the same, however often that is done. What is not done then gets
         DispatcherClosed where it was queued, and its connection closed where it ran.
         """
-        seconds = _check_seconds("timeout", self._shutdown_timeout if timeout is UNSET else timeout)
+        seconds = check_seconds("timeout", self._shutdown_timeout if timeout is UNSET else timeout)
         scheduler, backend = self._scheduler, self._backend
-        if scheduler is None or backend is None or self._state is _State.CLOSED:
+        if scheduler is None or backend is None or self._opening.state is State.CLOSED:
             await anyio.lowlevel.checkpoint()
             return
         backend.check_here()
-        if self._state is _State.CLOSING:
+        if self._opening.state is State.CLOSING:
             await self._hasten(scheduler, seconds)
             return
         backend.check_owner()
-        self._state = _State.CLOSING
+        self._opening.state = State.CLOSING
+        scheduler.end_reservations(_closing)
         try:
             if seconds != 0:
                 await self._finish(scheduler, seconds)
@@ -197,14 +168,14 @@ class Dispatcher:
 
     async def _end(self, scheduler: Scheduler, backend: Backend) -> None:
         """Close all there is, whatever happens meanwhile."""
-        unretrieved = self._unretrieved
+        unretrieved = self._opening.unretrieved
         assert unretrieved is not None
         # so that thousands of jobs given up are told of together
         unretrieved.held = True
         try:
             await backend.outlast(scheduler.close)
         finally:
-            self._state = _State.CLOSED
+            self._opening.state = State.CLOSED
             try:
                 await backend.aclose()
             finally:
@@ -228,157 +199,43 @@ class Dispatcher:
 
     # jobs
 
-    async def run(self, job: Job[Tag], *, timeout: Timeout = UNSET) -> Response[Tag]:
-        """Run one job and return what PHP answered, whatever the status.
+    def view(
+        self,
+        *,
+        root: str | PathLike[str] | None = None,
+        params: Mapping[str, str] = NO_DEFAULTS,
+        headers: RequestHeaders = NO_DEFAULTS,
+        priority: int = 0,
+        timeouts: Timeouts | None = None,
+        idempotent: bool | None = None,
+    ) -> View:
+        """Return this dispatcher as one application sees it: the same queue, slots and statistics, and other defaults.
+
+        What a job says itself goes first, then what a view says, then the endpoint. A view of a view has the defaults
+        of both, the inner one's first. It can be made before the dispatcher is entered, and is closed with it.
 
         Args:
-            job: what to run.
-            timeout: seconds from now to the response; overrides the job's and the dispatcher's.
+            root: a folder on FPM's side, which takes the place of `Endpoint.root` and has its rules.
+            params: FastCGI parameters sent with every job; encoded once, and not for each job.
+            headers: request headers sent with every job, a mapping or a sequence of pairs; encoded once too.
+            priority: of jobs whose own is 0, and of slots; one that is to have 0 is handed to the dispatcher.
+            timeouts: deadlines for jobs that bring none, in place of all of the dispatcher's.
+            idempotent: whether running any of its jobs twice does no harm; a job cannot take that back.
 
         Raises:
-            InvalidJob: it can never be sent.
-            QueueFull: the queue is full, and the dispatcher rejects.
-            QueueTimeout: the deadline passed before a worker took it.
-            JobTimeout: the deadline passed after that.
-            ConnectError: no endpoint can be reached.
-            ConnectionLost: the connection ended before the response did.
-            RemoteProtocolError: the answer was no FastCGI, or no CGI response.
-            ResponseTooLarge: it is longer than `Limits` allow.
-            DispatcherClosed: the dispatcher is, or was meanwhile, closed.
-
-        Cancelling takes a queued job out of the queue; it never runs. A job that runs is left to its end, its output
-        thrown away, within the endpoint's `drain_timeout` and `drain_bytes`, and its worker counted as taken;
-        `on_cancel="close"` refuses its output instead, of which a script that writes dies.
+            ConfigurationError: what is asked for cannot work, or a parameter is refused as an endpoint's would be.
         """
-        try:
-            scheduler = self._require_open(job)
-            waiter = scheduler.backend.waiter()
-
-            def wake(execution: Execution) -> None:
-                if not waiter.done():
-                    waiter.set_result(None)
-
-            execution = self._start(job, wake, timeout=timeout)
-        except FastCGIError:
-            # whoever tries again at once lets the others run
-            await anyio.lowlevel.checkpoint()
-            raise
-        try:
-            if execution.done:
-                await scheduler.backend.checkpoint()
-            await waiter
-        except BaseException:
-            execution.cancel()
-            raise
-        return _result(execution, job)
-
-    def stream(self, job: Job, *, timeout: Timeout = UNSET) -> StreamManager:
-        """Run one job and read its response while PHP writes it: `async with php.stream(job) as response:`.
-
-        Entering waits for the response's head, and raises what `run()` does. Leaving before the end throws away what
-        comes within 20 ms and then refuses the rest, of which a script that writes dies.
-        """
-
-        def start() -> tuple[Execution, StreamingSink]:
-            sink = StreamingSink(self._limits.head, self._require_open(job).backend.waiter)
-            execution = self._start(job, _nothing, sink=sink, timeout=timeout)
-            sink.attach(execution)
-            if job.success_mark is not None:
-                sink.end = BodyEnd(job.success_mark)
-            return execution, sink
-
-        return StreamManager(start)
-
-    @overload
-    async def run_all(self, jobs: Jobs[Tag], *, return_exceptions: Literal[False] = False) -> list[Response[Tag]]: ...
-
-    @overload
-    async def run_all(self, jobs: Jobs[Tag], *, return_exceptions: bool) -> list[Response[Tag] | FastCGIError]: ...
-
-    async def run_all(
-        self, jobs: Jobs[Tag], *, return_exceptions: bool = False
-    ) -> list[Response[Tag]] | list[Response[Tag] | FastCGIError]:
-        """Run jobs, any number of them, and return the responses in the order of the jobs.
-
-        Args:
-            jobs: an iterable or async iterable; it is read as workers become free, and not in one go.
-            return_exceptions: whether an error stands in its job's place.
-
-        Raises:
-            FastCGIError: without `return_exceptions` the error that happened first, once the other jobs are cancelled.
-            Exception: whatever `jobs` raised.
-
-        `jobs` is read by the task that calls this, with its context variables. Cancelling cancels the jobs that run;
-        those not begun never run.
-        """
-        scheduler = self._require_open()
-        fan = RunAll(self._starter(), scheduler.backend, self._window(), return_exceptions)
-        return cast("list[Response[Tag] | FastCGIError]", await fan.run(jobs))
-
-    def map(self, jobs: Jobs[Tag], *, ordered: bool = True, limit: int | None = None) -> OutcomeStream[Tag]:
-        """Run jobs and iterate over their outcomes as they come.
-
-            async with php.map(jobs) as outcomes:
-                async for outcome in outcomes: ...
-
-        Args:
-            jobs: an iterable or async iterable, endless if you like; it is read as outcomes are.
-            ordered: whether outcomes come in the order of the jobs, or as they are there.
-            limit: how many jobs are handed in and not yet read, whatever has become of them. Unless given, twice the
-                share and two, and beside them outcomes that came before their turn, up to 1,000 of them or 16 MiB of
-                content: so a slow job does not hold up the workers.
-
-        Leaving the block cancels what was not read. A failed job is an outcome, never an exception. Once the dispatcher
-        takes no more jobs the outcomes of those that were read come, and then DispatcherClosed is raised.
-
-        Raises:
-            ConfigurationError: `limit` is less than 1.
-            DispatcherClosed: the dispatcher is closed.
-        """
-        scheduler = self._require_open()
-        return OutcomeStream(self._starter(), scheduler.backend, jobs, ordered, self._window(), limit)
-
-    def group(self, *, limit: int | None = None, on_error: Literal["cancel", "collect"] = "cancel") -> JobGroup:
-        """Return a group of jobs: `async with php.group() as group: handle = await group.submit(job)`.
-
-        Args:
-            limit: how many of its jobs are outstanding at most; None for no limit but the queue's.
-            on_error: "cancel" behaves as a task group does; "collect" never raises for a job.
-        """
-        if on_error not in ("cancel", "collect"):
-            raise ConfigurationError(f'on_error={on_error!r} is neither "cancel" nor "collect"')
-        check_limit(limit)
-        scheduler, unretrieved = self._require_open(), self._unretrieved
-        assert unretrieved is not None
-
-        async def submit(job: Job) -> JobHandle:
-            return await self._submit(job, None)
-
-        return JobGroup(submit, unretrieved.add, scheduler.backend, limit, on_error)
-
-    async def submit(self, job: Job[Tag]) -> JobHandle[Tag]:
-        """Hand a job in and return its handle, to be awaited later or not at all: the job belongs to the dispatcher.
-
-        Waits while the queue is full. An error that nobody retrieves is logged, and given to `on_job_error`.
-
-        Raises:
-            InvalidJob: the job can never be sent.
-            QueueFull: the queue is full, and the dispatcher rejects.
-            DispatcherClosed: the dispatcher is closed.
-
-        Cancelling hands nothing in.
-        """
-        await anyio.lowlevel.checkpoint()
-        unretrieved = self._unretrieved
-        return await self._submit(job, None if unretrieved is None else unretrieved.add)
+        timeouts = self._timeouts if timeouts is None else timeouts
+        defaults = (Defaults(root, params, headers),)
+        return view_of(self._opening, timeouts, priority, defaults, False if idempotent is None else idempotent)
 
     def pause(self) -> None:
         """Begin no more jobs; those that run go on, new ones are queued."""
-        self._require_open().pause()
+        self._opening.require().pause()
 
     def resume(self) -> None:
         """Begin jobs again."""
-        self._require_open().resume()
+        self._opening.require().resume()
 
     async def join(self, timeout: float | None = None) -> None:
         """Wait until no job is queued or running.
@@ -389,8 +246,8 @@ class Dispatcher:
         Raises:
             TimeoutError: there are still jobs.
         """
-        scheduler = self._require_open()
-        with anyio.fail_after(_check_seconds("timeout", timeout)):
+        scheduler = self._opening.require()
+        with anyio.fail_after(check_seconds("timeout", timeout)):
             if scheduler.idle:
                 await scheduler.backend.checkpoint()
             await scheduler.join()
@@ -398,18 +255,18 @@ class Dispatcher:
     def statistics(self) -> Statistics:
         """Return what is going on and what has gone on; free to call, in any thread."""
         if self._scheduler is None:
-            raise DispatcherClosed(f"the dispatcher is {self._state.value}")
+            raise self._opening.refusal(None)
         return gather(self._scheduler)
 
     @property
     def closed(self) -> bool:
         """Whether it was entered and left: there will be no job any more."""
-        return self._state is _State.CLOSED
+        return self._opening.state is State.CLOSED
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The FPM pools; once it is entered, with `max_children` where the peer told it."""
-        return self._endpoints
+        return self._opening.endpoints
 
     def observe(self, observer: Observer) -> None:
         """Show every job that is handed in from now on to an observer; telemetry stands on this.
@@ -417,7 +274,7 @@ class Dispatcher:
         Args:
             observer: sees the jobs beside those that were added before.
         """
-        self._observers = (*self._observers, observer)
+        self._opening.observers = (*self._opening.observers, observer)
 
     async def ping(self, timeout: float = 5.0) -> float:
         """Return the seconds until a worker answered GET_VALUES.
@@ -431,15 +288,15 @@ class Dispatcher:
             QueueTimeout: no worker answered in time.
             ConnectError: no endpoint can be reached.
         """
-        scheduler = self._require_open()
+        scheduler = self._opening.require()
         started = scheduler.backend.now()
-        with anyio.move_on_after(_check_seconds("timeout", timeout)) as scope:
+        with anyio.move_on_after(check_seconds("timeout", timeout)) as scope:
             await scheduler.probe()
         if scope.cancelled_caught:
             answered = all(pool.reachability.ever_answered for pool in scheduler.pools)
             raise QueueTimeout(
                 f"no worker answered a ping within {timeout} s: {what_silence_means(answered=answered)}",
-                endpoint=str(self._endpoints[0].address),
+                endpoint=str(self._opening.endpoints[0].address),
             )
         return scheduler.backend.now() - started
 
@@ -459,8 +316,8 @@ class Dispatcher:
 
         Cancelling closes the page's connection; jobs do not notice.
         """
-        scheduler = self._require_open()
-        seconds = _check_seconds("timeout", timeout)
+        scheduler = self._opening.require()
+        seconds = check_seconds("timeout", timeout)
         pools = scheduler.pools
         if endpoint is not None:
             address = endpoint.address if isinstance(endpoint, Endpoint) else Address.parse(endpoint)
@@ -470,104 +327,16 @@ class Dispatcher:
             raise ConfigurationError(f"status(endpoint=...): name one of {known}")
         return await pools[0].monitor.fetch(math.inf if seconds is None else seconds)
 
+    def _owner_at(self, scheduler: Scheduler) -> JobOwner:
+        return scheduler
+
     def __repr__(self) -> str:
-        addresses = ", ".join(str(endpoint.address) for endpoint in self._endpoints)
-        return f"<Dispatcher {addresses}: {self._state.name.lower()}>"
-
-    # what these share
-
-    def _require_open(self, job: Job | None = None) -> Scheduler:
-        if self._scheduler is None or self._state is not _OPEN:
-            raise self._not_open(job)
-        self._scheduler.backend.check_here()
-        return self._scheduler
-
-    def _not_open(self, job: Job | None) -> DispatcherClosed:
-        return DispatcherClosed(f"the dispatcher is {self._state.value}", job=job)
-
-    def _starter(self) -> Starter:
-        if not self._observers:
-            return self._start_later
-        # jobs are begun later, and by whoever happens to run then
-        context = copy_context()
-        return lambda job, on_done: self._start(job, on_done, may_reject=False, context=context)
-
-    def _start_later(self, job: Job, on_done: Callable[[Execution], None]) -> Execution:
-        return self._start(job, on_done, may_reject=False)
-
-    def _start(
-        self,
-        job: Job,
-        on_done: Callable[[Execution], None],
-        *,
-        sink: Sink | None = None,
-        timeout: Timeout = UNSET,
-        may_reject: bool = True,
-        context: Context | None = None,
-    ) -> Execution:
-        scheduler = self._scheduler
-        if scheduler is None or self._state is not _OPEN:
-            raise self._not_open(job)
-        if not isinstance(job, Job):
-            raise InvalidJob(f"a job is a Job, not {type(job).__name__}")
-        try:
-            scheduler.check(job)
-        except InvalidJob as error:
-            error.job = job
-            raise
-        if may_reject and self._overflow == "reject" and scheduler.queue.full:
-            scheduler.rejected += 1
-            raise QueueFull(f"{scheduler.queue.size} jobs wait for a worker already; try again later", job=job)
-        limits, deadlines = self._limits, self._deadlines(job, timeout)
-        if deadlines.total == 0:
-            raise QueueTimeout("the job's deadline had passed before it was queued", job=job)
-        owner = observe(scheduler, self._observers, job, context) if self._observers else scheduler
-        execution = Execution(job, owner, sink or CollectingSink(limits.head, limits.response), deadlines, on_done)
-        execution.outside = not scheduler.submit(execution, follows=not may_reject)
-        return execution
-
-    async def _submit(self, job: Job[Tag], on_unretrieved: Callable[[FastCGIError], None] | None) -> JobHandle[Tag]:
-        backend = self._require_open(job).backend
-        handle = JobHandle(job, backend, on_unretrieved)
-        execution = self._start(job, handle._settle)
-        handle._begun(execution)
-        if execution.outside and not execution.done:
-            await handle._wait_inside(execution)
-        return handle
-
-    def _deadlines(self, job: Job, timeout: Timeout) -> Timeouts:
-        if timeout is UNSET and job.timeout is UNSET and job.queue_timeout is UNSET and job.run_timeout is UNSET:
-            return self._timeouts
-        if timeout is not UNSET:
-            _check_seconds("timeout", timeout)
-        defaults = self._timeouts
-        return Timeouts(
-            _first(timeout, job.timeout, defaults.total),
-            _first(job.queue_timeout, UNSET, defaults.queue),
-            _first(job.run_timeout, UNSET, defaults.run),
-        )
-
-    def _window(self) -> int:
-        # enough to keep every worker busy, and the next job at hand for each
-        return 2 * sum(endpoint.share for endpoint in self._endpoints) + 2
+        addresses = ", ".join(str(endpoint.address) for endpoint in self._opening.endpoints)
+        return f"<Dispatcher {addresses}: {self._opening.state.name.lower()}>"
 
 
-def _nothing(execution: Execution) -> None:
-    """The reader of a stream learns of its end from the sink."""
-
-
-def _result(execution: Execution, job: Job[Tag]) -> Response[Tag]:
-    if execution.error is not None:
-        raise execution.error
-    assert execution.response is not None
-    return cast("Response[Tag]", execution.response)
-
-
-def _first(first: Timeout, second: Timeout, default: float | None) -> float | None:
-    for value in (first, second):
-        if value is not UNSET:
-            return value
-    return default
+def _closing() -> DispatcherClosed:
+    return DispatcherClosed("the dispatcher is being closed, and gives no worker to a job that is not handed in yet")
 
 
 def _check_settings(timeouts: object, limits: object, retry: object, on_job_error: object) -> None:
@@ -576,11 +345,3 @@ def _check_settings(timeouts: object, limits: object, retry: object, on_job_erro
             raise ConfigurationError(f"{name}={value!r} is not a {kind.__name__}; write {kind.__name__}(...)")
     if on_job_error is not None and not callable(on_job_error):
         raise ConfigurationError(f"on_job_error={on_job_error!r} is not a function; it is called with the error")
-
-
-def _check_seconds(name: str, value: Timeout) -> float | None:
-    try:
-        check_timeout(name, value)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
-    return None if value is UNSET else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Protocol
 
@@ -34,9 +34,10 @@ from fcgi_async.errors import (
 from fcgi_async.net.backend import Backend
 from fcgi_async.net.connection import Connection, EncodedRequest
 from fcgi_async.pool.pool import Pool
+from fcgi_async.pool.slots import Slot
 from fcgi_async.wire.spec import ProtocolStatus
 
-__all__ = ("Execution", "ExecutionOwner", "ExecutionState")
+__all__ = ("Execution", "ExecutionOwner", "ExecutionState", "JobOwner")
 
 _REJECTIONS: dict[int, type[RequestRejected]] = {1: CannotMultiplex, 2: Overloaded, 3: UnknownRole}
 
@@ -70,6 +71,16 @@ class ExecutionOwner(Protocol):
         """Take note that an execution is over, and in which state it was."""
 
 
+class JobOwner(ExecutionOwner, Protocol):
+    """Who owns executions, and knows before which jobs it can encode; synchronous."""
+
+    def check(self, job: Job) -> None:
+        """Refuse a job that an endpoint would not take; raises InvalidJob."""
+
+    def encode_with(self, pool: Pool, job: Job, extra: Mapping[str, str]) -> EncodedRequest:
+        """Return a job, with parameters that are not its own, as the bytes that this pool gets."""
+
+
 @attrs.define(eq=False)
 class Execution:
     """One job on its way; the `Exchange` of the connection that serves it. All synchronous.
@@ -80,6 +91,7 @@ class Execution:
         sink: where the response goes.
         timeouts: what the job's own deadlines, and the call's, came to.
         on_done: called once, when there is a response or an error.
+        priority: which of those that wait come first.
     """
 
     job: Job
@@ -87,6 +99,7 @@ class Execution:
     sink: Sink
     timeouts: Timeouts
     on_done: Callable[[Execution], None]
+    priority: int
     state: ExecutionState = attrs.field(default=_QUEUED, init=False)
     response: Response | None = attrs.field(default=None, init=False)
     error: FastCGIError | None = attrs.field(default=None, init=False)
@@ -116,6 +129,8 @@ class Execution:
     # the number of its deadline; 0: it has none
     _deadline: int = attrs.field(default=0, init=False)
     _upload: Upload | None = attrs.field(default=None, init=False)
+    # the slot that was taken for it before it could be written
+    _held: Slot | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._submitted = now = self.owner.backend.now()
@@ -137,10 +152,6 @@ class Execution:
     # Queued
 
     @property
-    def priority(self) -> int:
-        return self.job.priority
-
-    @property
     def waiting(self) -> bool:
         return self.state is _QUEUED
 
@@ -151,17 +162,23 @@ class Execution:
 
     # the way
 
-    def begin(self, pool: Pool, connection: Connection) -> bool:
-        """Take a worker; False where its connection turned out to be closed, or the job came to its end instead."""
+    def begin(self, pool: Pool, connection: Connection, held: Slot | None = None) -> bool:
+        """Take a worker; False where its connection turned out to be closed, or the job came to its end instead.
+
+        Args:
+            pool: whose worker it is.
+            connection: to it.
+            held: what `Pool.hold()` returned, where that was called before the job was known.
+        """
         self.pool, self.connection = pool, connection
         self.endpoint = pool.name
         self.state = _RUNNING
         if self._upload is not None:
-            pool.hold(connection)
+            self._held = held or pool.hold(connection)
             self._accept(connection)
             self._upload.start(self.owner.backend, self)
             return True
-        request_id = pool.begin(connection, self, self.owner.encode(pool, self.job))
+        request_id = pool.begin(connection, self, self.owner.encode(pool, self.job), held)
         if request_id is None:
             self.pool = self.connection = None
             self.state = _QUEUED
@@ -177,7 +194,7 @@ class Execution:
         # a task that was told to stop may have been on its way here already
         if self.state is not _RUNNING or pool is None or connection is None or connection.closed:
             return None
-        request_id = pool.begin(connection, self, self.owner.encode(pool, self.job), held=True)
+        request_id = pool.begin(connection, self, self.owner.encode(pool, self.job), self._held)
         if request_id is not None:
             self.attempts += 1
             self.request_id = request_id
@@ -213,7 +230,8 @@ class Execution:
         if pool is not None and connection is not None:
             if request_id is None:
                 self.pool = self.connection = None
-                pool.give_back(connection)
+                if self._held is not None:
+                    pool.give_back(connection, self._held)
             else:
                 pool.abandon(connection, request_id, patience=patience)
         return True

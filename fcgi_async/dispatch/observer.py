@@ -10,10 +10,9 @@ from typing import Protocol
 import attrs
 
 from fcgi_async.dispatch.deadlines import Deadlines
-from fcgi_async.dispatch.execution import Execution, ExecutionState
+from fcgi_async.dispatch.execution import Execution, ExecutionState, JobOwner
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.response import Response, Timing
-from fcgi_async.dispatch.scheduler import Scheduler
 from fcgi_async.dispatch.settings import Limits
 from fcgi_async.dispatch.sink import Sink, StreamingSink
 from fcgi_async.dispatch.success_mark import is_marked
@@ -82,12 +81,12 @@ class Observer(Protocol):
 
 @attrs.define(eq=False)
 class ObservedOwner:
-    """Owns one execution in place of the scheduler: sends what the observers add, and tells them of the end.
+    """Owns one execution in place of its owner: sends what the observers add, and tells them of the end.
 
     So an execution that nobody observes knows nothing of observers.
     """
 
-    scheduler: Scheduler
+    owner: JobOwner
     observations: Sequence[JobObservation]
     params: Mapping[str, str]
     backend: Backend = attrs.field(init=False)
@@ -95,14 +94,13 @@ class ObservedOwner:
     deadlines: Deadlines = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.backend, self.limits = self.scheduler.backend, self.scheduler.limits
-        self.deadlines = self.scheduler.deadlines
+        self.backend, self.limits, self.deadlines = self.owner.backend, self.owner.limits, self.owner.deadlines
 
     def encode(self, pool: Pool, job: Job) -> EncodedRequest:
-        return self.scheduler.encode_with(pool, job, self.params)
+        return self.owner.encode_with(pool, job, self.params)
 
     def try_again(self, execution: Execution, error: FastCGIError, *, may_have_run: bool) -> bool:
-        return self.scheduler.try_again(execution, error, may_have_run=may_have_run)
+        return self.owner.try_again(execution, error, may_have_run=may_have_run)
 
     def settled(self, execution: Execution, state: ExecutionState) -> None:
         report = _report(execution)
@@ -111,14 +109,14 @@ class ObservedOwner:
                 observation.done(report)
             except Exception:
                 logger.exception("the observation %r failed", observation)
-        self.scheduler.settled(execution, state)
+        self.owner.settled(execution, state)
 
 
-def observe(scheduler: Scheduler, observers: Sequence[Observer], job: Job, context: Context | None) -> ObservedOwner:
+def observe(owner: JobOwner, observers: Sequence[Observer], job: Job, context: Context | None) -> ObservedOwner:
     """Show observers a job that is about to be queued, and return who owns its execution then.
 
     Args:
-        scheduler: who queues it.
+        owner: who would own it.
         observers: who is told.
         job: what was handed in.
         context: of whoever handed it in; None for the current one.
@@ -133,11 +131,11 @@ def observe(scheduler: Scheduler, observers: Sequence[Observer], job: Job, conte
             added = observation.params
             if added:
                 # what a job may not send, nobody sends with it
-                scheduler.check(Job(job.script, params=added))
+                owner.check(Job(job.script, params=added))
                 params.update(added)
         except Exception:
             logger.exception("the observer %r failed", observer)
-    return ObservedOwner(scheduler, observations, params)
+    return ObservedOwner(owner, observations, params)
 
 
 def _report(execution: Execution) -> JobReport:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
+from os import PathLike
 from typing import Final
 from urllib.parse import quote
 
 import attrs
 
 from fcgi_async.dispatch.body import BodyStream
-from fcgi_async.dispatch.headers import header_params
+from fcgi_async.dispatch.headers import RequestHeaders, header_params
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.param_text import check_pair
 from fcgi_async.errors import ConfigurationError, InvalidJob
@@ -19,7 +20,7 @@ from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.wire.records import encode_pair, pack_pairs
 from fcgi_async.wire.spec import Role
 
-__all__ = ("DEFAULT_PARAMS", "FORBIDDEN_PARAMS", "RequestEncoder")
+__all__ = ("DEFAULT_PARAMS", "FORBIDDEN_PARAMS", "Defaults", "RequestEncoder")
 
 # sent with every job unless Endpoint or Job say otherwise; docs/reference/parameters.md explains each
 DEFAULT_PARAMS: Final[Mapping[str, str]] = {
@@ -51,20 +52,36 @@ _PATH_CHARACTERS = "/!$&'()*+,;=:@"
 
 
 @attrs.frozen(eq=False)
+class Defaults:
+    """What one view sends with every job, beside what the endpoint does.
+
+    Attributes:
+        root: a folder that replaces the endpoint's root, or None.
+        params: FastCGI parameters.
+        headers: request headers, a mapping or a sequence of pairs.
+    """
+
+    root: str | PathLike[str] | None
+    params: Mapping[str, str]
+    headers: RequestHeaders
+
+
+@attrs.frozen(eq=False)
 class _Script:
     """What does not change from job to job of one script.
 
     Attributes:
         name: SCRIPT_NAME.
         uri: the same, percent-encoded: REQUEST_URI, but for the query.
-        params: of every job, from the endpoint or the script; a job's own override them.
+        pairs: what every job sends, from the endpoint, its views and the script, each parameter encoded; a job's own
+            replace them.
         contents: the same, as contents of PARAMS records.
         plain: the request of a job that says nothing but its script.
     """
 
     name: str
     uri: str
-    params: dict[str, str]
+    pairs: dict[str, bytes]
     contents: list[bytes]
     plain: EncodedRequest
 
@@ -75,27 +92,35 @@ class RequestEncoder:
 
     Args:
         endpoint: whose root, params and headers are sent.
+        views: whose params and headers are sent, each before those of the one before it; their roots are the endpoint's
+            already.
 
     Raises:
-        ConfigurationError: the endpoint's own params or headers are not allowed.
+        ConfigurationError: the params or headers of the endpoint or of a view are not allowed.
     """
 
     endpoint: Endpoint
+    views: tuple[Defaults, ...] = ()
     _base: dict[str, str] = attrs.field(init=False)
     _scripts: dict[str, _Script] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         endpoint = self.endpoint
+        self._base = {**DEFAULT_PARAMS, **self._allowed("endpoint", endpoint.params, endpoint.headers)}
+        for view in self.views:
+            self._base |= self._allowed("view() at endpoint", view.params, view.headers)
+
+    def _allowed(self, whose: str, params: Mapping[str, str], headers: RequestHeaders) -> dict[str, str]:
+        """Return the parameters that come of these; raise ConfigurationError where some are not allowed."""
+        address = self.endpoint.address
         try:
             # a job refuses the same that an endpoint should
-            Job("/", params=endpoint.params or None, headers=endpoint.headers or None)
-            headers = header_params(endpoint.headers)
-            self._check_allowed(endpoint.params, headers)
+            Job("/", params=params or None, headers=headers or None)
+            found = header_params(headers)
+            self._check_allowed(params, found)
         except InvalidJob as error:
-            raise ConfigurationError(
-                f"endpoint {endpoint.address}: {error.message}", endpoint=str(endpoint.address)
-            ) from error
-        self._base = {**DEFAULT_PARAMS, **headers, **endpoint.params}
+            raise ConfigurationError(f"{whose} {address}: {error.message}", endpoint=str(address)) from error
+        return {**found, **params}
 
     def check(self, job: Job) -> None:
         """Refuse what this endpoint does not allow.
@@ -128,10 +153,10 @@ class RequestEncoder:
 
     def _encode(self, job: Job, script: _Script, extra: Mapping[str, str]) -> EncodedRequest:
         own = {**extra, **self._own_params(job, script)}
-        if script.params.keys().isdisjoint(own):
-            contents = pack_pairs(script.contents + _pairs(own))
+        if script.pairs.keys().isdisjoint(own):
+            contents = pack_pairs(script.contents + list(_pairs(own).values()))
         else:
-            contents = pack_pairs(_pairs(script.params | own))
+            contents = pack_pairs((script.pairs | _pairs(own)).values())
         return EncodedRequest(job.role, contents, None if isinstance(job.body, BodyStream) else job.body)
 
     def _own_params(self, job: Job, script: _Script) -> dict[str, str]:
@@ -179,12 +204,13 @@ class RequestEncoder:
         plain = params | {"QUERY_STRING": "", "REQUEST_URI": uri, "REQUEST_METHOD": "GET"}
         if len(self._scripts) >= _SCRIPTS_KEPT:
             self._scripts.clear()
+        pairs = _pairs(params)
         found = self._scripts[script] = _Script(
             name,
             uri,
-            params,
-            pack_pairs(_pairs(params)),
-            EncodedRequest(Role.RESPONDER, pack_pairs(_pairs(plain)), b""),
+            pairs,
+            pack_pairs(pairs.values()),
+            EncodedRequest(Role.RESPONDER, pack_pairs(_pairs(plain).values()), b""),
         )
         return found
 
@@ -222,9 +248,9 @@ def _path_info(path: str, script_name: str) -> str:
     return after if after != path and after.startswith("/") else ""
 
 
-def _pairs(params: Mapping[str, str]) -> list[bytes]:
+def _pairs(params: Mapping[str, str]) -> dict[str, bytes]:
     # surrogateescape: paths and headers may be bytes that are no UTF-8
-    return [
-        encode_pair(name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
+    return {
+        name: encode_pair(name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
         for name, value in params.items()
-    ]
+    }

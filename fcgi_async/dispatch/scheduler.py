@@ -5,19 +5,23 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from itertools import chain, islice
+from collections.abc import Callable, Mapping
+from itertools import chain
 from types import MappingProxyType
 
 import attrs
 
 from fcgi_async.dispatch.deadlines import Deadlines
+from fcgi_async.dispatch.entry import Entry, name_of, names_of
 from fcgi_async.dispatch.execution import Execution, ExecutionState
 from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.job_log import job_logger, log_job
+from fcgi_async.dispatch.probe import Probe
 from fcgi_async.dispatch.queue import JobQueue
 from fcgi_async.dispatch.request import RequestEncoder
+from fcgi_async.dispatch.reservation import Reservation
 from fcgi_async.dispatch.retry import Retry
+from fcgi_async.dispatch.room import RoomWaiters
 from fcgi_async.dispatch.settings import Limits
 from fcgi_async.errors import (
     ConnectError,
@@ -41,26 +45,6 @@ logger = logging.getLogger("fcgi_async.dispatch")
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 # so many jobs fail in one turn of the event loop, which other tasks have to wait for
 _FAILED_AT_ONCE = 250
-# of the jobs that a closing dispatcher waits for, or gives up, the log names so many
-_NAMED_MAX = 5
-
-
-@attrs.define(eq=False)
-class Probe:
-    """Somebody who wants to know whether a worker answers."""
-
-    answered: Waiter
-    error: FastCGIError | None = attrs.field(default=None, init=False)
-
-    def failed(self, error: FastCGIError) -> None:
-        """Take it that there is none."""
-        self.error = error
-        self.wake()
-
-    def wake(self) -> None:
-        """Take it that one did, or that there is an error."""
-        if not self.answered.done():
-            self.answered.set_result(None)
 
 
 @attrs.define(eq=False)
@@ -81,9 +65,12 @@ class Scheduler:
     retry: Retry
     max_queued: int
     pools: tuple[Pool, ...] = attrs.field(init=False)
-    queue: JobQueue[Execution] = attrs.field(init=False)
+    queue: JobQueue[Entry] = attrs.field(init=False)
     deadlines: Deadlines = attrs.field(init=False)
-    running: set[Execution] = attrs.field(factory=set, init=False)
+    running: set[Entry] = attrs.field(factory=set, init=False)
+    room: RoomWaiters = attrs.field(init=False)
+    # slots that are waited for, or held, and have no job yet
+    _reservations: set[Reservation] = attrs.field(factory=set, init=False)
     paused: bool = attrs.field(default=False, init=False)
     completed: int = attrs.field(default=0, init=False)
     failed: int = attrs.field(default=0, init=False)
@@ -101,7 +88,7 @@ class Scheduler:
     _offering: bool = attrs.field(default=False, init=False)
     # why no endpoint can be reached, until every job that waited for one has been told; and those that have not been
     _verdict: ConnectError | None = attrs.field(default=None, init=False)
-    _doomed: deque[Execution] = attrs.field(factory=deque, init=False)
+    _doomed: deque[Entry] = attrs.field(factory=deque, init=False)
     # those that a kept connection was asked for
     _asking: set[Probe] = attrs.field(factory=set, init=False)
 
@@ -109,6 +96,7 @@ class Scheduler:
         self.pools = tuple(Pool(endpoint, self.backend, self) for endpoint in self.endpoints)
         self.queue = JobQueue(self.max_queued)
         self.deadlines = Deadlines(self.backend)
+        self.room = RoomWaiters(self.backend, self._room)
         self._encoders = {pool: RequestEncoder(pool.endpoint) for pool in self.pools}
 
     # jobs
@@ -129,6 +117,40 @@ class Scheduler:
         elif not self._offering:
             self._offer()
         return inside
+
+    def reserve(self, reservation: Reservation) -> None:
+        """Queue whoever wants a worker before its job is known."""
+        self._reservations.add(reservation)
+        self.queue.push(reservation)
+        if not self._offering:
+            self._offer()
+
+    def begin_held(self, execution: Execution, reservation: Reservation) -> None:
+        """Begin a job on the worker that was held for it; where that has left, queue it ahead of its equals."""
+        held = reservation.take()
+        if held is not None:
+            pool, connection, slot = held
+            self.running.add(execution)
+            try:
+                if execution.begin(pool, connection, slot):
+                    return
+            except InvalidJob as refusal:
+                execution.refuse(refusal)
+                pool.give_back(connection, slot)
+                return
+            except Exception as error:
+                self._begun_wrongly(execution, connection, error)
+                return
+            self.running.discard(execution)
+        if execution.waiting:
+            self.queue.push_back(execution)
+            self._offer()
+
+    def end_reservations(self, error: Callable[[], FastCGIError]) -> None:
+        """Give back every slot that is held for no job, and fail whoever waits for one, or for room."""
+        for reservation in tuple(self._reservations):
+            reservation.end(error())
+        self.room.wake()
 
     async def probe(self) -> None:
         """Wait until a worker answers GET_VALUES; goes ahead of all jobs.
@@ -161,18 +183,19 @@ class Scheduler:
 
     @property
     def outstanding(self) -> int:
-        """How many jobs are queued, running or between two attempts."""
-        return len(self.running) + self.queued
+        """How many jobs are queued, running or between two attempts; slots without a job do not count."""
+        waiting = sum(reservation.waiting for reservation in self._reservations) if self._reservations else 0
+        return len(self.running) + self.queued - waiting
 
     @property
     def queued(self) -> int:
-        """How many jobs have no worker."""
+        """How many jobs have no worker, and how many slots are waited for."""
         return self.queue.total + len(self._backing_off)
 
     def describe_outstanding(self) -> str:
         """Return for a log how many jobs are running and queued, and which are the first of them."""
-        queued = _scripts(chain(self.queue, self._backing_off))
-        return f"{len(self.running)} job(s) running{_scripts(self.running)} and {self.queued} queued{queued}"
+        queued = names_of(chain(self.queue, self._backing_off))
+        return f"{len(self.running)} job(s) running{names_of(self.running)} and {self.queued} queued{queued}"
 
     @property
     def idle(self) -> bool:
@@ -229,20 +252,28 @@ class Scheduler:
     # ExecutionOwner
 
     def encode(self, pool: Pool, job: Job) -> EncodedRequest:
-        return self.encode_with(pool, job, _NOTHING)
+        return self.encode_by(self._encoders[pool], job, _NOTHING)
 
     def encode_with(self, pool: Pool, job: Job, extra: Mapping[str, str]) -> EncodedRequest:
         """Return a job, with parameters that are not its own, as the bytes that this pool gets."""
+        return self.encode_by(self._encoders[pool], job, extra)
+
+    def encode_by(self, encoder: RequestEncoder, job: Job, extra: Mapping[str, str]) -> EncodedRequest:
+        """Return a job as the bytes that an encoder makes of it; raises InvalidJob whatever goes wrong."""
         try:
-            return self._encoders[pool].encode_with(job, extra)
+            return encoder.encode_with(job, extra)
         except InvalidJob:
             raise
         except Exception as error:
             raise InvalidJob(f"the job could not be encoded: {error!r}") from error
 
     def try_again(self, execution: Execution, error: FastCGIError, *, may_have_run: bool) -> bool:
-        job, attempts = execution.job, execution.attempts
-        if not self.retry.allows(error, may_have_run=may_have_run, idempotent=job.idempotent, attempts=attempts):
+        return self.try_once_more(execution, error, may_have_run=may_have_run, idempotent=execution.job.idempotent)
+
+    def try_once_more(self, execution: Execution, error: FastCGIError, *, may_have_run: bool, idempotent: bool) -> bool:
+        """As `try_again()`, where whether the job is idempotent need not be said by the job."""
+        attempts = execution.attempts
+        if not self.retry.allows(error, may_have_run=may_have_run, idempotent=idempotent, attempts=attempts):
             return False
         if isinstance(error, Overloaded) and execution.pool is not None:
             execution.pool.reachability.overloaded(self.backend.now())
@@ -279,6 +310,8 @@ class Scheduler:
             response = execution.response
             timing = execution.timing_so_far() if response is None else response.timing
             log_job(execution.job, response, execution.error, timing)
+        if self.room.waiting:
+            self.room.changed()
         if self._idle_waiters and self.idle:
             waiters, self._idle_waiters = self._idle_waiters, []
             for waiter in waiters:
@@ -290,6 +323,19 @@ class Scheduler:
         self.queue.push_back(execution)
         self._offer()
 
+    # ReservationOwner
+
+    def reservation_held(self, reservation: Reservation) -> None:
+        # it is no job
+        self.running.discard(reservation)
+
+    def reservation_over(self, reservation: Reservation, *, held: bool) -> None:
+        self._reservations.discard(reservation)
+        self.running.discard(reservation)
+        if not held:
+            self.queue.left(reservation)
+        self.room.changed()
+
     # JobSource
 
     def waiting(self) -> int:
@@ -299,16 +345,24 @@ class Scheduler:
             return len(self._probes) + max(self.queue.total - len(self._doomed), 0)
         return len(self._probes) + self.queue.size
 
+    def waiting_for(self, pool: Pool) -> bool:
+        if self._probes:
+            return True
+        first = None if self.paused else self.queue.first()
+        return first is not None and pool.ledger.room_below(first.priority) > 0
+
     def assign(self, pool: Pool, connection: Connection) -> bool:
         if self._probes:
             self._ask(self._probes.pop(0), pool, connection)
             return True
         if self.paused:
             return False
-        while (execution := self.queue.pop()) is not None:
+        while (execution := self._next_of(pool) if pool.keeps else self.queue.pop()) is not None:
             self.running.add(execution)
             try:
                 if execution.begin(pool, connection):
+                    if self.room.waiting:
+                        self.room.changed()
                     return True
             except InvalidJob as refusal:
                 # it must not fail the connection that would have served it
@@ -321,11 +375,27 @@ class Scheduler:
             if execution.waiting:
                 self.queue.push_back(execution)
             return False
+        if self.room.waiting:
+            self.room.changed()
         return False
 
-    def _begun_wrongly(self, execution: Execution, connection: Connection, error: Exception) -> None:
+    def _next_of(self, pool: Pool) -> Entry | None:
+        """Take the next job, unless the slots that are left of a pool are kept for others."""
+        first = self.queue.first()
+        return self.queue.pop() if first is not None and pool.ledger.entering(first.priority) else None
+
+    def _room(self, priority: int) -> int:
+        """Return how many jobs of a priority would get a worker if they came now."""
+        if self.paused:
+            return 0
+        first = self.queue.first()
+        if first is not None and first.priority >= priority:
+            return 0
+        return sum(pool.ledger.room(priority) for pool in self.pools)
+
+    def _begun_wrongly(self, execution: Entry, connection: Connection, error: Exception) -> None:
         """End a job that could not be begun though it was encoded: what has been written of it is not known."""
-        logger.error("job %r could not be begun", execution.job.script, exc_info=error)
+        logger.error("%s could not be begun", name_of(execution), exc_info=error)
         failure = DispatchError(
             f"the job could not be begun, by a fault in fcgi_async and not in the job: {error!r}; please report it, "
             "with the traceback in the log"
@@ -345,6 +415,8 @@ class Scheduler:
 
     def capacity_freed(self) -> None:
         self._offer()
+        if self.room.waiting:
+            self.room.changed()
 
     def unreachable(self, pool: Pool, error: ConnectError) -> None:
         now = self.backend.now()
@@ -394,6 +466,7 @@ class Scheduler:
                 probe.wake()
 
         self._asking.add(probe)
+        pool.ledger.entering(None)
         pool.when_free(connection, left)
         pool.begin_probe(connection)
 
@@ -439,13 +512,3 @@ def _copy(error: ConnectError) -> ConnectError:
 
 def _load(pool: Pool) -> tuple[bool, float]:
     return pool.reachability.away, pool.ledger.load
-
-
-def _scripts(executions: Iterable[Execution]) -> str:
-    names = [
-        repr(job.script) if job.tag is None else f"{job.script!r} tag {job.tag!r}"
-        for job in (execution.job for execution in islice(executions, _NAMED_MAX + 1))
-    ]
-    if len(names) > _NAMED_MAX:
-        names[-1] = "..."
-    return f" ({', '.join(names)})" if names else ""

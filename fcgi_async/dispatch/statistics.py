@@ -21,11 +21,11 @@ class Statistics:
 
     Attributes:
         share: how many workers may be occupied; the seven slot states sum to at most this.
-        queued: jobs that wait for a worker, those outside a full queue included.
+        queued: jobs that wait for a worker, and slots that are waited for, those outside a full queue included.
         outside: of those, the ones outside a full queue; whoever handed them in waits.
         running: jobs that have a worker.
         connecting: slots whose connection is dialled or waits for its first answer.
-        busy: slots whose worker runs a job.
+        busy: slots whose worker runs a job, or is held for one by `Dispatcher.slot()`.
         finishing: slots whose job has its response and whose worker has not yet said that it is free.
         idle: slots with a kept connection.
         draining: slots whose caller is gone and whose script is not.

@@ -62,6 +62,14 @@ def _headers(value: _Headers) -> Mapping[str, str] | tuple[tuple[str, str], ...]
     )
 
 
+def _kept(value: Mapping[int, int]) -> Mapping[int, int]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(
+            f"Endpoint(kept=...) is a mapping of priorities to numbers of slots, such as {{10: 1}}; not {value!r}"
+        )
+    return FrozenMapping(value)
+
+
 def _names(value: Iterable[str]) -> frozenset[str]:
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise ConfigurationError(f"Endpoint(allow_params=...) is a set of names, such as {{{value!r}}}")
@@ -113,6 +121,7 @@ class EndpointSettings(TypedDict, total=False):
     linger: float | None
     connect_timeout: float
     reconnect_timeout: float
+    kept: Mapping[int, int]
     status: StatusPage | str | Address | None
     allow_params: Iterable[str]
 
@@ -145,6 +154,9 @@ class Endpoint:
             shows that the script has ended; None for 5.
         connect_timeout: seconds for a TCP handshake.
         reconnect_timeout: seconds that an endpoint which has answered before may be away before its waiting jobs fail.
+        kept: slots that only jobs of a priority may use: `{10: 2}` keeps two for priority 10 and above. Jobs below have
+            no more than the share less two, so that one of 10 need not wait until one of those ends. Several add up:
+            with `{10: 1, 5: 1}` jobs below 5 leave two, and jobs of 5 to 9 leave one.
         status: FPM's status page, or its address where its path is `/status`.
         allow_params: parameters that are refused as dangerous unless named here, such as `PHP_VALUE`.
 
@@ -169,6 +181,7 @@ class Endpoint:
     linger: float | None = None
     connect_timeout: float = 5.0
     reconnect_timeout: float = 30.0
+    kept: Mapping[int, int] = attrs.field(factory=dict, converter=_kept)
     status: StatusPage | None = attrs.field(default=None, converter=_status_page)
     allow_params: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
 
@@ -204,6 +217,14 @@ class Endpoint:
             f"max_children={self.max_children} less reserve={self.reserve}, shared by {self.processes} process(es), "
             "leaves no worker",
         )
+        for priority, slots in self.kept.items():
+            require(is_whole(priority), f"kept[{priority!r}]: a priority is a whole number")
+            require(is_whole(slots) and slots >= 0, f"kept[{priority}]={slots!r} is not a number of slots")
+        if self.kept and self.max_children is not None:
+            require(
+                sum(self.kept.values()) < self.share,
+                f"kept={self.kept!r} leaves no slot of {self.share} to jobs of every priority; keep fewer",
+            )
 
     @classmethod
     def from_fpm_config(

@@ -18,6 +18,7 @@ from fcgi_async.net.listener import Listener, listener_of
 from fcgi_async.net.transport import Transport
 from fcgi_async.net.values import connections_at_once
 from fcgi_async.pool.endpoint import Endpoint
+from fcgi_async.pool.kept import ledger_of
 from fcgi_async.pool.manner import Fact, Manner, learn
 from fcgi_async.pool.monitor import StatusMonitor
 from fcgi_async.pool.reachability import Reachability
@@ -48,8 +49,11 @@ class JobSource(Protocol):
     def waiting(self) -> int:
         """Return how many jobs wait for a worker."""
 
+    def waiting_for(self, pool: Pool) -> bool:
+        """Return whether the next job may take one of this pool's slots, of which some are kept for others."""
+
     def assign(self, pool: Pool, connection: Connection) -> bool:
-        """Begin the next job on `connection`; False where none is waiting."""
+        """Begin the next job on `connection`; False where none is waiting, or the slots left are kept for others."""
 
     def worker_answered(self) -> None:
         """Take note that a worker which is ours from now on has answered GET_VALUES."""
@@ -75,6 +79,8 @@ class Pool:
     backend: Backend
     source: JobSource
     ledger: SlotLedger = attrs.field(init=False)
+    # whether some of its slots are kept for jobs of some priority
+    keeps: bool = attrs.field(init=False)
     reachability: Reachability = attrs.field(init=False)
     monitor: StatusMonitor = attrs.field(init=False)
     connections_opened: int = attrs.field(default=0, init=False)
@@ -99,7 +105,8 @@ class Pool:
     _retry: Timer | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.ledger = SlotLedger(self.endpoint.share)
+        kept = {priority: slots for priority, slots in self.endpoint.kept.items() if slots}
+        self.ledger, self.keeps = ledger_of(self.endpoint.share, kept), bool(kept)
         self.reachability = Reachability(self.endpoint.reconnect_timeout)
         self.monitor = StatusMonitor(self.endpoint, self.backend, self.ledger, self.source.capacity_freed)
         self._sweep = Sweep(self.backend, self._run_sweep)
@@ -160,7 +167,7 @@ class Pool:
             self._retry = self.backend.call_at(self.reachability.retry_at, self._try_again)
 
     def begin(
-        self, connection: Connection, exchange: Exchange, request: EncodedRequest, *, held: bool = False
+        self, connection: Connection, exchange: Exchange, request: EncodedRequest, held: Slot | None = None
     ) -> int | None:
         """Write a job to a connection that `assign()` was called with; return None if the peer had gone.
 
@@ -170,13 +177,13 @@ class Pool:
             connection: the one.
             exchange: who gets the response.
             request: the job.
-            held: whether `hold()` was called for it.
+            held: what `hold()` returned for it, if that was called.
         """
         shared = self._shared.get(connection)
         if shared is not None:
             request_id = connection.begin(exchange, request, tail=False)
             if request_id is not None:
-                shared.begun(request_id, held=held)
+                shared.begun(request_id, held)
             return request_id
         keep = self.endpoint.handshake
         tail = keep and not connection.says_it_multiplexes and self.manner is not _TAILLESS
@@ -187,13 +194,13 @@ class Pool:
             self._occupy(connection)
         return request_id
 
-    def hold(self, connection: Connection) -> None:
+    def hold(self, connection: Connection) -> Slot:
         """Keep the worker of a connection that `assign()` was called with for a job that is not ready to be written."""
         shared = self._shared.get(connection)
         if shared is not None:
-            shared.hold()
-        else:
-            self._occupy(connection)
+            return shared.hold()
+        self._occupy(connection)
+        return self._slots[connection]
 
     def _occupy(self, connection: Connection) -> None:
         self._idle.pop(connection, None)
@@ -201,11 +208,11 @@ class Pool:
         if slot.state is not _BUSY:
             self.ledger.move(slot, _BUSY)
 
-    def give_back(self, connection: Connection) -> None:
-        """Give back a connection that was held and not written to."""
+    def give_back(self, connection: Connection, slot: Slot) -> None:
+        """Give back the slot of a connection that was held and not written to."""
         shared = self._shared.get(connection)
         if shared is not None:
-            shared.give_back()
+            shared.give_back(slot)
             self._left(shared)
         elif not connection.closed:
             self.worker_free(connection)
@@ -318,6 +325,8 @@ class Pool:
         if not self.ledger.free and not self.ledger.counts[_LINGERING]:
             return
         if self._retry is not None or not self.source.waiting():
+            return
+        if self.keeps and not self.source.waiting_for(self):
             return
         # one at a time: a burst of new connections strands some of them under pm = ondemand
         if self.ledger.counts[_CONNECTING] or ((self._shared or self._values) and self._full()):

@@ -46,7 +46,7 @@ class SharedConnection:
     # when it is given up unless its probe is answered
     _unanswered: Timer | None = attrs.field(default=None, init=False)
     _slots: dict[int, Slot] = attrs.field(factory=dict, init=False)
-    # taken for requests that are not begun, since their bodies are not
+    # taken for requests that are not begun: their bodies are not, or they are not known yet
     _held: list[Slot] = attrs.field(factory=list, init=False)
 
     @property
@@ -67,17 +67,22 @@ class SharedConnection:
             return False
         return self.connection.in_flight + len(self._held) < self.limit
 
-    def hold(self) -> None:
-        """Take a slot for a request whose body has not begun."""
-        self._held.append(self._take())
+    def hold(self) -> Slot:
+        """Take a slot for a request that is not begun."""
+        slot = self._take()
+        self._held.append(slot)
+        return slot
 
-    def give_back(self) -> None:
+    def give_back(self, slot: Slot) -> None:
         """Give back a slot that was held."""
-        self.ledger.release(self._held.pop())
+        self._held.remove(slot)
+        self.ledger.release(slot)
 
-    def begun(self, request_id: int, *, held: bool) -> None:
-        """Take note of a request that was written; `held` where its slot was taken before."""
-        self._slots[request_id] = self._held.pop() if held else self._take()
+    def begun(self, request_id: int, held: Slot | None) -> None:
+        """Take note of a request that was written; `held` is its slot if that was taken before."""
+        if held is not None:
+            self._held.remove(held)
+        self._slots[request_id] = held or self._take()
 
     def ended(self, request_id: int) -> None:
         """Give back the slot of a request whose END_REQUEST has come."""

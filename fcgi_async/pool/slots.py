@@ -112,6 +112,28 @@ class SlotLedger:
         counts = self.counts
         return (len(self.slots) - counts[SlotState.IDLE] + 1) / self.share
 
+    def room(self, priority: int) -> int:
+        """Return how many jobs of a priority could take a slot now, one after the other."""
+        counts = self.counts
+        available = self.free + counts[SlotState.IDLE] + counts[SlotState.CONNECTING]
+        return max(min(available, self.room_below(priority)), 0)
+
+    def most(self, priority: int) -> int:
+        """Return how many slots jobs of a priority may use in all."""
+        return self.share
+
+    def room_below(self, priority: int) -> int:
+        """Return how many slots more jobs of a priority may use, whether or not those are free."""
+        return self.share
+
+    def entering(self, priority: int | None) -> bool:
+        """Return whether a job may take a slot, and remember its priority for the slot that is BUSY next.
+
+        Args:
+            priority: of the job; None for a ping, which may take any.
+        """
+        return True
+
     def take(self) -> Slot | None:
         """Return a slot in CONNECTING, or None where the share is used up."""
         if len(self.slots) >= self.share:

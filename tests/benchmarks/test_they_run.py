@@ -21,6 +21,7 @@ SMALL = {
     "traffic": ["--seconds", "3"],
     "bytecodes": ["--jobs", "20"],
     "readers_that_leave": ["--rounds", "1"],
+    "kept": ["--jobs", "10", "--seconds", "0.05", "--requests", "3"],
 }
 # what `python -m benchmarks.NAME` does not run by itself
 NO_SCRIPTS = {"__init__", "__main__", "conftest", "measuring", "test_regression"}

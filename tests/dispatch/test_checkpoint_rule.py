@@ -148,6 +148,23 @@ async def leave_map(on: Situation) -> Any:
     return lambda: outcomes.__aexit__(None, None, None)
 
 
+async def leave_slot(on: Situation) -> Any:
+    slot = on.php.slot()
+    await slot.__aenter__()
+    return lambda: slot.__aexit__(None, None, None)
+
+
+async def run_on_slot(on: Situation) -> Any:
+    slot = await on.stack.enter_async_context(on.php.slot())
+    return lambda: slot.run(OK)
+
+
+async def second_run_on_slot(on: Situation) -> Any:
+    slot = await on.stack.enter_async_context(on.php.slot())
+    await slot.run(OK)
+    return lambda: slot.run(OK)
+
+
 def at_once(call: Callable[[Dispatcher], Awaitable[object]]) -> Prepare:
     """No preparation."""
 
@@ -167,6 +184,12 @@ SITUATIONS: dict[str, Prepare] = {
     "run_all of bad jobs": at_once(lambda php: php.run_all([BAD] * 3, return_exceptions=True)),
     "join": at_once(lambda php: php.join()),
     "ping": at_once(lambda php: php.ping()),
+    "wait_room": at_once(lambda php: php.wait_room(1)),
+    "wait_room for too much": at_once(lambda php: php.wait_room(9)),
+    "entering a slot": at_once(lambda php: php.slot().__aenter__()),
+    "leaving a slot": leave_slot,
+    "slot.run": run_on_slot,
+    "second slot.run": second_run_on_slot,
     "entering a group": at_once(lambda php: php.group().__aenter__()),
     "entering a map": at_once(lambda php: php.map([]).__aenter__()),
     "leaving a group": leave_group,

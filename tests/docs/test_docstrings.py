@@ -27,13 +27,19 @@ def examples() -> dict[str, str]:
     for module in MODULES:
         for name in module.__all__:
             public = getattr(module, name)
-            members = vars(public) if inspect.isclass(public) else {}
+            # what is inherited from a class of the package is public too
+            owners = [base for base in inspect.getmro(public) if _is_ours(base)] if inspect.isclass(public) else []
+            members = {key: value for base in reversed(owners) for key, value in vars(base).items()}
             methods = {f"{name}.{key}": value for key, value in members.items() if inspect.isroutine(value)}
             for place, documented in ({name: public} | methods).items():
                 text = inspect.getdoc(documented) if inspect.isclass(public) else None
                 for code in CODE.findall(text or ""):
                     found[place] = dedent(code)
     return found
+
+
+def _is_ours(base: type) -> bool:
+    return base.__module__.startswith(fcgi_async.__name__)
 
 
 def test_they_are_found() -> None:

@@ -1,0 +1,157 @@
+"""A PHP worker that is ours before the job is known that it will run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import cast
+
+import anyio.lowlevel
+import attrs
+
+from fcgi_async.dispatch.execution import Execution
+from fcgi_async.dispatch.job import Job
+from fcgi_async.dispatch.reservation import Reservation
+from fcgi_async.dispatch.response import Response
+from fcgi_async.dispatch.settings import UNSET, Timeout
+from fcgi_async.dispatch.sink import Sink
+from fcgi_async.dispatch.stream import StreamManager
+from fcgi_async.dispatch.tag import Tag
+from fcgi_async.errors import ConfigurationError, DispatchError, FastCGIError
+
+__all__ = ("HeldSlot", "HeldStarter", "StreamMaker")
+
+# begins a job on a held worker: the job, what is called at its end, where the response goes (None to collect it), the
+# call's deadline, and who holds the worker
+HeldStarter = Callable[[Job, Callable[[Execution], None], Sink | None, Timeout, Reservation], Execution]
+# makes a stream of a job that is begun with the sink it is given
+StreamMaker = Callable[[Job, Callable[[Sink], Execution]], StreamManager]
+
+
+@attrs.define(eq=False)
+class HeldSlot:
+    """What `Dispatcher.slot()` returns: enter it, once, for a worker, and run one job on that.
+
+    A held worker counts as busy and serves nobody else: hold it while a job is fetched, and no longer. PHP-FPM shows it
+    as reading headers, and kills it after `request_terminate_timeout` when that is set. A worker that has left while it
+    was held has certainly not run the job, which is then begun on another one, ahead of those of its priority.
+    """
+
+    _reserve: Callable[[], Reservation]
+    _start: HeldStarter
+    _stream: StreamMaker
+    _reservation: Reservation | None = attrs.field(default=None, init=False)
+    _execution: Execution | None = attrs.field(default=None, init=False)
+    _left: bool = attrs.field(default=False, init=False)
+
+    async def __aenter__(self) -> HeldSlot:
+        """Wait for a worker.
+
+        Raises:
+            QueueFull: the queue is full, and the dispatcher rejects.
+            QueueTimeout: the deadline passed before a worker was free.
+            ConnectError: no endpoint can be reached.
+            DispatcherClosed: the dispatcher is, or was meanwhile, closed.
+            ConfigurationError: it was entered before, or this is not the dispatcher's event loop.
+
+        Cancelling takes it out of the queue, or gives the worker back.
+        """
+        if self._reservation is not None:
+            raise ConfigurationError("a slot is entered once; call slot() again for another worker")
+        try:
+            reservation = self._reservation = self._reserve()
+        except FastCGIError:
+            await anyio.lowlevel.checkpoint()
+            raise
+        try:
+            if reservation.granted.done():
+                await reservation.owner.backend.checkpoint()
+            await reservation.granted
+        except BaseException:
+            self._leave()
+            raise
+        if reservation.error is not None:
+            raise reservation.error
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Give the worker back if no job was run; an exception cancels the job that is still running."""
+        execution = self._execution
+        self._leave()
+        if kind is not None:
+            if execution is not None:
+                execution.cancel()
+        elif self._reservation is not None:
+            await self._reservation.owner.backend.checkpoint()
+
+    async def run(self, job: Job[Tag], *, timeout: Timeout = UNSET) -> Response[Tag]:
+        """Run one job on the worker and return what PHP answered, whatever the status.
+
+        Args:
+            job: what to run. One that is refused with InvalidJob leaves the worker ours.
+            timeout: seconds from now to the response; overrides the job's and the dispatcher's.
+
+        Raises:
+            ConfigurationError: the slot was not entered, was left, or has run a job.
+            FastCGIError: what `Dispatcher.run()` raises.
+
+        Cancelling does what it does to `Dispatcher.run()`.
+        """
+        try:
+            reservation = self._require_unused(job)
+            waiter = reservation.owner.backend.waiter()
+
+            def wake(execution: Execution) -> None:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+            execution = self._execution = self._start(job, wake, None, timeout, reservation)
+        except FastCGIError:
+            await anyio.lowlevel.checkpoint()
+            raise
+        try:
+            if execution.done:
+                await reservation.owner.backend.checkpoint()
+            await waiter
+        except BaseException:
+            execution.cancel()
+            raise
+        if execution.error is not None:
+            raise execution.error
+        return cast("Response[Tag]", execution.response)
+
+    def stream(self, job: Job, *, timeout: Timeout = UNSET) -> StreamManager:
+        """Run one job on the worker and read its response while PHP writes it, as `Dispatcher.stream()` does.
+
+        Entering what this returns begins the job, and raises what `run()` does.
+        """
+
+        def begin(sink: Sink) -> Execution:
+            reservation = self._require_unused(job)
+            execution = self._execution = self._start(job, _nothing, sink, timeout, reservation)
+            return execution
+
+        return self._stream(job, begin)
+
+    def _require_unused(self, job: Job) -> Reservation:
+        reservation = self._reservation
+        if reservation is None:
+            raise ConfigurationError(
+                "enter the slot first: async with php.slot() as slot: await slot.run(job)", job=job
+            )
+        if self._execution is not None:
+            raise ConfigurationError("a slot runs one job; call slot() again for another worker", job=job)
+        if self._left:
+            raise ConfigurationError("the slot was left, and its worker is given back; run the job inside", job=job)
+        return reservation
+
+    def _leave(self) -> None:
+        self._left = True
+        if self._reservation is not None:
+            self._reservation.end(DispatchError("the slot was left before a worker was free"))
+
+
+def _nothing(execution: Execution) -> None:
+    """The reader of a stream learns of its end from the sink."""
