@@ -151,6 +151,15 @@ class RequestEncoder:
             return self.encode(job)
         return self._encode(job, self._scripts.get(job.script) or self._add_script(job.script), extra)
 
+    def encode_or_refuse(self, job: Job, extra: Mapping[str, str]) -> EncodedRequest:
+        """As `encode_with()`, and InvalidJob whatever goes wrong."""
+        try:
+            return self.encode_with(job, extra)
+        except InvalidJob:
+            raise
+        except Exception as error:
+            raise InvalidJob(f"the job could not be encoded: {error!r}") from error
+
     def _encode(self, job: Job, script: _Script, extra: Mapping[str, str]) -> EncodedRequest:
         own = {**extra, **self._own_params(job, script)}
         if script.pairs.keys().isdisjoint(own):

@@ -127,8 +127,7 @@ class Scheduler:
 
     def begin_held(self, execution: Execution, reservation: Reservation) -> None:
         """Begin a job on the worker that was held for it; where that has left, queue it ahead of its equals."""
-        held = reservation.take()
-        if held is not None:
+        if (held := reservation.take()) is not None:
             pool, connection, slot = held
             self.running.add(execution)
             try:
@@ -184,8 +183,7 @@ class Scheduler:
     @property
     def outstanding(self) -> int:
         """How many jobs are queued, running or between two attempts; slots without a job do not count."""
-        waiting = sum(reservation.waiting for reservation in self._reservations) if self._reservations else 0
-        return len(self.running) + self.queued - waiting
+        return len(self.running) + self.queued - sum(reservation.waiting for reservation in self._reservations)
 
     @property
     def queued(self) -> int:
@@ -252,26 +250,15 @@ class Scheduler:
     # ExecutionOwner
 
     def encode(self, pool: Pool, job: Job) -> EncodedRequest:
-        return self.encode_by(self._encoders[pool], job, _NOTHING)
+        return self._encoders[pool].encode_or_refuse(job, _NOTHING)
 
     def encode_with(self, pool: Pool, job: Job, extra: Mapping[str, str]) -> EncodedRequest:
-        """Return a job, with parameters that are not its own, as the bytes that this pool gets."""
-        return self.encode_by(self._encoders[pool], job, extra)
+        return self._encoders[pool].encode_or_refuse(job, extra)
 
-    def encode_by(self, encoder: RequestEncoder, job: Job, extra: Mapping[str, str]) -> EncodedRequest:
-        """Return a job as the bytes that an encoder makes of it; raises InvalidJob whatever goes wrong."""
-        try:
-            return encoder.encode_with(job, extra)
-        except InvalidJob:
-            raise
-        except Exception as error:
-            raise InvalidJob(f"the job could not be encoded: {error!r}") from error
-
-    def try_again(self, execution: Execution, error: FastCGIError, *, may_have_run: bool) -> bool:
-        return self.try_once_more(execution, error, may_have_run=may_have_run, idempotent=execution.job.idempotent)
-
-    def try_once_more(self, execution: Execution, error: FastCGIError, *, may_have_run: bool, idempotent: bool) -> bool:
-        """As `try_again()`, where whether the job is idempotent need not be said by the job."""
+    def try_again(
+        self, execution: Execution, error: FastCGIError, *, may_have_run: bool, idempotent: bool | None = None
+    ) -> bool:
+        idempotent = execution.job.idempotent if idempotent is None else idempotent
         attempts = execution.attempts
         if not self.retry.allows(error, may_have_run=may_have_run, idempotent=idempotent, attempts=attempts):
             return False
@@ -326,8 +313,7 @@ class Scheduler:
     # ReservationOwner
 
     def reservation_held(self, reservation: Reservation) -> None:
-        # it is no job
-        self.running.discard(reservation)
+        self.running.discard(reservation)  # it is no job
 
     def reservation_over(self, reservation: Reservation, *, held: bool) -> None:
         self._reservations.discard(reservation)

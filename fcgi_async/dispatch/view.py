@@ -55,11 +55,11 @@ class ViewOwner:
         return self.encode_with(pool, job, NO_DEFAULTS)
 
     def encode_with(self, pool: Pool, job: Job, extra: Mapping[str, str]) -> EncodedRequest:
-        return self.scheduler.encode_by(self.encoders[pool], job, extra)
+        return self.encoders[pool].encode_or_refuse(job, extra)
 
     def try_again(self, execution: Execution, error: FastCGIError, *, may_have_run: bool) -> bool:
         idempotent = self.idempotent or execution.job.idempotent
-        return self.scheduler.try_once_more(execution, error, may_have_run=may_have_run, idempotent=idempotent)
+        return self.scheduler.try_again(execution, error, may_have_run=may_have_run, idempotent=idempotent)
 
     def settled(self, execution: Execution, state: ExecutionState) -> None:
         self.scheduler.settled(execution, state)
