@@ -330,14 +330,14 @@ class Connection:
         if self._look is not None:
             self._look.cancel()
         self.leaving = True
+        self._leaving_since = self.backend.now()
         if self._responding or not self._exchanges:
             self._refuse_output(self.transport)
+        self._watch()
 
     def _refuse_output(self, transport: Transport) -> None:
         self._refusing = True
-        self._leaving_since = self.backend.now()
         transport.shut_reading()
-        self._watch()
 
     def cut_short(self, request_id: int) -> None:
         """End a body of which a part is missing, so that the script does not wait for it; the connection is spent."""

@@ -707,6 +707,7 @@ async def test_leaving_a_script_that_has_written_nothing(open_link: Link) -> Non
     link.connection.leaves_unread = True
     request_id = link.begin()
     link.connection.abandon(request_id)
+    link.wire.unread = 1
     link.connection.leave()
     link.wire.server.send_stdout(request_id, b"all of it")
     link.wire.server.end_request(request_id)
@@ -715,6 +716,19 @@ async def test_leaving_a_script_that_has_written_nothing(open_link: Link) -> Non
     assert not link.connection.closed
     link.answer()
     assert link.connection.closed
+    assert link.connection.worker_left
+
+
+async def test_leaving_a_silent_script_whose_peer_reads_on(open_link: Link) -> None:
+    """A peer that reads on without a word has left the script: nothing more is waited for."""
+    link = open_link.greet()
+    link.connection.leaves_unread = True
+    link.connection.abandon(link.begin())
+    link.wire.unread = 1
+    link.connection.leave()
+    assert not link.connection.closed
+    link.wire.unread = 0
+    await eventually(lambda: link.connection.closed)
     assert link.connection.worker_left
 
 
