@@ -103,10 +103,10 @@ class ConnectionOwner(Protocol):
         """Take note that no reader is behind any more."""
 
     def tail_left_unread(self, connection: Connection) -> None:
-        """Called when a response comes while the bytes behind its request are unread."""
+        """Called when a response comes while the bytes that follow its request are unread."""
 
     def tail_dropped(self, connection: Connection) -> None:
-        """Called when the peer answers a later probe, and has not answered the one behind a request."""
+        """Called when the peer answers a later probe, and has not answered the one that follows a request."""
 
     def connection_closed(self, connection: Connection) -> None:
         """Take note, once, that the connection is over."""
@@ -144,7 +144,7 @@ class Connection:
     closed: bool = attrs.field(default=False, init=False)
     # whether its worker is known to have left it: the peer closed, or said so
     worker_left: bool = attrs.field(default=False, init=False)
-    # whether the peer leaves unread what stands behind a request until its script has ended
+    # whether the peer leaves unread what follows a request until its script has ended
     leaves_unread: bool = attrs.field(default=False, init=False)
     # whether the first byte of the next request is sent together with a tail probe
     send_ahead: bool = attrs.field(default=True, init=False)
@@ -165,7 +165,7 @@ class Connection:
     # when it is looked again: whether the worker has read on, has answered, or has left an abandoned script
     _look: Timer | None = attrs.field(default=None, init=False)
     _leaving_since: float = attrs.field(default=0.0, init=False)
-    # the last request is small, and whether bytes behind it are left unread has not been seen
+    # the last request is small, and whether bytes that follow it are left unread has not been seen
     _shows_manner: bool = attrs.field(default=False, init=False)
     # requests whose reader is behind, and what has come for them since
     _slow_readers: dict[int, int] = attrs.field(factory=dict, init=False)
@@ -318,7 +318,7 @@ class Connection:
     def leave(self) -> None:
         """Refuse the rest of the response, and close when the worker has left the script.
 
-        On unix sockets only: a script that writes dies at its next write. Until then the bytes behind the request stay
+        On unix sockets only: a script that writes dies at its next write. Until then the bytes that follow the request stay
         unread, if the peer is one that leaves them there (`leaves_unread`); otherwise the end tells nothing.
 
         A script that has written nothing yet is refused once it has, and not at its end: if its one write failed,
@@ -528,7 +528,7 @@ class Connection:
             self._flush()
 
     def _watch(self) -> None:
-        """Close once the worker has read what stands behind the request it was on."""
+        """Close once the worker has read what follows the request it was on."""
         self._look = None
         if self.closed or self.transport is None:
             return

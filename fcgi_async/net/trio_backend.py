@@ -182,7 +182,7 @@ class TrioBackend:
         await self._manager.__aexit__(None, None, None)
 
     async def outlast(self, function: Callable[[], Awaitable[None]]) -> None:
-        """Run `function` to its end behind a shield; the cancellation is raised at the next checkpoint."""
+        """Run `function` to its end under a shield; the cancellation is raised at the next checkpoint."""
         with trio.CancelScope(shield=True):
             await function()
 

@@ -1,6 +1,6 @@
-"""How a peer treats what stands behind a request, learned once for each listener.
+"""How a peer treats what follows a request, learned once for each listener.
 
-The tail probe stands behind every request. PHP-FPM leaves it unread until the script has ended, and then answers it.
+The tail probe follows every request. PHP-FPM leaves it unread until the script has ended, and then answers it.
 That gives three things: an answer that says that the worker is free; an EOF that proves that a request was never begun;
 and a count of unread bytes that falls to zero when an abandoned script ends. Other peers give less:
 
@@ -10,7 +10,7 @@ and a count of unread bytes that falls to zero when an abandoned script ends. Ot
     ANSWERS    PHP-FPM on TCP, or through a relay    answered         no: the relay, or the kernel, has read the bytes
     TAILLESS   servers built on libfcgi              dropped          no: it has read the bytes
 
-A peer becomes FPM when the process that listens is PHP's own (SO_PEERCRED), or when bytes behind a small request were
+A peer becomes FPM when the process that listens is PHP's own (SO_PEERCRED), or when bytes that follow a small request were
 still unread while its response came. It becomes TAILLESS when it answers a probe that was sent later than the tail's.
 """
 
@@ -23,7 +23,7 @@ __all__ = ("MANNERS", "Fact", "Manner", "learn")
 
 
 class Manner(StrEnum):
-    """How a peer treats what stands behind a request."""
+    """How a peer treats what follows a request."""
 
     UNKNOWN = "unknown"
     FPM = "fpm"
@@ -36,7 +36,7 @@ class Fact(StrEnum):
 
     LISTENER_CHANGED = "another process listens, or another socket file is there"
     LISTENER_IS_PHP = "the process that listens is PHP-FPM"
-    TAIL_LEFT_UNREAD = "a response came while the bytes behind its request were unread"
+    TAIL_LEFT_UNREAD = "a response came while the bytes that follow its request were unread"
     TAIL_ANSWERED = "a tail probe was answered"
     TAIL_DROPPED = "a later probe was answered, and the tail probe was not"
     TAIL_UNANSWERED = "a tail probe was not answered in time"

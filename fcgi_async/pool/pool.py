@@ -97,7 +97,7 @@ class Pool:
     _idle: dict[Connection, None] = attrs.field(factory=dict, init=False)
     _when_free: dict[Connection, Callable[[], None]] = attrs.field(factory=dict, init=False)
     _answer_wait: float = attrs.field(default=_ANSWER_WAIT_MIN, init=False)
-    # how the peer treats what stands behind a request, and who it is
+    # how the peer treats what follows a request, and who it is
     manner: Manner = attrs.field(default=Manner.UNKNOWN, init=False)
     _listener: Listener | None = attrs.field(default=None, init=False)
     _silence: Silence = attrs.field(init=False)

@@ -225,7 +225,7 @@ class ClientConnection:
         """End a body of which a part is missing: with two empty STDIN records, and with `spare` one more.
 
         PHP-FPM takes the first one for a pause when some of the body has come, and would wait for more. The spare one
-        it leaves unread until the script has ended, for want of a probe behind the request.
+        it leaves unread until the script has ended, for want of a probe that follows it.
 
         Raises:
             LocalProtocolError: the connection is closed, or the request is not at its body.
