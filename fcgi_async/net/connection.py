@@ -318,8 +318,8 @@ class Connection:
     def leave(self) -> None:
         """Refuse the rest of the response, and close when the worker has left the script.
 
-        On unix sockets only: a script that writes dies at its next write. Until then the bytes that follow the request stay
-        unread, if the peer is one that leaves them there (`leaves_unread`); otherwise the end tells nothing.
+        On unix sockets only: a script that writes dies at its next write. Until then the bytes that follow the request
+        stay unread, if the peer is one that leaves them there (`leaves_unread`); otherwise the end tells nothing.
 
         A script that has written nothing yet is refused once it has, and not at its end: if its one write failed,
         fastcgi_finish_request() would read those bytes, and the script go on unseen.
