@@ -11,7 +11,7 @@ and a count of unread bytes that falls to zero when an abandoned script ends. Ot
     TAILLESS   servers built on libfcgi              dropped          no: it has read the bytes
 
 A peer becomes FPM when the process that listens is PHP's own (SO_PEERCRED), or when bytes that follow a small request
-were still unread while its response came. It becomes TAILLESS when it answers a probe that was sent later than the tail's.
+were still unread while its response came. It becomes TAILLESS when it answers a probe that was sent after the tail's.
 """
 
 from __future__ import annotations

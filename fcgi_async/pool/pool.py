@@ -276,6 +276,10 @@ class Pool:
         else:
             connection.close()
 
+    def _is_relayed(self, connection: Connection) -> bool:
+        """Whether something stands between us and the worker, as far as a unix socket tells."""
+        return self.manner is Manner.ANSWERS and self.endpoint.address.is_unix and not connection.leaves_unread
+
     def _can_watch(self, connection: Connection) -> bool:
         return self.endpoint.address.is_unix and connection.leaves_unread
 
@@ -517,7 +521,9 @@ class Pool:
         if slot is None:
             return
         state = slot.state
-        if state in (_CONNECTING, _IDLE) or connection.worker_left or self.closed:
+        # a relay that died takes its connections along, and not the scripts behind it
+        left = connection.worker_left and not (state in (_BUSY, _DRAINING) and self._is_relayed(connection))
+        if state in (_CONNECTING, _IDLE) or left or self.closed:
             self.ledger.release(slot)
         else:
             self.ledger.move(slot, _LINGERING, self._linger_until())

@@ -11,10 +11,12 @@ import anyio
 import pytest
 
 from fcgi_async import ConnectionLost, Dispatcher, Endpoint, Job, JobCancelled, KeepAlive
-from tests.conftest import SCRIPTS
+from tests.conftest import SCRIPTS, StartFPM
 from tests.dispatch.settled import settled, slots
 from tests.eventually import eventually
 from tests.fpm.fault import fault
+from tests.fpm.marks import ended, started
+from tests.interop.relay import relay
 
 pytestmark = pytest.mark.anyio
 
@@ -133,3 +135,25 @@ async def cancel_over_a_job(php: Dispatcher, marks: Path, gate: Path) -> None:
     handle.cancel()
     with pytest.raises(JobCancelled):
         await handle
+
+
+async def test_relay_that_dies_under_a_script(
+    start_fpm: StartFPM, socket_directory: Path, scripts: Path, tmp_path: Path
+) -> None:
+    """A script runs on when its relay dies: its slot lingers, and counts against the share."""
+    fpm, marks, gate = await start_fpm(max_children=2), tmp_path / "marks", tmp_path / "gate"
+    settings: dict[str, Any] = {"max_children": 2, "reserve": 1, "root": str(scripts), "linger": 600.0}
+    async with relay("socat", fpm.address, socket_directory) as address:
+        php = Dispatcher(Endpoint(address, **settings), shutdown_timeout=0.0)
+        await php.__aenter__()
+        assert (await php.run(Job("respond.php"))).ok
+        handle = await php.submit(Job("wait.php", query={"marks": str(marks), "gate": str(gate)}))
+        await eventually(lambda: started(marks))
+    try:
+        with pytest.raises(ConnectionLost) as caught:
+            await handle
+        assert caught.value.may_have_run
+        assert (php.statistics().lingering, ended(marks)) == (1, 0)
+    finally:
+        gate.touch()
+        await php.aclose()
