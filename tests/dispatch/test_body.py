@@ -16,6 +16,7 @@ import pytest
 
 from fcgi_async.dispatch.body import BodyStream, File, encode_multipart
 from fcgi_async.errors import InvalidJob
+from tests.ids import readable
 
 pytestmark = pytest.mark.anyio
 
@@ -223,7 +224,7 @@ async def test_boundaries_differ() -> None:
         ({"f": ("a", "\ud800", "a/b")}, "cannot be encoded"),
         ({7: ("a", b"", "a/b")}, "the name 7 in files is a string, not int"),
     ],
-    ids=str,
+    ids=readable,
 )
 async def test_bad_files(files: Files, message: str) -> None:
     """A file that cannot be sent is refused where the job is made."""

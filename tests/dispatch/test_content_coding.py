@@ -24,14 +24,14 @@ def raw_deflate(content: bytes) -> bytes:
     [
         (TEXT, ""),
         (TEXT, "identity"),
-        (gzip.compress(TEXT), "gzip"),
-        (gzip.compress(TEXT), " X-GZip "),
-        (gzip.compress(TEXT[:400]) + gzip.compress(TEXT[400:]), "gzip"),
-        (gzip.compress(TEXT) + bytes(100), "gzip"),
+        (gzip.compress(TEXT, mtime=0), "gzip"),
+        (gzip.compress(TEXT, mtime=0), " X-GZip "),
+        (gzip.compress(TEXT[:400], mtime=0) + gzip.compress(TEXT[400:], mtime=0), "gzip"),
+        (gzip.compress(TEXT, mtime=0) + bytes(100), "gzip"),
         (zlib.compress(TEXT), "deflate"),
         (raw_deflate(TEXT), "deflate"),
-        (gzip.compress(zlib.compress(TEXT)), "deflate, gzip"),
-        (gzip.compress(TEXT), "identity, gzip,"),
+        (gzip.compress(zlib.compress(TEXT), mtime=0), "deflate, gzip"),
+        (gzip.compress(TEXT, mtime=0), "identity, gzip,"),
     ],
 )
 def test_known_codings(content: bytes, codings: str) -> None:
@@ -49,7 +49,7 @@ def test_nothing_stays_nothing(codings: str) -> None:
 def test_unknown_coding(coding: str) -> None:
     """What the standard library cannot decode is refused by its name."""
     with pytest.raises(ValueError, match=f"'{coding}' is not known, only gzip and deflate are"):
-        decode_content(gzip.compress(TEXT), f"gzip, {coding}", 10_000)
+        decode_content(gzip.compress(TEXT, mtime=0), f"gzip, {coding}", 10_000)
 
 
 @pytest.mark.parametrize(
@@ -57,11 +57,11 @@ def test_unknown_coding(coding: str) -> None:
     [
         (TEXT, "gzip", "the body is not gzip: .*incorrect header"),
         (TEXT, "deflate", "the body is not deflate"),
-        (gzip.compress(TEXT)[:-1], "gzip", "the body is not gzip: it ends too early"),
-        (gzip.compress(TEXT)[:-5] + b"\0\0\0\0\0", "gzip", "the body is not gzip: .*incorrect"),
-        (gzip.compress(TEXT) + b"more", "gzip", "the body is not gzip"),
+        (gzip.compress(TEXT, mtime=0)[:-1], "gzip", "the body is not gzip: it ends too early"),
+        (gzip.compress(TEXT, mtime=0)[:-5] + b"\0\0\0\0\0", "gzip", "the body is not gzip: .*incorrect"),
+        (gzip.compress(TEXT, mtime=0) + b"more", "gzip", "the body is not gzip"),
         (zlib.compress(TEXT)[:-8], "deflate", "the body is not deflate"),
-        (gzip.compress(b"") * 101, "gzip", "it has more than 100 members"),
+        (gzip.compress(b"", mtime=0) * 101, "gzip", "it has more than 100 members"),
     ],
 )
 def test_content_in_another_form(content: bytes, coding: str, message: str) -> None:
@@ -85,7 +85,7 @@ def test_limit(compress: object) -> None:
     assert decode_content(whole, coding, len(TEXT)) == TEXT
     with pytest.raises(ContentTooLong):
         decode_content(whole, coding, len(TEXT) - 1)
-    members = gzip.compress(TEXT[:1]) + gzip.compress(TEXT[1:])
+    members = gzip.compress(TEXT[:1], mtime=0) + gzip.compress(TEXT[1:], mtime=0)
     assert decode_content(members, "gzip", len(TEXT)) == TEXT
     with pytest.raises(ContentTooLong):
         decode_content(members, "gzip", len(TEXT) - 1)
@@ -93,7 +93,7 @@ def test_limit(compress: object) -> None:
 
 def test_bomb() -> None:
     """Of content that would outgrow the limit no more than the limit is ever in memory."""
-    bomb = gzip.compress(bytes(200_000_000), 9)
+    bomb = gzip.compress(bytes(200_000_000), 9, mtime=0)
     tracemalloc.start()
     try:
         with pytest.raises(ContentTooLong):

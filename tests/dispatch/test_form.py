@@ -16,6 +16,7 @@ import pytest
 
 from fcgi_async.dispatch.form import encode_form, encode_pairs, form_fields
 from fcgi_async.errors import InvalidJob
+from tests.ids import readable
 
 
 class Colour(enum.StrEnum):
@@ -62,7 +63,7 @@ def nested(levels: int) -> object:
         ([("a", [1, 2]), ("a", {"b": 3}), ("a", None)], "a[0]=1&a[1]=2&a[b]=3"),
         ((["a", 1],), "a=1"),
     ],
-    ids=str,
+    ids=readable,
 )
 def test_names(pairs: Any, query: str) -> None:
     """What is nested is named by its path, in brackets; pairs stay pairs."""

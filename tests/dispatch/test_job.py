@@ -12,6 +12,7 @@ from fcgi_async.dispatch.body import BodyStream
 from fcgi_async.dispatch.job import Job
 from fcgi_async.errors import FastCGIError, InvalidJob
 from fcgi_async.wire.spec import Role
+from tests.ids import readable
 
 # a PARAMS record holds 65535 bytes, of which the name takes one and the two lengths up to eight
 LONGEST = 65535 - 1 - 8
@@ -172,7 +173,7 @@ ACCEPTED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("arguments", ACCEPTED, ids=[repr(arguments)[:60] for arguments in ACCEPTED])
+@pytest.mark.parametrize("arguments", ACCEPTED, ids=[readable(arguments)[:60] for arguments in ACCEPTED])
 def test_accepted(arguments: dict[str, Any]) -> None:
     """What looks odd and can be sent is not refused."""
     Job(**({"script": "/srv/app/job.php"} | arguments))
