@@ -151,6 +151,8 @@ class Connection:
     # whether the rest of the response is refused, and the connection kept to see when the worker leaves the script
     leaving: bool = attrs.field(default=False, init=False)
     _refusing: bool = attrs.field(default=False, init=False)
+    # whether the script has ended when the bytes that follow its request are read
+    _end_is_seen: bool = attrs.field(default=True, init=False)
     # it is not used for another request
     spent: bool = attrs.field(default=False, init=False)
     # what ended the connection, where something did but an EOF or we ourselves
@@ -315,7 +317,7 @@ class Connection:
         """Close at once; exchanges still open are failed."""
         self._terminate(Ending.OURS)
 
-    def leave(self) -> None:
+    def leave(self, *, at_once: bool = False) -> None:
         """Refuse the rest of the response, and close when the worker has left the script.
 
         On unix sockets only: a script that writes dies at its next write. Until then the bytes that follow the request
@@ -323,6 +325,10 @@ class Connection:
 
         A script that has written nothing yet is refused once it has, and not at its end: if its one write failed,
         fastcgi_finish_request() would read those bytes, and the script go on unseen.
+
+        Args:
+            at_once: refuse also a script that has written nothing, so that it dies when it flushes. That those bytes
+                are read tells nothing then.
         """
         if self.over or self.leaving or self.transport is None:
             self.close()
@@ -331,7 +337,8 @@ class Connection:
             self._look.cancel()
         self.leaving = True
         self._leaving_since = self.backend.now()
-        if self._responding or not self._exchanges:
+        self._end_is_seen = bool(self._responding) or not self._exchanges or not at_once
+        if self._responding or not self._exchanges or at_once:
             self._refuse_output(self.transport)
         self._watch()
 
@@ -537,7 +544,7 @@ class Connection:
             delay = min((now - self._leaving_since) * _WATCH_SHARE, _WATCH_SECONDS_MAX)
             self._look = self.backend.call_at(now + max(delay, _WATCH_SECONDS_MIN), self._watch)
         else:
-            self.worker_left = self.leaves_unread
+            self.worker_left = self.leaves_unread and self._end_is_seen
             self.close()
 
     # writing

@@ -272,7 +272,8 @@ class Pool:
         if self._can_watch(connection):
             self.ledger.move(slot, _LEAVING)
             self._tell_free(connection)
-            connection.leave()
+            # then FPM itself bounds what runs, and a job that waits gets the worker that is free
+            connection.leave(at_once=self._may_ask_for_lingering)
         else:
             connection.close()
 

@@ -91,6 +91,41 @@ async def test_stream_left_early(fpm: LocalFPM, scripts: Path, tmp_path: Path, h
         assert ended(marks) == 1
 
 
+@pytest.mark.parametrize("how", ["ticks", "flood", "flushes"])
+async def test_script_that_is_left_dies_when_it_writes(
+    start_fpm: StartFPM, scripts: Path, tmp_path: Path, how: str
+) -> None:
+    """A script that would go on for ever dies at its next write, or flush, in a pool that is ours alone."""
+    fpm = await start_fpm(max_children=1, ini={"output_buffering": "4096"} if how == "flushes" else {})
+    marks = tmp_path / "marks"
+    async with Dispatcher(endpoint(fpm, scripts)) as php:
+
+        async def read() -> None:
+            async with php.stream(stays(marks, "ticks" if how == "flushes" else how, LONG)) as response:
+                await anext(response)
+                await anyio.sleep_forever()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            await eventually(lambda: started(marks))
+            tasks.cancel_scope.cancel()
+        await php.run(Job("respond.php"))
+        assert ended(marks) == 1
+
+
+async def test_script_that_flushes_nothing_out_and_goes_on(start_fpm: StartFPM, scripts: Path, tmp_path: Path) -> None:
+    """One that is refused before it wrote anything, and then finishes early, is not taken for one that has ended."""
+    fpm = await start_fpm(max_children=2, ini={"output_buffering": "4096"})
+    marks, after = tmp_path / "marks", tmp_path / "after"
+    async with Dispatcher(endpoint(fpm, scripts, share=2, on_cancel="close")) as php:
+        await give_up(php, stays(marks, "finish late", 0.5), marks)
+        await php.run_all([stays(after, "silent", 0.1) for _ in range(4)])
+        await eventually(lambda: ended(marks))
+    both = tmp_path / "both"
+    both.write_text(marks.read_text() + after.read_text())
+    assert most_at_once(both) <= 2
+
+
 async def test_script_that_ends_soon_keeps_its_connection(
     fpm: LocalFPM, scripts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
