@@ -96,7 +96,7 @@ async def test_script_that_is_left_dies_when_it_writes(
     start_fpm: StartFPM, scripts: Path, tmp_path: Path, how: str
 ) -> None:
     """A script that would go on for ever dies at its next write, or flush, in a pool that is ours alone."""
-    fpm = await start_fpm(max_children=1, ini={"output_buffering": "4096"} if how == "flushes" else {})
+    fpm = await start_fpm(max_children=1, ini={"output_buffering": "1000000"} if how == "flushes" else {})
     marks = tmp_path / "marks"
     async with Dispatcher(endpoint(fpm, scripts)) as php:
 
