@@ -557,10 +557,8 @@ class Pool:
         """Give jobs to a connection whose peer multiplexes: END_REQUEST alone frees its slots."""
         connection.learn(values)
         if self.endpoint.multiplex == "never" or self._multiplexing_refused:
-            if self.source.assign(self, connection):
-                self._grow()
-            else:
-                connection.close()
+            # the job that it was opened for may have gone elsewhere: it is kept for the next
+            self.worker_free(connection)
             return
         # from here on its requests hold the slots
         self.ledger.release(self._slots.pop(connection))
