@@ -25,9 +25,9 @@ from docs.diagrams import draw_job, draw_layers, draw_slot, find_modules
 from docs.telemetry_run import real_run
 from fcgi_async import errors as errors_module
 from fcgi_async.cli import make_parser
-from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.request import DEFAULT_PARAMS, FORBIDDEN_PARAMS, RequestEncoder
 from fcgi_async.dispatch.statistics import Statistics
+from fcgi_async.job.job import Job
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.pool.slots import SLOT_TRANSITIONS, SlotState
 from fcgi_async.telemetry.readings import DURATIONS, READINGS

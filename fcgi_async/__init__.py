@@ -4,11 +4,8 @@ from fcgi_async.dispatch.dispatcher import Dispatcher
 from fcgi_async.dispatch.group import JobGroup
 from fcgi_async.dispatch.handle import JobHandle, Outcome
 from fcgi_async.dispatch.held_slot import HeldSlot
-from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.observer import JobObservation, JobReport, Observer
-from fcgi_async.dispatch.response import Headers, Response, Timing
 from fcgi_async.dispatch.retry import Retry
-from fcgi_async.dispatch.settings import UNSET, Limits, Timeouts
 from fcgi_async.dispatch.statistics import Statistics
 from fcgi_async.dispatch.stream import ResponseStream
 from fcgi_async.dispatch.view import View
@@ -44,6 +41,9 @@ from fcgi_async.errors import (
 from fcgi_async.fpm.config import PoolConfig, read_pool_config
 from fcgi_async.fpm.local import LocalFPM
 from fcgi_async.fpm.status import PoolStatus, ProcessState, ProcessStatus, StatusPage
+from fcgi_async.job.job import Job
+from fcgi_async.job.response import Headers, Response, Timing
+from fcgi_async.job.settings import UNSET, Limits, Timeouts
 from fcgi_async.pool.endpoint import Endpoint, KeepAlive
 from fcgi_async.wire.spec import Role
 

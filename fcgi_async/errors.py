@@ -40,8 +40,8 @@ from typing import TYPE_CHECKING, ClassVar
 from anyio import BusyResourceError
 
 if TYPE_CHECKING:
-    from fcgi_async.dispatch.job import Job
-    from fcgi_async.dispatch.response import Response
+    from fcgi_async.job.job import Job
+    from fcgi_async.job.response import Response
 
 __all__ = (
     "CannotMultiplex",

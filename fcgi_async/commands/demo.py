@@ -19,7 +19,7 @@ from fcgi_async.demo.table import format_differences, format_report
 from fcgi_async.demo.timeline import draw_timeline
 from fcgi_async.dispatch.dispatcher import Dispatcher
 from fcgi_async.dispatch.handle import Outcome
-from fcgi_async.dispatch.job import Job
+from fcgi_async.job.job import Job
 
 __all__ = ("add_arguments", "execute")
 

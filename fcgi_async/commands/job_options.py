@@ -10,8 +10,8 @@ from typing import Self
 import attrs
 
 from fcgi_async.commands.errors import UsageError
-from fcgi_async.dispatch.job import Job
-from fcgi_async.dispatch.settings import UNSET
+from fcgi_async.job.job import Job
+from fcgi_async.job.settings import UNSET
 
 __all__ = ("JobOptions", "add_job_options", "parse_json")
 

@@ -17,9 +17,9 @@ from fcgi_async.commands.pool_options import PoolOptions, add_pool_options, coun
 from fcgi_async.commands.progress import Progress
 from fcgi_async.commands.stdio import STDIN, STDOUT, read_lines, write
 from fcgi_async.dispatch.handle import Outcome
-from fcgi_async.dispatch.job import Job
-from fcgi_async.dispatch.response import Response
 from fcgi_async.errors import ContentEncodingError, FastCGIError, InvalidJob, ResponseTooLarge
+from fcgi_async.job.job import Job
+from fcgi_async.job.response import Response
 
 __all__ = ("OutcomeWriter", "add_arguments", "describe", "execute")
 

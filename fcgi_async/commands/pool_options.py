@@ -12,9 +12,9 @@ import attrs
 
 from fcgi_async.commands.errors import UsageError
 from fcgi_async.dispatch.dispatcher import Dispatcher
-from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.request import RequestEncoder
 from fcgi_async.fpm.local import LocalFPM
+from fcgi_async.job.job import Job
 from fcgi_async.pool.endpoint import Endpoint
 
 __all__ = ("PoolOptions", "add_pool_options", "count")

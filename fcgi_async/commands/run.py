@@ -10,8 +10,8 @@ from fcgi_async.commands.job_options import JobOptions, add_job_options, parse_j
 from fcgi_async.commands.pool_options import PoolOptions, add_pool_options
 from fcgi_async.commands.stdio import STDERR, STDIN, STDOUT, read_all, write
 from fcgi_async.dispatch.dispatcher import Dispatcher
-from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.stream import ResponseStream
+from fcgi_async.job.job import Job
 
 __all__ = ("add_arguments", "execute")
 

@@ -9,8 +9,8 @@ from typing import Self
 import attrs
 
 from fcgi_async.demo.sources import Count
-from fcgi_async.dispatch.response import Response
 from fcgi_async.errors import JobFailed
+from fcgi_async.job.response import Response
 
 __all__ = ("Measurement", "Run", "percentile")
 

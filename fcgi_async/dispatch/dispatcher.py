@@ -14,25 +14,25 @@ import anyio.lowlevel
 
 from fcgi_async.dispatch.endpoints import Endpoints, parse_endpoints
 from fcgi_async.dispatch.execution import JobOwner
-from fcgi_async.dispatch.headers import RequestHeaders
 from fcgi_async.dispatch.intake import Intake
 from fcgi_async.dispatch.observer import Observer
 from fcgi_async.dispatch.opening import Opening, State, check_seconds
 from fcgi_async.dispatch.request import Defaults
 from fcgi_async.dispatch.retry import Retry
 from fcgi_async.dispatch.scheduler import Scheduler
-from fcgi_async.dispatch.settings import UNSET, Limits, Timeout, Timeouts
 from fcgi_async.dispatch.statistics import Statistics, gather
 from fcgi_async.dispatch.unretrieved import UnretrievedErrors
 from fcgi_async.dispatch.view import NO_DEFAULTS, View, view_of
 from fcgi_async.errors import ConfigurationError, DispatcherClosed, FastCGIError, QueueTimeout
 from fcgi_async.fpm.status import PoolStatus
+from fcgi_async.job.headers import RequestHeaders
+from fcgi_async.job.numbers import is_whole
+from fcgi_async.job.settings import UNSET, Limits, Timeout, Timeouts
 from fcgi_async.net.address import Address
 from fcgi_async.net.backend import Backend
 from fcgi_async.net.current import current_backend
 from fcgi_async.pool.discovery import discover
 from fcgi_async.pool.endpoint import Endpoint
-from fcgi_async.pool.numbers import is_whole
 from fcgi_async.pool.silence import what_silence_means
 
 __all__ = ("Dispatcher",)

@@ -9,9 +9,9 @@ from ipaddress import ip_address
 import attrs
 
 from fcgi_async.errors import ConfigurationError
+from fcgi_async.job.numbers import is_whole
 from fcgi_async.net.address import Address, AddressFamily
 from fcgi_async.pool.endpoint import Endpoint
-from fcgi_async.pool.numbers import is_whole
 
 __all__ = ("Endpoints", "parse_endpoints")
 

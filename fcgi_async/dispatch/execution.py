@@ -9,13 +9,10 @@ from typing import Protocol
 
 import attrs
 
-from fcgi_async.dispatch.body import BodyStream
 from fcgi_async.dispatch.deadlines import Deadlines
-from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.job_log import log_dropped_headers, log_stderr
-from fcgi_async.dispatch.response import Headers, Response, Timing, is_truncated
-from fcgi_async.dispatch.settings import Limits, Timeouts
 from fcgi_async.dispatch.sink import CollectingSink, Sink, StderrBuffer
+from fcgi_async.dispatch.truncation import is_truncated
 from fcgi_async.dispatch.upload import Upload
 from fcgi_async.errors import (
     CannotMultiplex,
@@ -31,6 +28,10 @@ from fcgi_async.errors import (
     ResponseTruncated,
     UnknownRole,
 )
+from fcgi_async.job.body import BodyStream
+from fcgi_async.job.job import Job
+from fcgi_async.job.response import Headers, Response, Timing
+from fcgi_async.job.settings import Limits, Timeouts
 from fcgi_async.net.backend import Backend
 from fcgi_async.net.connection import Connection, EncodedRequest
 from fcgi_async.pool.pool import Pool

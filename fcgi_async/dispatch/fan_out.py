@@ -7,12 +7,12 @@ from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 import anyio
 import attrs
 
-from fcgi_async.dispatch.closing import close_iterator
 from fcgi_async.dispatch.execution import Execution
-from fcgi_async.dispatch.job import Job
-from fcgi_async.dispatch.response import Response
-from fcgi_async.dispatch.tag import Tag
 from fcgi_async.errors import FastCGIError
+from fcgi_async.job.closing import close_iterator
+from fcgi_async.job.job import Job
+from fcgi_async.job.response import Response
+from fcgi_async.job.tag import Tag
 from fcgi_async.net.backend import Backend, Waiter
 
 __all__ = ("Jobs", "RunAll", "Starter")

@@ -11,9 +11,9 @@ import anyio
 import attrs
 
 from fcgi_async.dispatch.handle import JobHandle
-from fcgi_async.dispatch.job import Job
-from fcgi_async.dispatch.tag import Tag
 from fcgi_async.errors import ConfigurationError, DispatcherClosed, FastCGIError, JobCancelled
+from fcgi_async.job.job import Job
+from fcgi_async.job.tag import Tag
 from fcgi_async.net.backend import Backend, Waiter
 
 __all__ = ("HandleIterator", "JobGroup")

@@ -8,10 +8,10 @@ from typing import Generic, cast
 import attrs
 
 from fcgi_async.dispatch.execution import Execution
-from fcgi_async.dispatch.job import Job
-from fcgi_async.dispatch.response import Response
-from fcgi_async.dispatch.tag import Tag
 from fcgi_async.errors import FastCGIError, JobNotDone
+from fcgi_async.job.job import Job
+from fcgi_async.job.response import Response
+from fcgi_async.job.tag import Tag
 from fcgi_async.net.backend import Backend, Waiter
 
 __all__ = ("JobHandle", "Outcome")

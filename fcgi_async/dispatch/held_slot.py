@@ -10,14 +10,14 @@ import anyio.lowlevel
 import attrs
 
 from fcgi_async.dispatch.execution import Execution
-from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.reservation import Reservation
-from fcgi_async.dispatch.response import Response
-from fcgi_async.dispatch.settings import UNSET, Timeout
 from fcgi_async.dispatch.sink import Sink
 from fcgi_async.dispatch.stream import StreamManager
-from fcgi_async.dispatch.tag import Tag
 from fcgi_async.errors import ConfigurationError, DispatchError, FastCGIError
+from fcgi_async.job.job import Job
+from fcgi_async.job.response import Response
+from fcgi_async.job.settings import UNSET, Timeout
+from fcgi_async.job.tag import Tag
 
 __all__ = ("HeldSlot", "HeldStarter", "StreamMaker")
 

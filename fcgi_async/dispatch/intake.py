@@ -15,20 +15,20 @@ from fcgi_async.dispatch.fan_out import Jobs, RunAll, Starter
 from fcgi_async.dispatch.group import JobGroup
 from fcgi_async.dispatch.handle import JobHandle
 from fcgi_async.dispatch.held_slot import HeldSlot
-from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.observer import observe
 from fcgi_async.dispatch.opening import OPEN, Opening, check_seconds
 from fcgi_async.dispatch.outcomes import OutcomeStream, check_limit
 from fcgi_async.dispatch.reservation import Reservation
-from fcgi_async.dispatch.response import Response
 from fcgi_async.dispatch.scheduler import Scheduler
-from fcgi_async.dispatch.settings import UNSET, Timeout, Timeouts
 from fcgi_async.dispatch.sink import CollectingSink, Sink, StreamingSink
 from fcgi_async.dispatch.stream import StreamManager
-from fcgi_async.dispatch.success_mark import BodyEnd
-from fcgi_async.dispatch.tag import Tag
 from fcgi_async.errors import ConfigurationError, FastCGIError, InvalidJob, QueueFull, QueueTimeout
-from fcgi_async.pool.numbers import is_whole
+from fcgi_async.job.job import Job
+from fcgi_async.job.numbers import is_whole
+from fcgi_async.job.response import Response
+from fcgi_async.job.settings import UNSET, Timeout, Timeouts
+from fcgi_async.job.success_mark import BodyEnd
+from fcgi_async.job.tag import Tag
 
 __all__ = ("Intake",)
 

@@ -6,9 +6,9 @@ import logging
 import re
 from collections.abc import Sequence
 
-from fcgi_async.dispatch.job import Job
-from fcgi_async.dispatch.response import Response, Timing
 from fcgi_async.errors import FastCGIError
+from fcgi_async.job.job import Job
+from fcgi_async.job.response import Response, Timing
 
 __all__ = ("job_logger", "log_dropped_headers", "log_job", "log_stderr")
 

@@ -11,12 +11,12 @@ import attrs
 
 from fcgi_async.dispatch.deadlines import Deadlines
 from fcgi_async.dispatch.execution import Execution, ExecutionState, JobOwner
-from fcgi_async.dispatch.job import Job
-from fcgi_async.dispatch.response import Response, Timing
-from fcgi_async.dispatch.settings import Limits
 from fcgi_async.dispatch.sink import Sink, StreamingSink
-from fcgi_async.dispatch.success_mark import is_marked
 from fcgi_async.errors import FastCGIError
+from fcgi_async.job.job import Job
+from fcgi_async.job.response import Response, Timing
+from fcgi_async.job.settings import Limits
+from fcgi_async.job.success_mark import is_marked
 from fcgi_async.net.backend import Backend
 from fcgi_async.net.connection import EncodedRequest
 from fcgi_async.pool.pool import Pool

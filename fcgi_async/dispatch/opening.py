@@ -7,12 +7,12 @@ from typing import Literal
 
 import attrs
 
-from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.observer import Observer
 from fcgi_async.dispatch.scheduler import Scheduler
-from fcgi_async.dispatch.settings import UNSET, Limits, Timeout, check_timeout
 from fcgi_async.dispatch.unretrieved import UnretrievedErrors
 from fcgi_async.errors import ConfigurationError, DispatcherClosed
+from fcgi_async.job.job import Job
+from fcgi_async.job.settings import UNSET, Limits, Timeout, check_timeout
 from fcgi_async.pool.endpoint import Endpoint
 
 __all__ = ("OPEN", "Opening", "State", "check_seconds")

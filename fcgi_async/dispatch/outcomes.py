@@ -16,15 +16,15 @@ from typing import Generic, cast
 import anyio
 import attrs
 
-from fcgi_async.dispatch.closing import close_iterator
 from fcgi_async.dispatch.execution import Execution
 from fcgi_async.dispatch.fan_out import Jobs, Starter
 from fcgi_async.dispatch.handle import Outcome
-from fcgi_async.dispatch.job import Job
-from fcgi_async.dispatch.tag import Tag
 from fcgi_async.errors import ConfigurationError, DispatcherClosed, FastCGIError
+from fcgi_async.job.closing import close_iterator
+from fcgi_async.job.job import Job
+from fcgi_async.job.numbers import is_whole
+from fcgi_async.job.tag import Tag
 from fcgi_async.net.backend import Backend, TaskHandle, Waiter
-from fcgi_async.pool.numbers import is_whole
 
 __all__ = ("OutcomeStream", "check_limit")
 

@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 import attrs
 
-from fcgi_async.dispatch.body import BodyStream
-from fcgi_async.dispatch.headers import RequestHeaders, header_params
-from fcgi_async.dispatch.job import Job
-from fcgi_async.dispatch.param_text import check_pair
 from fcgi_async.errors import ConfigurationError, InvalidJob
+from fcgi_async.job.body import BodyStream
+from fcgi_async.job.headers import RequestHeaders, header_params
+from fcgi_async.job.job import Job
+from fcgi_async.job.param_text import check_pair
 from fcgi_async.net.connection import EncodedRequest
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.wire.records import encode_pair, pack_pairs

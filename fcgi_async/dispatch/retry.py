@@ -15,7 +15,7 @@ from fcgi_async.errors import (
     Overloaded,
     RemoteProtocolError,
 )
-from fcgi_async.pool.numbers import is_duration, is_whole
+from fcgi_async.job.numbers import is_duration, is_whole
 
 __all__ = ("Retry",)
 

@@ -14,7 +14,6 @@ import attrs
 from fcgi_async.dispatch.deadlines import Deadlines
 from fcgi_async.dispatch.entry import Entry, name_of, names_of
 from fcgi_async.dispatch.execution import Execution, ExecutionState
-from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.job_log import job_logger, log_job
 from fcgi_async.dispatch.probe import Probe
 from fcgi_async.dispatch.queue import JobQueue
@@ -22,7 +21,6 @@ from fcgi_async.dispatch.request import RequestEncoder
 from fcgi_async.dispatch.reservation import Reservation
 from fcgi_async.dispatch.retry import Retry
 from fcgi_async.dispatch.room import RoomWaiters
-from fcgi_async.dispatch.settings import Limits
 from fcgi_async.errors import (
     ConnectError,
     DispatcherClosed,
@@ -33,6 +31,8 @@ from fcgi_async.errors import (
     Overloaded,
     QueueTimeout,
 )
+from fcgi_async.job.job import Job
+from fcgi_async.job.settings import Limits
 from fcgi_async.net.backend import Backend, Timer, Waiter
 from fcgi_async.net.connection import Connection, EncodedRequest
 from fcgi_async.pool.endpoint import Endpoint

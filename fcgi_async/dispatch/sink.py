@@ -8,8 +8,8 @@ from typing import Protocol
 
 import attrs
 
-from fcgi_async.dispatch.success_mark import BodyEnd
 from fcgi_async.errors import FastCGIError, RemoteProtocolError, ResponseTooLarge, StreamBusy
+from fcgi_async.job.success_mark import BodyEnd
 from fcgi_async.net.backend import Waiter
 from fcgi_async.wire.cgi import CGIHead, HeadParser, HeadTooLarge
 

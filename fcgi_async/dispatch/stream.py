@@ -9,10 +9,10 @@ from types import TracebackType
 import attrs
 
 from fcgi_async.dispatch.execution import Execution
-from fcgi_async.dispatch.response import Headers, Timing, describe_failure
 from fcgi_async.dispatch.sink import StreamingSink
-from fcgi_async.dispatch.success_mark import is_marked
 from fcgi_async.errors import ConfigurationError, JobCancelled, JobNotDone, ResponseTruncated
+from fcgi_async.job.response import Headers, Timing, describe_failure
+from fcgi_async.job.success_mark import is_marked
 
 __all__ = ("LineIterator", "ResponseStream", "StreamManager")
 

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import attrs
 
-from fcgi_async.dispatch.body import BodyStream
-from fcgi_async.dispatch.closing import close_iterator
 from fcgi_async.errors import FastCGIError, JobError
+from fcgi_async.job.body import BodyStream
+from fcgi_async.job.closing import close_iterator
 from fcgi_async.net.backend import Backend, TaskHandle
 from fcgi_async.net.connection import Connection
 

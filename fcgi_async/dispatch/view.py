@@ -10,18 +10,18 @@ import attrs
 
 from fcgi_async.dispatch.deadlines import Deadlines
 from fcgi_async.dispatch.execution import Execution, ExecutionState, JobOwner
-from fcgi_async.dispatch.headers import RequestHeaders
 from fcgi_async.dispatch.intake import Intake
-from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.opening import Opening
 from fcgi_async.dispatch.request import Defaults, RequestEncoder
 from fcgi_async.dispatch.scheduler import Scheduler
-from fcgi_async.dispatch.settings import Limits, Timeouts
 from fcgi_async.errors import ConfigurationError, FastCGIError
+from fcgi_async.job.headers import RequestHeaders
+from fcgi_async.job.job import Job
+from fcgi_async.job.numbers import is_whole
+from fcgi_async.job.settings import Limits, Timeouts
 from fcgi_async.net.backend import Backend
 from fcgi_async.net.connection import EncodedRequest
 from fcgi_async.pool.endpoint import Endpoint
-from fcgi_async.pool.numbers import is_whole
 from fcgi_async.pool.pool import Pool
 
 __all__ = ("NO_DEFAULTS", "View", "view_of")

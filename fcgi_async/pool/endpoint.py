@@ -13,10 +13,10 @@ from fcgi_async.errors import ConfigurationError
 from fcgi_async.fpm.config import read_pool_config
 from fcgi_async.fpm.search import find_pool_config
 from fcgi_async.fpm.status import StatusPage
+from fcgi_async.job.numbers import is_duration, is_whole
 from fcgi_async.net.address import Address
 from fcgi_async.pool.capacity import reserve_for_the_site, share_of
 from fcgi_async.pool.frozen_mapping import FrozenMapping
-from fcgi_async.pool.numbers import is_duration, is_whole
 
 __all__ = ("Endpoint", "KeepAlive")
 

@@ -26,10 +26,10 @@ except ImportError as error:
     ) from error
 
 from fcgi_async.dispatch.dispatcher import Dispatcher
-from fcgi_async.dispatch.headers import header_param
-from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.observer import JobReport
 from fcgi_async.errors import JobFailed
+from fcgi_async.job.headers import header_param
+from fcgi_async.job.job import Job
 from fcgi_async.net.address import AddressFamily
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.telemetry.readings import BUCKETS, DURATIONS, READINGS, Dispatchers, Duration, Reading

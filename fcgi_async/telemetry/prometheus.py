@@ -18,8 +18,8 @@ except ImportError as error:
     ) from error
 
 from fcgi_async.dispatch.dispatcher import Dispatcher
-from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.observer import JobReport
+from fcgi_async.job.job import Job
 from fcgi_async.telemetry.readings import BUCKETS, CONNECT, QUEUE, READINGS, TOTAL, Dispatchers, Duration
 
 __all__ = ("PrometheusCollector",)

@@ -8,7 +8,7 @@ from typing import Protocol
 import anyio
 import attrs
 
-from fcgi_async.dispatch.response import Headers
+from fcgi_async.job.response import Headers
 from fcgi_async.testing.faults import Drip, Fault, Interruption, Reject
 from fcgi_async.testing.reply import Reply
 from fcgi_async.wire.spec import ProtocolStatus, Role

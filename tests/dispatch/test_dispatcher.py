@@ -27,7 +27,7 @@ from fcgi_async import (
     Timeouts,
 )
 from fcgi_async.dispatch.request import RequestEncoder
-from fcgi_async.dispatch.settings import Unset
+from fcgi_async.job.settings import Unset
 from fcgi_async.pool.pool import Pool
 from tests.dispatch.settled import settled, slots
 from tests.eventually import eventually

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from fcgi_async.dispatch.job import Job
 from fcgi_async.dispatch.request import DEFAULT_PARAMS, FORBIDDEN_PARAMS, RequestEncoder
 from fcgi_async.errors import ConfigurationError, InvalidJob
+from fcgi_async.job.job import Job
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.wire.records import decode_pairs
 from fcgi_async.wire.spec import Role

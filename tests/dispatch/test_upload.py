@@ -25,8 +25,8 @@ from fcgi_async import (
     Overloaded,
     QueueTimeout,
 )
-from fcgi_async.dispatch.body import BodyStream
 from fcgi_async.dispatch.upload import Upload
+from fcgi_async.job.body import BodyStream
 from fcgi_async.net.backend import Backend, TaskHandle
 from fcgi_async.net.current import current_backend
 from tests.dispatch.settled import settled

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcgi_async import Dispatcher, Job, LocalFPM
-from fcgi_async.dispatch.body import File
-from fcgi_async.dispatch.form import encode_pairs
+from fcgi_async.job.body import File
+from fcgi_async.job.form import encode_pairs
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 SCALAR = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | TEXT

@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 
-from fcgi_async.dispatch.content_coding import ContentTooLong, decode_content
+from fcgi_async.job.content_coding import ContentTooLong, decode_content
 
 TEXT = b"the text " * 100
 

@@ -14,8 +14,8 @@ from urllib.parse import unquote_plus
 
 import pytest
 
-from fcgi_async.dispatch.form import encode_form, encode_pairs, form_fields
 from fcgi_async.errors import InvalidJob
+from fcgi_async.job.form import encode_form, encode_pairs, form_fields
 from tests.ids import readable
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fcgi_async.dispatch.body import BodyStream
-from fcgi_async.dispatch.job import Job
 from fcgi_async.errors import FastCGIError, InvalidJob
+from fcgi_async.job.body import BodyStream
+from fcgi_async.job.job import Job
 from fcgi_async.wire.spec import Role
 from tests.ids import readable
 

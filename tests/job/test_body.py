@@ -14,8 +14,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from fcgi_async.dispatch.body import BodyStream, File, encode_multipart
 from fcgi_async.errors import InvalidJob
+from fcgi_async.job.body import BodyStream, File, encode_multipart
 from tests.ids import readable
 
 pytestmark = pytest.mark.anyio

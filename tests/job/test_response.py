@@ -7,10 +7,11 @@ import zlib
 
 import pytest
 
-from fcgi_async.dispatch.charset import _CODECS
-from fcgi_async.dispatch.job import Job
-from fcgi_async.dispatch.response import Headers, Response, Timing, is_truncated
+from fcgi_async.dispatch.truncation import is_truncated
 from fcgi_async.errors import ContentEncodingError, JobFailed, ResponseTooLarge
+from fcgi_async.job.charset import _CODECS
+from fcgi_async.job.job import Job
+from fcgi_async.job.response import Headers, Response, Timing
 from fcgi_async.wire.cgi import CGIHead
 
 JOB = Job("/a.php", tag="nightly")

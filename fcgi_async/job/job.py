@@ -9,13 +9,13 @@ from urllib.parse import unquote
 
 import attrs
 
-from fcgi_async.dispatch.body import BodyStream, File, encode_json, encode_multipart, opener
-from fcgi_async.dispatch.form import Pairs, encode_form, encode_pairs
-from fcgi_async.dispatch.headers import TOKEN, RequestHeaders, header_params
-from fcgi_async.dispatch.param_text import check_pair, check_text
-from fcgi_async.dispatch.settings import UNSET, Timeout, check_timeout
-from fcgi_async.dispatch.tag import Tag
 from fcgi_async.errors import InvalidJob
+from fcgi_async.job.body import BodyStream, File, encode_json, encode_multipart, opener
+from fcgi_async.job.form import Pairs, encode_form, encode_pairs
+from fcgi_async.job.headers import TOKEN, RequestHeaders, header_params
+from fcgi_async.job.param_text import check_pair, check_text
+from fcgi_async.job.settings import UNSET, Timeout, check_timeout
+from fcgi_async.job.tag import Tag
 from fcgi_async.wire.spec import Role
 
 __all__ = ("Job",)

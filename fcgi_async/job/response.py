@@ -8,21 +8,18 @@ from typing import Generic
 
 import attrs
 
-from fcgi_async.dispatch.charset import decode_text
-from fcgi_async.dispatch.content_coding import ContentTooLong, decode_content
-from fcgi_async.dispatch.job import Job
-from fcgi_async.dispatch.settings import Limits
-from fcgi_async.dispatch.success_mark import END_SHOWN, is_marked
-from fcgi_async.dispatch.tag import Tag
 from fcgi_async.errors import ContentEncodingError, JobFailed, ResponseTooLarge
-from fcgi_async.wire.cgi import CGIHead
+from fcgi_async.job.charset import decode_text
+from fcgi_async.job.content_coding import ContentTooLong, decode_content
+from fcgi_async.job.job import Job
+from fcgi_async.job.settings import Limits
+from fcgi_async.job.success_mark import END_SHOWN, is_marked
+from fcgi_async.job.tag import Tag
 
-__all__ = ("Headers", "Response", "Timing", "describe_failure", "is_truncated")
+__all__ = ("Headers", "Response", "Timing", "describe_failure")
 
 _DEFAULT_LIMIT = Limits().response
 _STDERR_SHOWN = 300
-# with these a web server sends the body: Apache and lighttpd, nginx, LiteSpeed
-_SENT_BY_THE_SERVER = frozenset({"x-sendfile", "x-accel-redirect", "x-litespeed-location"})
 
 
 class Headers(Mapping[str, str]):
@@ -204,13 +201,3 @@ def describe_failure(response: Response, content: bytes, *, marked: bool) -> Job
     if response.stderr:
         what += f": {response.stderr[:_STDERR_SHOWN].decode('utf-8', 'replace')}"
     return JobFailed(what, response=response)
-
-
-def is_truncated(job: Job, head: CGIHead, size: int) -> bool:
-    """Return whether a body of `size` bytes is shorter than its Content-Length says.
-
-    Responses to HEAD, and 204 and 304, have none; nor has one that asks a web server to send a file in its place.
-    """
-    if head.length is None or size >= head.length or job.method == "HEAD" or head.status in (204, 304):
-        return False
-    return bool(size) or not any(name.lower() in _SENT_BY_THE_SERVER for name, _ in head.headers)

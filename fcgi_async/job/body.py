@@ -15,9 +15,9 @@ from typing import IO, Protocol, runtime_checkable
 import anyio.to_thread
 import attrs
 
-from fcgi_async.dispatch.closing import close_iterator
-from fcgi_async.dispatch.form import Pairs, form_fields, to_utf8
 from fcgi_async.errors import InvalidJob
+from fcgi_async.job.closing import close_iterator
+from fcgi_async.job.form import Pairs, form_fields, to_utf8
 
 __all__ = (
     "BodyStream",

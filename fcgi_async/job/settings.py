@@ -8,7 +8,7 @@ from typing import Final, Literal
 import attrs
 
 from fcgi_async.errors import ConfigurationError
-from fcgi_async.pool.numbers import is_duration, is_whole
+from fcgi_async.job.numbers import is_duration, is_whole
 
 __all__ = ("UNSET", "Limits", "Timeout", "Timeouts", "Unset", "check_timeout")
 

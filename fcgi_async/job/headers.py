@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from fcgi_async.dispatch.param_text import check_pair, check_text
 from fcgi_async.errors import InvalidJob
+from fcgi_async.job.param_text import check_pair, check_text
 
 __all__ = ("TOKEN", "RequestHeaders", "header_param", "header_params")
 
