@@ -13,11 +13,11 @@ import anyio
 import anyio.lowlevel
 
 from fcgi_async.dispatch.endpoints import Endpoints, parse_endpoints
-from fcgi_async.dispatch.execution import JobOwner
+from fcgi_async.dispatch.execution import Terms
 from fcgi_async.dispatch.intake import Intake
 from fcgi_async.dispatch.observer import Observer
 from fcgi_async.dispatch.opening import Opening, State, check_seconds
-from fcgi_async.dispatch.request import Defaults
+from fcgi_async.dispatch.request import Defaults, RequestEncoder
 from fcgi_async.dispatch.retry import Retry
 from fcgi_async.dispatch.scheduler import Scheduler
 from fcgi_async.dispatch.statistics import Statistics, gather
@@ -118,6 +118,7 @@ class Dispatcher(Intake):
             opening.state = State.NEW
         backend = current_backend()
         opening.scheduler = Scheduler(opening.endpoints, backend, opening.limits, self._retry, self._max_queued)
+        self._set_terms(opening.scheduler)
         await backend.open()
         self._backend = backend
         opening.unretrieved = UnretrievedErrors(backend, self._on_job_error)
@@ -291,9 +292,9 @@ class Dispatcher(Intake):
         scheduler = self._opening.require()
         started = scheduler.backend.now()
         with anyio.move_on_after(check_seconds("timeout", timeout)) as scope:
-            await scheduler.probe()
+            await scheduler.pings.wait()
         if scope.cancelled_caught:
-            answered = all(pool.reachability.ever_answered for pool in scheduler.pools)
+            answered = all(pool.peer.reachability.ever_answered for pool in scheduler.pools)
             raise QueueTimeout(
                 f"no worker answered a ping within {timeout} s: {what_silence_means(answered=answered)}",
                 endpoint=str(self._opening.endpoints[0].address),
@@ -321,14 +322,14 @@ class Dispatcher(Intake):
         pools = scheduler.pools
         if endpoint is not None:
             address = endpoint.address if isinstance(endpoint, Endpoint) else Address.parse(endpoint)
-            pools = tuple(pool for pool in pools if pool.endpoint.address == address)
+            pools = tuple(pool for pool in pools if pool.peer.endpoint.address == address)
         if len(pools) != 1:
-            known = ", ".join(pool.name for pool in scheduler.pools)
+            known = ", ".join(pool.peer.name for pool in scheduler.pools)
             raise ConfigurationError(f"status(endpoint=...): name one of {known}")
         return await pools[0].monitor.fetch(math.inf if seconds is None else seconds)
 
-    def _owner_at(self, scheduler: Scheduler) -> JobOwner:
-        return scheduler
+    def _terms_at(self, scheduler: Scheduler) -> Terms:
+        return scheduler.terms(RequestEncoder)
 
     def __repr__(self) -> str:
         addresses = ", ".join(str(endpoint.address) for endpoint in self._opening.endpoints)

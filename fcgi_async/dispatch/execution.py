@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Protocol
-
-import attrs
+from types import MappingProxyType
 
 from fcgi_async.dispatch.deadlines import Deadlines
 from fcgi_async.dispatch.job_log import log_dropped_headers, log_stderr
-from fcgi_async.dispatch.sink import CollectingSink, Sink, StderrBuffer
+from fcgi_async.dispatch.request import RequestEncoder
 from fcgi_async.dispatch.truncation import is_truncated
 from fcgi_async.dispatch.upload import Upload
 from fcgi_async.errors import (
@@ -33,14 +31,17 @@ from fcgi_async.job.job import Job
 from fcgi_async.job.response import Headers, Response, Timing
 from fcgi_async.job.settings import Limits, Timeouts
 from fcgi_async.net.backend import Backend
-from fcgi_async.net.connection import Connection, EncodedRequest
-from fcgi_async.pool.pool import Pool
-from fcgi_async.pool.slots import Slot
+from fcgi_async.pool.attempt import Attempt, JobSlot
+from fcgi_async.pool.peer import Peer
+from fcgi_async.pool.sink import StreamingSink
+from fcgi_async.wire.cgi import CGIHead, whole_head
 from fcgi_async.wire.spec import ProtocolStatus
 
-__all__ = ("Execution", "ExecutionOwner", "ExecutionState", "JobOwner")
+__all__ = ("Execution", "ExecutionState", "Terms")
 
 _REJECTIONS: dict[int, type[RequestRejected]] = {1: CannotMultiplex, 2: Overloaded, 3: UnknownRole}
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_SCRIPTS_KEPT = 1024
 
 
 class ExecutionState(StrEnum):
@@ -55,90 +56,141 @@ class ExecutionState(StrEnum):
 _QUEUED, _RUNNING, _DONE = ExecutionState.QUEUED, ExecutionState.RUNNING, ExecutionState.DONE
 
 
-class ExecutionOwner(Protocol):
-    """Who queues executions; synchronous."""
+class Terms:
+    """On which terms jobs are run that are handed in at one place: at a dispatcher, or one of its views.
 
-    backend: Backend
-    limits: Limits
-    deadlines: Deadlines
+    Args:
+        backend: the event loop.
+        limits: how much a peer may send.
+        deadlines: calls back when a deadline has passed.
+        encoders: of each peer.
+        idempotent: whether running any of the jobs twice does no harm.
+        try_again: queues an execution once more if that is allowed; takes its error and whether PHP may have run it.
+        settled: called when an execution is over, with the state it was in.
+    """
 
-    def encode(self, pool: Pool, job: Job) -> EncodedRequest:
-        """Return a job as the bytes that this pool gets."""
+    __slots__ = (
+        "_encoders",
+        "_known",
+        "backend",
+        "deadlines",
+        "encoders",
+        "idempotent",
+        "limits",
+        "settled",
+        "try_again",
+    )
 
-    def try_again(self, execution: Execution, error: FastCGIError, *, may_have_run: bool) -> bool:
-        """Queue an execution once more where that is allowed; False where not."""
-
-    def settled(self, execution: Execution, state: ExecutionState) -> None:
-        """Take note that an execution is over, and in which state it was."""
-
-
-class JobOwner(ExecutionOwner, Protocol):
-    """Who owns executions, and knows before which jobs it can encode; synchronous."""
+    def __init__(
+        self,
+        backend: Backend,
+        limits: Limits,
+        deadlines: Deadlines,
+        encoders: Mapping[Peer, RequestEncoder],
+        idempotent: bool,
+        try_again: Callable[[Execution, FastCGIError, bool], bool],
+        settled: Callable[[Execution, ExecutionState], None],
+    ) -> None:
+        self.backend, self.limits, self.deadlines = backend, limits, deadlines
+        self.encoders, self.idempotent = encoders, idempotent
+        self.try_again, self.settled = try_again, settled
+        self._encoders = tuple(encoders.values())
+        # scripts that a job which says nothing else may have
+        self._known: set[str] = set()
 
     def check(self, job: Job) -> None:
         """Refuse a job that an endpoint would not take; raises InvalidJob."""
+        if job.plain and job.script in self._known:
+            return
+        for encoder in self._encoders:
+            encoder.check(job)
+        if len(self._known) >= _SCRIPTS_KEPT:
+            self._known.clear()
+        self._known.add(job.script)
 
-    def encode_with(self, pool: Pool, job: Job, extra: Mapping[str, str]) -> EncodedRequest:
-        """Return a job, with parameters that are not its own, as the bytes that this pool gets."""
 
-
-@attrs.define(eq=False)
 class Execution:
-    """One job on its way; the `Exchange` of the connection that serves it. All synchronous.
+    """One job until it is over. All synchronous.
 
     Args:
         job: what to run.
-        owner: who queues it.
-        sink: where the response goes.
+        terms: how.
+        stream: where the response goes while it comes, or None to collect it.
         timeouts: what the job's own deadlines, and the call's, came to.
         on_done: called once, when there is a response or an error.
         priority: which of those that wait come first.
+        extra: parameters that are sent besides, unless the job has them itself.
+
+    Attributes:
+        state: where it stands.
+        waiting: whether it is queued, and wants to be begun.
+        response: there from its end on, unless there is an error.
+        error: the same the other way round.
+        attempts: how often its request was written.
+        attempt: the last one, from its beginning on.
+        outside: whether it stands outside a full queue.
+        on_admitted: called when it comes in.
     """
 
-    job: Job
-    owner: ExecutionOwner
-    sink: Sink
-    timeouts: Timeouts
-    on_done: Callable[[Execution], None]
-    priority: int
-    state: ExecutionState = attrs.field(default=_QUEUED, init=False)
-    response: Response | None = attrs.field(default=None, init=False)
-    error: FastCGIError | None = attrs.field(default=None, init=False)
-    attempts: int = attrs.field(default=0, init=False)
-    # whether it stands outside a full queue, and what is called when it comes in
-    outside: bool = attrs.field(default=False, init=False)
-    on_admitted: Callable[[], None] | None = attrs.field(default=None, init=False)
-    # the worker that has it
-    pool: Pool | None = attrs.field(default=None, init=False)
-    connection: Connection | None = attrs.field(default=None, init=False)
-    # the address of the pool that had it last
-    endpoint: str | None = attrs.field(default=None, init=False)
-    request_id: int | None = attrs.field(default=None, init=False)
-    stderr: StderrBuffer | None = attrs.field(default=None, init=False)
-    # of the attempts that failed
-    _earlier_stderr: bytes = attrs.field(default=b"", init=False)
-    # whether an attempt that failed may have run it: what comes later cannot make that undone
-    _may_have_run: bool = attrs.field(default=False, init=False)
-    # whether an EOF was taken as a proof that it did not run
-    _trusted_eof: bool = attrs.field(default=False, init=False)
-    _submitted: float = attrs.field(init=False)
-    _accepted: float | None = attrs.field(default=None, init=False)
-    _first_byte: float | None = attrs.field(default=None, init=False)
-    # of a connection that was new for it
-    _connect: float = attrs.field(default=0.0, init=False)
-    _connected_at: float | None = attrs.field(default=None, init=False)
-    # the number of its deadline; 0: it has none
-    _deadline: int = attrs.field(default=0, init=False)
-    _upload: Upload | None = attrs.field(default=None, init=False)
-    # the slot that was taken for it before it could be written
-    _held: Slot | None = attrs.field(default=None, init=False)
+    __slots__ = (
+        "_deadline",
+        "_earlier_stderr",
+        "_may_have_run",
+        "_on_done",
+        "_submitted",
+        "_timeouts",
+        "_trusted_eof",
+        "_upload",
+        "attempt",
+        "attempts",
+        "error",
+        "extra",
+        "job",
+        "on_admitted",
+        "outside",
+        "priority",
+        "response",
+        "state",
+        "stream",
+        "terms",
+        "waiting",
+    )
 
-    def __attrs_post_init__(self) -> None:
-        self._submitted = now = self.owner.backend.now()
-        if self.timeouts.total is not None or self.timeouts.queue is not None:
-            self._set_deadline(now, self.timeouts.queue)
-        if isinstance(self.job.body, BodyStream):
-            self._upload = Upload(self.job.body)
+    def __init__(
+        self,
+        job: Job,
+        terms: Terms,
+        stream: StreamingSink | None,
+        timeouts: Timeouts,
+        on_done: Callable[[Execution], None],
+        priority: int,
+        extra: Mapping[str, str] = _NOTHING,
+    ) -> None:
+        self.job, self.terms, self.stream = job, terms, stream
+        self._timeouts, self._on_done = timeouts, on_done
+        self.priority, self.extra = priority, extra
+        self.state = _QUEUED
+        self.waiting = True
+        self.response: Response | None = None
+        self.error: FastCGIError | None = None
+        self.attempts = 0
+        self.attempt: Attempt | None = None
+        self.outside = False
+        self.on_admitted: Callable[[], None] | None = None
+        # of the attempts that failed
+        self._earlier_stderr = b""
+        # whether an attempt that failed may have run it: what comes later cannot make that undone
+        self._may_have_run = False
+        # whether an EOF was taken as a proof that it did not run
+        self._trusted_eof = False
+        # the number of its deadline; 0: it has none
+        self._deadline = 0
+        self._upload: Upload | None = None
+        self._submitted = now = terms.backend.now()
+        if timeouts.total is not None or timeouts.queue is not None:
+            self._set_deadline(now, timeouts.queue)
+        if isinstance(job.body, BodyStream):
+            self._upload = Upload(job.body, self._begin_upload, self._upload_refused, self.end)
 
     @property
     def done(self) -> bool:
@@ -150,180 +202,215 @@ class Execution:
         """Whether its own side ended it, and no failure."""
         return isinstance(self.error, JobCancelled)
 
-    # Queued
-
-    @property
-    def waiting(self) -> bool:
-        return self.state is _QUEUED
-
     def admitted(self) -> None:
+        """Take note of having come in from outside a full queue."""
         self.outside = False
         if self.on_admitted is not None:
             self.on_admitted()
 
     # the way
 
-    def begin(self, pool: Pool, connection: Connection, held: Slot | None = None) -> bool:
-        """Take a worker; False where its connection turned out to be closed, or the job came to its end instead.
+    def begin(self, slot: JobSlot) -> bool:
+        """Take a slot; False if its connection turned out to be closed.
 
-        Args:
-            pool: whose worker it is.
-            connection: to it.
-            held: what `Pool.hold()` returned, where that was called before the job was known.
+        Raises:
+            InvalidJob: the job cannot be encoded.
         """
-        self.pool, self.connection = pool, connection
-        self.endpoint = pool.name
-        self.state = _RUNNING
+        terms, timeouts = self.terms, self._timeouts
+        now = terms.backend.now()
+        self.state, self.waiting = _RUNNING, False
+        attempt = Attempt(slot, self.stream, terms.limits, now, self._over, not self.job.finishes_early)
         if self._upload is not None:
-            self._held = held or pool.hold(connection)
-            self._accept(connection)
-            self._upload.start(self.owner.backend, self)
-            return True
-        request_id = pool.begin(connection, self, self.owner.encode(pool, self.job), held)
-        if request_id is None:
-            self.pool = self.connection = None
-            self.state = _QUEUED
+            slot.hold()
+            self.attempt = attempt
+            self._upload.start(terms.backend)
+        elif slot.start(attempt, terms.encoders[slot.peer].encode(self.job, self.extra)):
+            self.attempt = attempt
+            self.attempts += 1
+        else:
+            self.state, self.waiting = _QUEUED, True
             return False
-        self.attempts += 1
-        self.request_id = request_id
-        self._accept(connection)
+        if timeouts.run is not None or timeouts.queue is not None:
+            self._set_deadline(now, timeouts.run)
         return True
 
-    def begin_upload(self) -> int | None:
-        """Write the head of a job whose body comes in parts; None where that came to nothing."""
-        pool, connection = self.pool, self.connection
+    def _begin_upload(self) -> JobSlot | None:
+        """Write the head of a job whose body comes in parts; None if that came to nothing."""
+        attempt = self.attempt
         # a task that was told to stop may have been on its way here already
-        if self.state is not _RUNNING or pool is None or connection is None or connection.closed:
+        if self.state is not _RUNNING or attempt is None:
             return None
-        request_id = pool.begin(connection, self, self.owner.encode(pool, self.job), self._held)
-        if request_id is not None:
-            self.attempts += 1
-            self.request_id = request_id
-        return request_id
+        slot = attempt.slot
+        if not slot.start(attempt, self.terms.encoders[slot.peer].encode(self.job, self.extra)):
+            return None
+        self.attempts += 1
+        return slot
 
-    def upload_refused(self) -> None:
-        """Take note that nothing of an upload was written, since the worker had left."""
+    def _upload_refused(self) -> None:
+        """Called when nothing of an upload was written, since the worker had left."""
         if self.state is not _RUNNING:
             return
-        name = self.pool.name if self.pool is not None else None
-        self.pool = self.connection = None
         error = ConnectionLost("the worker had left before the job was written")
-        if not self.owner.try_again(self, error, may_have_run=False):
-            self._settle(None, error, endpoint=name)
+        if not self.terms.try_again(self, error, False):
+            self._settle(None, error)
 
     def cancel(self) -> bool:
-        """End it now as cancelled; False where it is over."""
+        """End it now as cancelled; False if it is over."""
         return self.end(JobCancelled("the job was cancelled"))
 
     def end(self, error: FastCGIError, *, patience: float | None = None) -> bool:
-        """End it now with `error`, and release its worker; return False if it is over.
+        """End it now with `error`, and leave its slot; return False if it is over.
 
         Args:
             error: what it failed with.
-            patience: seconds in which the rest of the response is thrown away before its connection is left, 0 for at
-                once; None for what the endpoint says.
+            patience: as for `JobSlot.leave()`.
         """
         if self.state is _DONE:
             return False
-        pool, connection, request_id = self.pool, self.connection, self.request_id
-        truncated = connection is not None and request_id is not None and connection.bodies.needs_caller(request_id)
-        self._settle(None, error, may_have_run=request_id is not None, body_truncated=truncated)
-        if pool is not None and connection is not None:
-            if request_id is None:
-                self.pool = self.connection = None
-                if self._held is not None:
-                    pool.give_back(connection, self._held)
-            else:
-                pool.abandon(connection, request_id, patience=patience)
+        attempt = self.attempt if self.state is _RUNNING else None
+        if attempt is None:
+            self._settle(None, error)
+            return True
+        slot, begun = attempt.slot, attempt.may_have_run
+        self._settle(None, error, may_have_run=begun, body_truncated=begun and slot.body_awaited)
+        if begun:
+            slot.leave(patience)
+        else:
+            slot.give_back()
         return True
 
     def refuse(self, error: FastCGIError, *, may_have_run: bool = False) -> None:
         """End it as it is about to begin; nothing was written unless it `may_have_run`."""
-        self.pool = self.connection = None
+        self.attempt = None
         self._settle(None, error, may_have_run=may_have_run)
 
-    # Exchange
+    # how an attempt ends
 
-    def receive_stdout(self, data: bytes) -> None:
-        if self._first_byte is None:
-            self._first_byte = self.owner.backend.now()
-        try:
-            self.sink.feed(data)
-        except (RemoteProtocolError, ResponseTooLarge) as error:
-            self.end(error)
-
-    def receive_stderr(self, data: bytes) -> None:
-        if self.stderr is None:
-            self.stderr = StderrBuffer(self.owner.limits.stderr)
-        self.stderr.feed(data)
-
-    def receive_end(self, app_status: int, protocol_status: int) -> None:
-        connection, request_id = self.connection, self.request_id
-        assert connection is not None
-        assert self.pool is not None
-        if protocol_status:
-            self._rejected(protocol_status)
+    def _over(self, attempt: Attempt) -> None:
+        if self.state is _DONE:
             return
-        if self._upload is not None and request_id is not None and connection.bodies.needs_caller(request_id):
-            # the caller has its answer; without the rest of the body, which is the caller's too, the request cannot
-            # be completed
-            self.pool.cut_short(connection, request_id)
-        if self.job.finishes_early or connection.closed or connection.client.multiplexing:
-            self._complete(app_status)
+        if attempt.error is None:
+            if attempt.protocol_status:
+                self._rejected(attempt)
+                return
+            if self._upload is not None and attempt.slot.body_awaited:
+                # the caller has its answer; without the rest of the body, which is the caller's too, the request
+                # cannot be completed
+                attempt.slot.give_up_body()
+            self._complete(attempt)
+        elif attempt.ending is None:
+            self.end(attempt.error)
         else:
-            self.pool.when_free(connection, lambda: self._worker_left(connection, app_status))
+            self._lost(attempt, attempt.error)
 
-    def receive_failure(self, error: FastCGIError, *, may_have_run: bool) -> None:
+    def _lost(self, attempt: Attempt, error: FastCGIError) -> None:
         truncated = self._upload is not None and self._upload.running
-        name = self.pool.name if self.pool is not None else None
-        self.pool = self.connection = self.request_id = None
         # the proof is as good as what is known of the peer: it is trusted once
-        may_have_run = may_have_run or self._trusted_eof
+        may_have_run = attempt.may_have_run or self._trusted_eof
         self._trusted_eof = True
         self._may_have_run = self._may_have_run or may_have_run
-        repeatable = (self._upload is None or self._upload.repeatable) and self.sink.restart()
-        if repeatable and self.owner.try_again(self, error, may_have_run=may_have_run):
-            return
-        self._settle(None, error, may_have_run=may_have_run, body_truncated=truncated, endpoint=name)
+        if not self._tried_again(error, may_have_run):
+            self._settle(None, error, may_have_run=may_have_run, body_truncated=truncated)
 
-    # Flow
+    def _rejected(self, attempt: Attempt) -> None:
+        status, slot = attempt.protocol_status, attempt.slot
+        error = _REJECTIONS[status](f"the peer refused the job: {ProtocolStatus(status).name}")
+        if isinstance(error, CannotMultiplex):
+            slot.multiplexing_refused()
+        if slot.body_awaited:
+            # the rest of the body belongs to the next attempt
+            slot.give_up_body(refused=True)
+        self._may_have_run = self._may_have_run or attempt.may_have_run
+        if not self._tried_again(error, attempt.may_have_run):
+            self._settle(None, error, may_have_run=attempt.may_have_run)
 
-    def pause_reading(self) -> None:
-        if self.connection is not None and self.request_id is not None:
-            self.connection.pause_reading(self.request_id)
-
-    def resume_reading(self) -> None:
-        # one that is over is abandoned, which reads on by itself
-        if self.state is _RUNNING and self.connection is not None and self.request_id is not None:
-            self.connection.resume_reading(self.request_id)
+    def _tried_again(self, error: FastCGIError, may_have_run: bool) -> bool:
+        repeatable = self._upload is None or self._upload.repeatable
+        if not repeatable or (self.stream is not None and not self.stream.restart()):
+            return False
+        return self.terms.try_again(self, error, may_have_run)
 
     def again(self) -> None:
         """Forget the last attempt; what remains is the job and its deadlines."""
-        self.state = _QUEUED
-        self.pool = self.connection = self.request_id = None
-        self._accepted = self._first_byte = self._connected_at = None
-        self._connect = 0.0
-        if self.stderr is not None:
-            log_stderr(self.job, self.endpoint, self.stderr.value())
-            self._earlier_stderr += self.stderr.value()
-            self.stderr = None
-        if self.timeouts.run is not None or self.timeouts.queue is not None:
-            self._set_deadline(self.owner.backend.now(), self.timeouts.queue)
+        self.state, self.waiting = _QUEUED, True
+        attempt, self.attempt = self.attempt, None
+        if attempt is not None and attempt.stderr is not None:
+            written = attempt.stderr.value()
+            log_stderr(self.job, attempt.slot.peer.name, written)
+            self._earlier_stderr += written
+        if self._timeouts.run is not None or self._timeouts.queue is not None:
+            self._set_deadline(self.terms.backend.now(), self._timeouts.queue)
         if self._upload is not None:
             self._upload.stop(settled=False)
 
-    # ends
+    def _complete(self, attempt: Attempt) -> None:
+        try:
+            head, content, size = self._found(attempt)
+        except (RemoteProtocolError, ResponseTooLarge) as fault:
+            self._settle(None, fault, may_have_run=True)
+            return
+        job, name = self.job, attempt.slot.peer.name
+        if head.dropped:
+            log_dropped_headers(job, name, head.dropped)
+        truncated = head.length is not None and is_truncated(job, head, size)
+        if truncated and self.stream is not None:
+            error = ResponseTruncated(
+                f"the body ended after {size} of the {head.length} bytes that its Content-Length promised; "
+                "FPM's log, or stderr, tells why the script ended"
+            )
+            self._settle(None, error, may_have_run=True)
+            return
+        stderr, written = attempt.stderr, b""
+        if stderr is not None:
+            written = stderr.value()
+            log_stderr(job, name, written)
+        self._settle(
+            Response(
+                job,
+                head.status,
+                Headers(head.headers),
+                content,
+                written,
+                stderr is not None and stderr.truncated,
+                attempt.app_status,
+                self.timing_so_far(),
+                name,
+                self.attempts,
+                truncated,
+                self.terms.limits.response,
+            ),
+            None,
+        )
 
-    def _accept(self, connection: Connection) -> None:
-        now = self._accepted = self.owner.backend.now()
-        if not connection.requests or (connection.requests == 1 and self.request_id is not None):
-            self._connect, self._connected_at = connection.connect_time, connection.connected_at
-        if self.timeouts.run is not None or self.timeouts.queue is not None:
-            self._set_deadline(now, self.timeouts.run)
+    def _found(self, attempt: Attempt) -> tuple[CGIHead, bytes, int]:
+        """Return a response's head, its body as far as it was kept, and how long that was."""
+        limits, whole = self.terms.limits, attempt.whole
+        if whole is not None and attempt.sink is None:
+            found = whole_head(whole, limits.head)
+            if found is not None and len(found[1]) <= limits.response:
+                return *found, len(found[1])
+        sink = attempt.collect()
+        sink.finish()
+        assert sink.head is not None
+        return sink.head, sink.content(), sink.size
+
+    # Flow, of a stream
+
+    def pause_reading(self) -> None:
+        """Hold the peer up, since the reader is behind."""
+        if self.state is _RUNNING and self.attempt is not None:
+            self.attempt.slot.pause()
+
+    def resume_reading(self) -> None:
+        """Let it go on; one that is over is left, which reads on by itself."""
+        if self.state is _RUNNING and self.attempt is not None:
+            self.attempt.slot.resume()
+
+    # deadlines
 
     def _set_deadline(self, now: float, stage: float | None) -> None:
         """Wake up when the time of this stage, queue or run, has passed since `now`, or that of the whole."""
-        deadlines, total = self.owner.deadlines, self.timeouts.total
+        deadlines, total = self.terms.deadlines, self._timeouts.total
         if self._deadline:
             deadlines.cancel(self._deadline)
             self._deadline = 0
@@ -335,7 +422,7 @@ class Execution:
 
     def _deadline_passed(self) -> None:
         self._deadline = 0
-        waited = self.owner.backend.now() - self._submitted
+        waited = self.terms.backend.now() - self._submitted
         if self.state is _QUEUED:
             self.end(
                 QueueTimeout(
@@ -349,93 +436,33 @@ class Execution:
                     f"the job was not done within its deadline, {waited:.3f} s after the call; "
                     "its script may run on until FPM's request_terminate_timeout"
                 ),
-                patience=None if isinstance(self.sink, CollectingSink) else 0.0,
+                patience=None if self.stream is None else 0.0,
             )
 
-    def _worker_left(self, connection: Connection, app_status: int) -> None:
-        # an EOF in the tail's place is a worker that leaves in good order (pm.max_requests)
-        if connection.probe_answered or connection.eof:
-            self._complete(app_status)
-        elif self.state is not _DONE:
-            error = ConnectionLost(
-                "the response is complete, and the worker did not say in time that it had left the script"
-            )
-            self._settle(None, error, may_have_run=True)
-
-    def _rejected(self, protocol_status: int) -> None:
-        error = _REJECTIONS[protocol_status](f"the peer refused the job: {ProtocolStatus(protocol_status).name}")
-        connection, request_id = self.connection, self.request_id
-        assert self.pool is not None
-        assert connection is not None
-        if isinstance(error, CannotMultiplex):
-            self.pool.multiplexing_refused(connection)
-        if request_id is not None and connection.bodies.needs_caller(request_id):
-            # the rest of the body belongs to the next attempt
-            self.pool.cut_short(connection, request_id, refused=True)
-        # what has answered has run, whatever is said of it afterwards
-        ran = self._first_byte is not None
-        self._may_have_run = self._may_have_run or ran
-        repeatable = (self._upload is None or self._upload.repeatable) and self.sink.restart()
-        if not (repeatable and self.owner.try_again(self, error, may_have_run=ran)):
-            self._settle(None, error, may_have_run=ran)
-
-    def _complete(self, app_status: int) -> None:
-        if self.state is _DONE:
-            return
-        try:
-            self.sink.finish()
-        except RemoteProtocolError as fault:
-            self._settle(None, fault, may_have_run=True)
-            return
-        head, stderr = self.sink.head, self.stderr
-        assert head is not None
-        assert self.pool is not None
-        if head.dropped:
-            log_dropped_headers(self.job, self.pool.name, head.dropped)
-        truncated = head.length is not None and is_truncated(self.job, head, self.sink.size)
-        if truncated and not isinstance(self.sink, CollectingSink):
-            error = ResponseTruncated(
-                f"the body ended after {self.sink.size} of the {head.length} bytes that its Content-Length promised; "
-                "FPM's log, or stderr, tells why the script ended"
-            )
-            self._settle(None, error, may_have_run=True)
-            return
-        written = b""
-        if stderr is not None:
-            written = stderr.value()
-            log_stderr(self.job, self.pool.name, written)
-        response = Response(
-            self.job,
-            head.status,
-            Headers(head.headers),
-            self.sink.content(),
-            written,
-            stderr is not None and stderr.truncated,
-            app_status,
-            self.timing_so_far(),
-            self.pool.name,
-            self.attempts,
-            truncated,
-            self.owner.limits.response,
-        )
-        self._settle(response, None)
+    # what became of it
 
     def timing_so_far(self) -> Timing:
         """Return where the time went until now."""
-        now, submitted = self.owner.backend.now(), self._submitted
-        accepted = now if self._accepted is None else self._accepted
-        first_byte = now if self._first_byte is None else self._first_byte
-        return Timing(accepted - submitted, self._connect, first_byte - accepted, now - submitted)
-
-    @property
-    def accepted(self) -> bool:
-        """Whether a worker took it, the last time that it was offered."""
-        return self._accepted is not None
+        now, submitted, attempt = self.terms.backend.now(), self._submitted, self.attempt
+        if attempt is None:
+            return Timing(now - submitted, 0.0, 0.0, now - submitted)
+        accepted = attempt.accepted
+        first_byte = now if attempt.first_byte is None else attempt.first_byte
+        return Timing(accepted - submitted, attempt.connect, first_byte - accepted, now - submitted)
 
     @property
     def connected(self) -> float | None:
         """Seconds from the call until the connection was there that was new for this job, or None."""
-        return None if self._connected_at is None else self._connected_at - self._submitted
+        attempt = self.attempt
+        if attempt is None or attempt.connected_at is None:
+            return None
+        return attempt.connected_at - self._submitted
+
+    @property
+    def stderr(self) -> bytes:
+        """What the last attempt has written to STDERR so far."""
+        attempt = self.attempt
+        return b"" if attempt is None or attempt.stderr is None else attempt.stderr.value()
 
     def _settle(
         self,
@@ -444,24 +471,30 @@ class Execution:
         *,
         may_have_run: bool = False,
         body_truncated: bool = False,
-        endpoint: str | None = None,
     ) -> None:
         state, self.state = self.state, _DONE
+        self.waiting = False
+        if self.attempt is not None:
+            # no cycle is left behind, so that a handle nobody keeps is collected at once
+            self.attempt.over = None
         if self._deadline:
-            self.owner.deadlines.cancel(self._deadline)
+            self.terms.deadlines.cancel(self._deadline)
             self._deadline = 0
         if self._upload is not None:
             self._upload.stop()
         self.response, self.error = response, error
         if error is not None:
-            if endpoint is None and self.pool is not None:
-                endpoint = self.pool.name
-            error.stderr = self._earlier_stderr
-            if self.stderr is not None:
-                log_stderr(self.job, endpoint, self.stderr.value())
-                error.stderr = (error.stderr + self.stderr.value())[: self.owner.limits.stderr]
-            may_have_run = may_have_run or self._may_have_run
-            error.about(self.job, endpoint or error.endpoint, may_have_run=may_have_run, body_truncated=body_truncated)
-            self.sink.fail(error)
-        self.owner.settled(self, state)
-        self.on_done(self)
+            self._tell_error(error, may_have_run or self._may_have_run, body_truncated)
+        self.terms.settled(self, state)
+        self._on_done(self)
+
+    def _tell_error(self, error: FastCGIError, may_have_run: bool, body_truncated: bool) -> None:
+        endpoint = error.endpoint if self.attempt is None else self.attempt.slot.peer.name
+        error.stderr = self._earlier_stderr
+        written = self.stderr
+        if written:
+            log_stderr(self.job, endpoint, written)
+            error.stderr = (error.stderr + written)[: self.terms.limits.stderr]
+        error.about(self.job, endpoint, may_have_run=may_have_run, body_truncated=body_truncated)
+        if self.stream is not None:
+            self.stream.fail(error)

@@ -11,21 +11,21 @@ import attrs
 
 from fcgi_async.dispatch.execution import Execution
 from fcgi_async.dispatch.reservation import Reservation
-from fcgi_async.dispatch.sink import Sink
 from fcgi_async.dispatch.stream import StreamManager
 from fcgi_async.errors import ConfigurationError, DispatchError, FastCGIError
 from fcgi_async.job.job import Job
 from fcgi_async.job.response import Response
 from fcgi_async.job.settings import UNSET, Timeout
 from fcgi_async.job.tag import Tag
+from fcgi_async.pool.sink import StreamingSink
 
 __all__ = ("HeldSlot", "HeldStarter", "StreamMaker")
 
 # begins a job on a held worker: the job, what is called at its end, where the response goes (None to collect it), the
 # call's deadline, and who holds the worker
-HeldStarter = Callable[[Job, Callable[[Execution], None], Sink | None, Timeout, Reservation], Execution]
+HeldStarter = Callable[[Job, Callable[[Execution], None], StreamingSink | None, Timeout, Reservation], Execution]
 # makes a stream of a job that is begun with the sink it is given
-StreamMaker = Callable[[Job, Callable[[Sink], Execution]], StreamManager]
+StreamMaker = Callable[[Job, Callable[[StreamingSink], Execution]], StreamManager]
 
 
 @attrs.define(eq=False)
@@ -65,7 +65,7 @@ class HeldSlot:
             raise
         try:
             if reservation.granted.done():
-                await reservation.owner.backend.checkpoint()
+                await reservation.backend.checkpoint()
             await reservation.granted
         except BaseException:
             self._leave()
@@ -84,7 +84,7 @@ class HeldSlot:
             if execution is not None:
                 execution.cancel()
         elif self._reservation is not None:
-            await self._reservation.owner.backend.checkpoint()
+            await self._reservation.backend.checkpoint()
 
     async def run(self, job: Job[Tag], *, timeout: Timeout = UNSET) -> Response[Tag]:
         """Run one job on the worker and return what PHP answered, whatever the status.
@@ -101,7 +101,7 @@ class HeldSlot:
         """
         try:
             reservation = self._require_unused(job)
-            waiter = reservation.owner.backend.waiter()
+            waiter = reservation.backend.waiter()
 
             def wake(execution: Execution) -> None:
                 if not waiter.done():
@@ -113,7 +113,7 @@ class HeldSlot:
             raise
         try:
             if execution.done:
-                await reservation.owner.backend.checkpoint()
+                await reservation.backend.checkpoint()
             await waiter
         except BaseException:
             execution.cancel()
@@ -128,7 +128,7 @@ class HeldSlot:
         Entering what this returns begins the job, and raises what `run()` does.
         """
 
-        def begin(sink: Sink) -> Execution:
+        def begin(sink: StreamingSink) -> Execution:
             reservation = self._require_unused(job)
             execution = self._execution = self._start(job, _nothing, sink, timeout, reservation)
             return execution

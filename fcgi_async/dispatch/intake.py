@@ -10,7 +10,7 @@ from typing import Literal, cast, overload
 import anyio
 import anyio.lowlevel
 
-from fcgi_async.dispatch.execution import Execution, JobOwner
+from fcgi_async.dispatch.execution import Execution, Terms
 from fcgi_async.dispatch.fan_out import Jobs, RunAll, Starter
 from fcgi_async.dispatch.group import JobGroup
 from fcgi_async.dispatch.handle import JobHandle
@@ -20,7 +20,6 @@ from fcgi_async.dispatch.opening import OPEN, Opening, check_seconds
 from fcgi_async.dispatch.outcomes import OutcomeStream, check_limit
 from fcgi_async.dispatch.reservation import Reservation
 from fcgi_async.dispatch.scheduler import Scheduler
-from fcgi_async.dispatch.sink import CollectingSink, Sink, StreamingSink
 from fcgi_async.dispatch.stream import StreamManager
 from fcgi_async.errors import ConfigurationError, FastCGIError, InvalidJob, QueueFull, QueueTimeout
 from fcgi_async.job.job import Job
@@ -29,6 +28,7 @@ from fcgi_async.job.response import Response
 from fcgi_async.job.settings import UNSET, Timeout, Timeouts
 from fcgi_async.job.success_mark import BodyEnd
 from fcgi_async.job.tag import Tag
+from fcgi_async.pool.sink import StreamingSink
 
 __all__ = ("Intake",)
 
@@ -46,15 +46,15 @@ class Intake:
         self._opening = opening
         self._timeouts = timeouts
         self._priority = priority
-        self._owner: JobOwner | None = None
+        self._terms: Terms | None = None
 
     @property
     def _scheduler(self) -> Scheduler | None:
         return self._opening.scheduler
 
     @abstractmethod
-    def _owner_at(self, scheduler: Scheduler) -> JobOwner:
-        """Return who owns the executions of jobs that are handed in here."""
+    def _terms_at(self, scheduler: Scheduler) -> Terms:
+        """Return on which terms jobs are run that are handed in here."""
 
     async def run(self, job: Job[Tag], *, timeout: Timeout = UNSET) -> Response[Tag]:
         """Run one job and return what PHP answered, whatever the status.
@@ -107,7 +107,7 @@ class Intake:
         comes within 20 ms and then refuses the rest, of which a script that writes dies.
         """
 
-        return self._stream(job, lambda sink: self._start(job, _nothing, sink=sink, timeout=timeout))
+        return self._stream(job, lambda sink: self._start(job, _nothing, stream=sink, timeout=timeout))
 
     @overload
     async def run_all(self, jobs: Jobs[Tag], *, return_exceptions: Literal[False] = False) -> list[Response[Tag]]: ...
@@ -240,7 +240,7 @@ class Intake:
         """
         await anyio.lowlevel.checkpoint()
         wanted = priority or self._priority
-        most = sum(pool.ledger.most(wanted) for pool in self._opening.require().pools)
+        most = sum(pool.peer.ledger.most(wanted) for pool in self._opening.require().pools)
         if not is_whole(n) or n > most:
             raise ConfigurationError(
                 f"wait_room({n!r}): a job of priority {wanted} never finds room for more than {most}"
@@ -265,7 +265,7 @@ class Intake:
         job: Job,
         on_done: Callable[[Execution], None],
         *,
-        sink: Sink | None = None,
+        stream: StreamingSink | None = None,
         timeout: Timeout = UNSET,
         may_reject: bool = True,
         context: Context | None = None,
@@ -277,39 +277,62 @@ class Intake:
             raise opening.refusal(job)
         if not isinstance(job, Job):
             raise InvalidJob(f"a job is a Job, not {type(job).__name__}")
-        own = self._owner or self._set_owner(scheduler)
+        terms = self._terms or self._set_terms(scheduler)
         try:
-            own.check(job)
+            terms.check(job)
         except InvalidJob as error:
             error.job = job
             raise
         if may_reject and opening.overflow == "reject":
             self._require_room(scheduler, job)
-        limits, deadlines = opening.limits, self._deadlines(job, timeout)
-        if deadlines.total == 0:
+        timeouts = self._timeouts_of(job, timeout)
+        if timeouts.total == 0:
             raise QueueTimeout("the job's deadline had passed before it was queued", job=job)
-        owner = own if not opening.observers else observe(own, opening.observers, job, context)
         priority = job.priority or self._priority if held is None else held.priority
-        execution = Execution(
-            job, owner, sink or CollectingSink(limits.head, limits.response), deadlines, on_done, priority
-        )
+        if opening.observers:
+            execution = self._observed(job, terms, stream, timeouts, on_done, priority, context)
+        else:
+            execution = Execution(job, terms, stream, timeouts, on_done, priority)
         if held is None:
             execution.outside = not scheduler.submit(execution, follows=not may_reject)
         else:
             scheduler.begin_held(execution, held)
         return execution
 
-    def _set_owner(self, scheduler: Scheduler) -> JobOwner:
-        self._owner = owner = self._owner_at(scheduler)
-        return owner
+    def _observed(
+        self,
+        job: Job,
+        terms: Terms,
+        stream: StreamingSink | None,
+        timeouts: Timeouts,
+        on_done: Callable[[Execution], None],
+        priority: int,
+        context: Context | None,
+    ) -> Execution:
+        observed = observe(terms, self._opening.observers, job, context)
+
+        def done(execution: Execution) -> None:
+            observed.done(execution)
+            on_done(execution)
+
+        return Execution(job, terms, stream, timeouts, done, priority, observed.params)
+
+    def _set_terms(self, scheduler: Scheduler) -> Terms:
+        self._terms = terms = self._terms_at(scheduler)
+        return terms
 
     def _start_held(
-        self, job: Job, on_done: Callable[[Execution], None], sink: Sink | None, timeout: Timeout, held: Reservation
+        self,
+        job: Job,
+        on_done: Callable[[Execution], None],
+        stream: StreamingSink | None,
+        timeout: Timeout,
+        held: Reservation,
     ) -> Execution:
         self._opening.require(job)
-        return self._start(job, on_done, sink=sink, timeout=timeout, may_reject=False, held=held)
+        return self._start(job, on_done, stream=stream, timeout=timeout, may_reject=False, held=held)
 
-    def _stream(self, job: Job, begin: Callable[[Sink], Execution]) -> StreamManager:
+    def _stream(self, job: Job, begin: Callable[[StreamingSink], Execution]) -> StreamManager:
         def start() -> tuple[Execution, StreamingSink]:
             sink = StreamingSink(self._opening.limits.head, self._opening.require(job).backend.waiter)
             execution = begin(sink)
@@ -324,9 +347,7 @@ class Intake:
         scheduler = self._opening.require()
         if self._opening.overflow == "reject":
             self._require_room(scheduler, None)
-        reservation = Reservation(scheduler, priority, seconds)
-        scheduler.reserve(reservation)
-        return reservation
+        return scheduler.reserve(priority, seconds)
 
     def _require_room(self, scheduler: Scheduler, job: Job | None) -> None:
         if scheduler.queue.full:
@@ -342,7 +363,7 @@ class Intake:
             await handle._wait_inside(execution)
         return handle
 
-    def _deadlines(self, job: Job, timeout: Timeout) -> Timeouts:
+    def _timeouts_of(self, job: Job, timeout: Timeout) -> Timeouts:
         if timeout is UNSET and job.timeout is UNSET and job.queue_timeout is UNSET and job.run_timeout is UNSET:
             return self._timeouts
         if timeout is not UNSET:

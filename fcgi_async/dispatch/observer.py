@@ -9,19 +9,14 @@ from typing import Protocol
 
 import attrs
 
-from fcgi_async.dispatch.deadlines import Deadlines
-from fcgi_async.dispatch.execution import Execution, ExecutionState, JobOwner
-from fcgi_async.dispatch.sink import Sink, StreamingSink
+from fcgi_async.dispatch.execution import Execution, Terms
 from fcgi_async.errors import FastCGIError
 from fcgi_async.job.job import Job
 from fcgi_async.job.response import Response, Timing
-from fcgi_async.job.settings import Limits
 from fcgi_async.job.success_mark import is_marked
-from fcgi_async.net.backend import Backend
-from fcgi_async.net.connection import EncodedRequest
-from fcgi_async.pool.pool import Pool
+from fcgi_async.pool.sink import StreamingSink
 
-__all__ = ("JobObservation", "JobReport", "ObservedOwner", "Observer", "observe")
+__all__ = ("JobObservation", "JobReport", "Observed", "Observer", "observe")
 
 logger = logging.getLogger("fcgi_async.dispatch")
 
@@ -79,44 +74,28 @@ class Observer(Protocol):
         """
 
 
-@attrs.define(eq=False)
-class ObservedOwner:
-    """Owns one execution in place of its owner: sends what the observers add, and tells them of the end.
+@attrs.frozen(eq=False)
+class Observed:
+    """The observations of one job: what they add to it, and how they are told of its end."""
 
-    So an execution that nobody observes knows nothing of observers.
-    """
-
-    owner: JobOwner
     observations: Sequence[JobObservation]
     params: Mapping[str, str]
-    backend: Backend = attrs.field(init=False)
-    limits: Limits = attrs.field(init=False)
-    deadlines: Deadlines = attrs.field(init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self.backend, self.limits, self.deadlines = self.owner.backend, self.owner.limits, self.owner.deadlines
-
-    def encode(self, pool: Pool, job: Job) -> EncodedRequest:
-        return self.owner.encode_with(pool, job, self.params)
-
-    def try_again(self, execution: Execution, error: FastCGIError, *, may_have_run: bool) -> bool:
-        return self.owner.try_again(execution, error, may_have_run=may_have_run)
-
-    def settled(self, execution: Execution, state: ExecutionState) -> None:
+    def done(self, execution: Execution) -> None:
+        """Tell them that the job is over."""
         report = _report(execution)
         for observation in self.observations:
             try:
                 observation.done(report)
             except Exception:
                 logger.exception("the observation %r failed", observation)
-        self.owner.settled(execution, state)
 
 
-def observe(owner: JobOwner, observers: Sequence[Observer], job: Job, context: Context | None) -> ObservedOwner:
-    """Show observers a job that is about to be queued, and return who owns its execution then.
+def observe(terms: Terms, observers: Sequence[Observer], job: Job, context: Context | None) -> Observed:
+    """Show observers a job that is about to be queued, and return what they make of it.
 
     Args:
-        owner: who would own it.
+        terms: what the job is run on, and with them what may be sent with it.
         observers: who is told.
         job: what was handed in.
         context: of whoever handed it in; None for the current one.
@@ -131,11 +110,11 @@ def observe(owner: JobOwner, observers: Sequence[Observer], job: Job, context: C
             added = observation.params
             if added:
                 # what a job may not send, nobody sends with it
-                owner.check(Job(job.script, params=added))
+                terms.check(Job(job.script, params=added))
                 params.update(added)
         except Exception:
             logger.exception("the observer %r failed", observer)
-    return ObservedOwner(owner, observations, params)
+    return Observed(observations, params)
 
 
 def _report(execution: Execution) -> JobReport:
@@ -146,16 +125,16 @@ def _report(execution: Execution) -> JobReport:
         endpoint,
         execution.attempts,
         execution.timing_so_far() if response is None else response.timing,
-        execution.accepted,
+        execution.attempt is not None,
         execution.connected,
-        response is not None and _is_ok(response, execution.sink),
+        response is not None and _is_ok(response, execution.stream),
         response,
         error,
     )
 
 
-def _is_ok(response: Response, sink: Sink) -> bool:
-    end = sink.end if isinstance(sink, StreamingSink) else None
+def _is_ok(response: Response, stream: StreamingSink | None) -> bool:
+    end = None if stream is None else stream.end
     if end is None:
         return response.ok
     return response.status < 400 and response.app_status == 0 and is_marked(end.tail, end.mark)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping
 from os import PathLike
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote
 
@@ -15,10 +16,10 @@ from fcgi_async.job.body import BodyStream
 from fcgi_async.job.headers import RequestHeaders, header_params
 from fcgi_async.job.job import Job
 from fcgi_async.job.param_text import check_pair
-from fcgi_async.net.connection import EncodedRequest
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.wire.records import encode_pair, pack_pairs
-from fcgi_async.wire.spec import Role
+from fcgi_async.wire.request import EncodedRequest, encode_request
+from fcgi_async.wire.spec import MAX_CONTENT
 
 __all__ = ("DEFAULT_PARAMS", "FORBIDDEN_PARAMS", "Defaults", "RequestEncoder")
 
@@ -46,6 +47,9 @@ FORBIDDEN_PARAMS: Final[Mapping[str, str]] = {
     "CONTENT_LENGTH": "it is counted; a wrong one hangs the worker or smuggles a request",
 }
 
+# what a job sets itself
+_OWN = frozenset({"QUERY_STRING", "REQUEST_URI", "REQUEST_METHOD", "CONTENT_LENGTH", "CONTENT_TYPE"})
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _SCRIPTS_KEPT = 1024
 # what a path has unquoted (RFC 3986, 3.3)
 _PATH_CHARACTERS = "/!$&'()*+,;=:@"
@@ -76,6 +80,7 @@ class _Script:
         pairs: what every job sends, from the endpoint, its views and the script, each parameter encoded; a job's own
             replace them.
         contents: the same, as contents of PARAMS records.
+        prefix: the same in one, if a job adds nothing but what all jobs do, and replaces nothing of it; else None.
         plain: the request of a job that says nothing but its script.
     """
 
@@ -83,6 +88,7 @@ class _Script:
     uri: str
     pairs: dict[str, bytes]
     contents: list[bytes]
+    prefix: bytes | None
     plain: EncodedRequest
 
 
@@ -134,31 +140,45 @@ class RequestEncoder:
         if job.query is not None:
             check_pair("REQUEST_URI", f"{script.uri}?{job.query_string}")
 
-    def encode(self, job: Job) -> EncodedRequest:
+    def encode(self, job: Job, extra: Mapping[str, str] = _NOTHING) -> EncodedRequest:
         """Return a job as bytes; a body that is a stream is left to the caller.
 
+        Args:
+            job: what to run.
+            extra: parameters that are sent besides, unless the job has them itself.
+
         Raises:
-            InvalidJob: as `check()`.
+            InvalidJob: as `check()`, and whatever else goes wrong.
         """
-        script = self._scripts.get(job.script) or self._add_script(job.script)
-        if job.plain:
-            return script.plain
-        return self._encode(job, script, {})
-
-    def encode_with(self, job: Job, extra: Mapping[str, str]) -> EncodedRequest:
-        """As `encode()`, with parameters that are sent besides, unless the job has them itself."""
-        if not extra:
-            return self.encode(job)
-        return self._encode(job, self._scripts.get(job.script) or self._add_script(job.script), extra)
-
-    def encode_or_refuse(self, job: Job, extra: Mapping[str, str]) -> EncodedRequest:
-        """As `encode_with()`, and InvalidJob whatever goes wrong."""
         try:
-            return self.encode_with(job, extra)
+            script = self._scripts.get(job.script) or self._add_script(job.script)
+            if extra:
+                return self._encode(job, script, extra)
+            return script.plain if job.plain else self._encode_own(job, script)
         except InvalidJob:
             raise
         except Exception as error:
             raise InvalidJob(f"the job could not be encoded: {error!r}") from error
+
+    def _encode_own(self, job: Job, script: _Script) -> EncodedRequest:
+        """Return a job of which most say no more than a query and a body."""
+        body = job.body
+        if script.prefix is None or job.uri is not None or job.params or job.header_params or type(body) is not bytes:
+            return self._encode(job, script, _NOTHING)
+        query = job.query_string.encode("utf-8", "surrogateescape")
+        uri = script.uri.encode()
+        content = script.prefix + encode_pair(b"QUERY_STRING", query)
+        content += encode_pair(b"REQUEST_URI", uri + b"?" + query if query else uri)
+        method = job.method
+        if job.has_body:
+            content += encode_pair(b"CONTENT_LENGTH", b"%d" % len(body))
+            method = method or "POST"
+        content += encode_pair(b"REQUEST_METHOD", (method or "GET").encode())
+        if job.content_type is not None:
+            content += encode_pair(b"CONTENT_TYPE", job.content_type.encode("utf-8", "surrogateescape"))
+        if len(content) > MAX_CONTENT:
+            return self._encode(job, script, _NOTHING)
+        return encode_request((content,), body, role=job.role, keep_conn=self.endpoint.handshake)
 
     def _encode(self, job: Job, script: _Script, extra: Mapping[str, str]) -> EncodedRequest:
         own = {**extra, **self._own_params(job, script)}
@@ -166,7 +186,8 @@ class RequestEncoder:
             contents = pack_pairs(script.contents + list(_pairs(own).values()))
         else:
             contents = pack_pairs((script.pairs | _pairs(own)).values())
-        return EncodedRequest(job.role, contents, None if isinstance(job.body, BodyStream) else job.body)
+        body = None if isinstance(job.body, BodyStream) else job.body
+        return encode_request(contents, body, role=job.role, keep_conn=self.endpoint.handshake)
 
     def _own_params(self, job: Job, script: _Script) -> dict[str, str]:
         query = job.query_string
@@ -214,13 +235,10 @@ class RequestEncoder:
         if len(self._scripts) >= _SCRIPTS_KEPT:
             self._scripts.clear()
         pairs = _pairs(params)
-        found = self._scripts[script] = _Script(
-            name,
-            uri,
-            pairs,
-            pack_pairs(pairs.values()),
-            EncodedRequest(Role.RESPONDER, pack_pairs(_pairs(plain).values()), b""),
-        )
+        contents = pack_pairs(pairs.values())
+        prefix = contents[0] if len(contents) == 1 and _OWN.isdisjoint(pairs) else None
+        request = encode_request(pack_pairs(_pairs(plain).values()), b"", keep_conn=self.endpoint.handshake)
+        found = self._scripts[script] = _Script(name, uri, pairs, contents, prefix, request)
         return found
 
     def _check_allowed(self, params: Mapping[str, str], headers: Mapping[str, str]) -> None:

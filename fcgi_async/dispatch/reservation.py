@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Protocol
 
 import attrs
 
 from fcgi_async.dispatch.deadlines import Deadlines
 from fcgi_async.errors import FastCGIError, QueueTimeout
 from fcgi_async.net.backend import Backend, Waiter
-from fcgi_async.net.connection import Connection
-from fcgi_async.pool.pool import Pool
-from fcgi_async.pool.slots import Slot
+from fcgi_async.pool.attempt import JobSlot
 
-__all__ = ("Reservation", "ReservationOwner")
+__all__ = ("Reservation",)
 
 
 class _State(StrEnum):
@@ -23,47 +21,37 @@ class _State(StrEnum):
     OVER = "over"
 
 
-class ReservationOwner(Protocol):
-    """Who queues reservations; synchronous."""
-
-    backend: Backend
-    deadlines: Deadlines
-
-    def reservation_held(self, reservation: Reservation) -> None:
-        """Take note that a worker was taken for it."""
-
-    def reservation_over(self, reservation: Reservation, *, held: bool) -> None:
-        """Take note that it waits no longer, or holds no worker any more."""
-
-
 @attrs.define(eq=False)
 class Reservation:
     """Stands in the queue as a job does, and keeps the worker that is then assigned to it. All synchronous.
 
     Args:
-        owner: who queues it.
+        backend: the event loop.
+        deadlines: calls back when it has waited too long.
         priority: higher comes first.
         queue_timeout: seconds until it is given up, while it waits; None for no limit.
+        on_held: called when a worker was taken for it.
+        on_over: called when it waits no longer, or holds no worker any more, with whether it held one.
     """
 
-    owner: ReservationOwner
+    backend: Backend
+    deadlines: Deadlines
     priority: int
     queue_timeout: float | None
+    _on_held: Callable[[Reservation], None]
+    _on_over: Callable[[Reservation, bool], None]
     error: FastCGIError | None = attrs.field(default=None, init=False)
     # done once a worker is held, or there is an error
     granted: Waiter = attrs.field(init=False)
     _state: _State = attrs.field(default=_State.WAITING, init=False)
-    _pool: Pool | None = attrs.field(default=None, init=False)
-    _connection: Connection | None = attrs.field(default=None, init=False)
-    _slot: Slot | None = attrs.field(default=None, init=False)
+    _slot: JobSlot | None = attrs.field(default=None, init=False)
     # the number of its deadline; 0: it has none
     _deadline: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        backend, seconds = self.owner.backend, self.queue_timeout
-        self.granted = backend.waiter()
-        if seconds is not None:
-            self._deadline = self.owner.deadlines.add(backend.now() + seconds, self._deadline_passed)
+        self.granted = self.backend.waiter()
+        if self.queue_timeout is not None:
+            self._deadline = self.deadlines.add(self.backend.now() + self.queue_timeout, self._deadline_passed)
 
     # Queued
 
@@ -81,35 +69,33 @@ class Reservation:
 
     # the way
 
-    def begin(self, pool: Pool, connection: Connection) -> bool:
-        """Take a worker; False where its connection turned out to be closed."""
-        if connection.over:
+    def begin(self, slot: JobSlot) -> bool:
+        """Take a worker; False if its connection turned out to be closed."""
+        if slot.over:
             return False
         self._state = _State.HELD
-        self._slot = pool.hold(connection)
-        self._pool, self._connection = pool, connection
-        self.owner.reservation_held(self)
+        slot.hold()
+        self._slot = slot
+        self._on_held(self)
         self._wake()
         return True
 
-    def take(self) -> tuple[Pool, Connection, Slot] | None:
-        """Hand the worker over to whoever asks, who owns it from now on; None where it has left meanwhile."""
-        pool, connection, slot = self._pool, self._connection, self._slot
+    def take(self) -> JobSlot | None:
+        """Hand the worker over to whoever asks, who owns it from now on; None if it has left meanwhile."""
+        slot = self._slot
         self._over()
-        if pool is None or connection is None or slot is None or connection.over:
-            return None
-        return pool, connection, slot
+        return None if slot is None or slot.over else slot
 
     def end(self, error: FastCGIError, *, patience: float | None = None) -> bool:
         """Wait no longer, or give the worker back unused; return False if it is over."""
         if self._state is _State.OVER:
             return False
-        pool, connection, slot = self._pool, self._connection, self._slot
+        slot = self._slot
         self.error = error
         self._over()
         self._wake()
-        if pool is not None and connection is not None and slot is not None:
-            pool.give_back(connection, slot)
+        if slot is not None:
+            slot.give_back()
         return True
 
     def refuse(self, error: FastCGIError, *, may_have_run: bool = False) -> None:
@@ -119,9 +105,9 @@ class Reservation:
     def _over(self) -> None:
         held = self._state is _State.HELD
         self._state = _State.OVER
-        self._pool = self._connection = self._slot = None
+        self._slot = None
         self._cancel_deadline()
-        self.owner.reservation_over(self, held=held)
+        self._on_over(self, held)
 
     def _deadline_passed(self) -> None:
         self._deadline = 0
@@ -134,7 +120,7 @@ class Reservation:
 
     def _cancel_deadline(self) -> None:
         if self._deadline:
-            self.owner.deadlines.cancel(self._deadline)
+            self.deadlines.cancel(self._deadline)
             self._deadline = 0
 
     def _wake(self) -> None:

@@ -71,14 +71,14 @@ class Statistics:
 def gather(scheduler: Scheduler) -> Statistics:
     """Return the statistics of all pools of a scheduler together."""
     pools = scheduler.pools
-    slots = {state.value: sum(pool.ledger.counts[state] for pool in pools) for state in SlotState}
+    slots = {state.value: sum(pool.peer.ledger.counts[state] for pool in pools) for state in SlotState}
     return Statistics(
-        share=sum(pool.ledger.share for pool in pools),
+        share=sum(pool.peer.ledger.share for pool in pools),
         queued=scheduler.queued,
         outside=scheduler.queue.total - scheduler.queue.size,
         running=len(scheduler.running),
         **slots,
-        endpoints_away=sum(pool.reachability.away for pool in pools),
+        endpoints_away=sum(pool.peer.reachability.away for pool in pools),
         completed=scheduler.completed,
         failed=scheduler.failed,
         cancelled=scheduler.cancelled,
@@ -88,5 +88,5 @@ def gather(scheduler: Scheduler) -> Statistics:
         job_timeouts=scheduler.job_timeouts,
         connections_opened=sum(pool.connections_opened for pool in pools),
         connections_failed=sum(pool.connections_failed for pool in pools),
-        stray_records=sum(pool.stray_records for pool in pools),
+        stray_records=sum(pool.peer.stray_records for pool in pools),
     )

@@ -9,10 +9,10 @@ from types import TracebackType
 import attrs
 
 from fcgi_async.dispatch.execution import Execution
-from fcgi_async.dispatch.sink import StreamingSink
 from fcgi_async.errors import ConfigurationError, JobCancelled, JobNotDone, ResponseTruncated
 from fcgi_async.job.response import Headers, Timing, describe_failure
 from fcgi_async.job.success_mark import is_marked
+from fcgi_async.pool.sink import StreamingSink
 
 __all__ = ("LineIterator", "ResponseStream", "StreamManager")
 
@@ -51,9 +51,9 @@ class ResponseStream:
             StreamBusy: another task is reading this response; it is an anyio.BusyResourceError too.
             ConfigurationError: this is not the dispatcher's event loop.
         """
-        self._execution.owner.backend.check_here()
+        self._execution.terms.backend.check_here()
         if self._sink.ready:
-            await self._execution.owner.backend.checkpoint()
+            await self._execution.terms.backend.checkpoint()
         data = await self._sink.next()
         if data is None:
             raise StopAsyncIteration
@@ -61,9 +61,9 @@ class ResponseStream:
 
     async def aread(self) -> bytes:
         """Return what is left of the body; raises what `__anext__` does."""
-        self._execution.owner.backend.check_here()
+        self._execution.terms.backend.check_here()
         if self._sink.ready:
-            await self._execution.owner.backend.checkpoint()
+            await self._execution.terms.backend.checkpoint()
         parts = []
         while (data := await self._sink.next()) is not None:
             parts.append(data)
@@ -76,8 +76,7 @@ class ResponseStream:
     @property
     def stderr(self) -> bytes:
         """What PHP has logged so far, up to `Limits.stderr`."""
-        stderr = self._execution.stderr
-        return b"" if stderr is None else stderr.value()
+        return self._execution.stderr
 
     @property
     def app_status(self) -> int | None:
@@ -145,9 +144,9 @@ class LineIterator:
 
     async def __anext__(self) -> str:
         """Return the next line; raises what the stream's `__anext__` does, and cancelling loses nothing."""
-        self._stream._execution.owner.backend.check_here()
+        self._stream._execution.terms.backend.check_here()
         if self._lines or self._ended:
-            await self._stream._execution.owner.backend.checkpoint()
+            await self._stream._execution.terms.backend.checkpoint()
         while not self._lines:
             if self._ended:
                 raise StopAsyncIteration

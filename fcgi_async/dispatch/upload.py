@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable
 
 import attrs
 
@@ -11,31 +10,27 @@ from fcgi_async.errors import FastCGIError, JobError
 from fcgi_async.job.body import BodyStream
 from fcgi_async.job.closing import close_iterator
 from fcgi_async.net.backend import Backend, TaskHandle
-from fcgi_async.net.connection import Connection
+from fcgi_async.pool.attempt import JobSlot
 
-__all__ = ("Upload", "Uploader")
-
-
-class Uploader(Protocol):
-    """Whose body it is."""
-
-    connection: Connection | None
-
-    def begin_upload(self) -> int | None:
-        """Write the head of the job, now that the body's first part is at hand; None where that came to nothing."""
-
-    def upload_refused(self) -> None:
-        """Take note that nothing was written, since the worker had left."""
-
-    def end(self, error: FastCGIError, *, patience: float | None = None) -> bool:
-        """End the job with `error`."""
+__all__ = ("Upload",)
 
 
 @attrs.define(eq=False)
 class Upload:
-    """Nothing is written before the first part is there: a job whose body never begins has certainly not run."""
+    """Nothing is written before the first part is there: a job whose body never begins has certainly not run.
+
+    Args:
+        body: what is sent.
+        begin: writes the head of the job, now that the first part is at hand, and returns its slot; None if that came
+            to nothing.
+        refused: called when nothing was written, since the worker had left.
+        failed: called with what the body itself failed with.
+    """
 
     body: BodyStream
+    _begin: Callable[[], JobSlot | None]
+    _refused: Callable[[], None]
+    _failed: Callable[[FastCGIError], object]
     # whether a part of the body has been written, and not all
     running: bool = attrs.field(default=False, init=False)
     _backend: Backend | None = attrs.field(default=None, init=False)
@@ -55,14 +50,14 @@ class Upload:
         """Whether the body can be sent once more from its beginning."""
         return self.body.replayable or not self._sent
 
-    def start(self, backend: Backend, uploader: Uploader) -> None:
+    def start(self, backend: Backend) -> None:
         """Send the body from its beginning."""
         if self._sent:
             self._parts, self._at_hand, self._sent = None, None, 0
         self._backend = backend
         self._attempts += 1
         attempt = self._attempt = self._attempts
-        task = backend.spawn(lambda: self._run(uploader, attempt))
+        task = backend.spawn(lambda: self._run(attempt))
         if self._attempt == attempt:
             self._task = task
         elif self._stopped == attempt:
@@ -82,44 +77,43 @@ class Upload:
             parts, self._parts, self._at_hand = self._parts, None, None
             self._backend.spawn(lambda: close_iterator(parts))
 
-    async def _run(self, uploader: Uploader, attempt: int) -> None:
+    async def _run(self, attempt: int) -> None:
         refused = False
         parts = None
         try:
             if self._parts is None:
                 self._parts = self.body.open()
             parts = self._parts
-            refused = not await self._send(uploader, parts, attempt)
+            refused = not await self._send(parts, attempt)
         except Exception as error:
             failure = JobError(f"the job's body failed after {self._sent} of {self.body.length} bytes: {error}")
             failure.__cause__ = error
             self._done(attempt)
-            uploader.end(failure)
+            self._failed(failure)
         finally:
             self._done(attempt)
             if not refused:
                 await close_iterator(parts)
         if refused:
-            uploader.upload_refused()
+            self._refused()
 
     def _done(self, attempt: int) -> None:
         # another attempt may have begun while this one was ending
         if self._attempt == attempt:
             self._attempt, self._task = 0, None
 
-    async def _send(self, uploader: Uploader, parts: AsyncIterator[bytes], attempt: int) -> bool:
+    async def _send(self, parts: AsyncIterator[bytes], attempt: int) -> bool:
         part = self._at_hand if self._at_hand is not None else await _next(parts)
         self._at_hand = part
         self._check(len(part or b""), last=part is None)
-        request_id = uploader.begin_upload()
-        connection = uploader.connection
-        if request_id is None or connection is None:
+        slot = self._begin()
+        if slot is None:
             return False
         self.running = True
         self._at_hand = None
         while part is not None:
             self._sent += len(part)
-            if not await connection.bodies.send(request_id, part):
+            if not await slot.send(part):
                 # over already, or the peer gone: the connection tells
                 return True
             part = await _next(parts)
@@ -128,7 +122,7 @@ class Upload:
                 return True
             self._check(self._sent + len(part or b""), last=part is None)
         self.running = False
-        connection.bodies.end(request_id)
+        slot.end_body()
         return True
 
     def _check(self, size: int, *, last: bool) -> None:

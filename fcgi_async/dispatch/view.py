@@ -8,61 +8,20 @@ from types import MappingProxyType
 
 import attrs
 
-from fcgi_async.dispatch.deadlines import Deadlines
-from fcgi_async.dispatch.execution import Execution, ExecutionState, JobOwner
+from fcgi_async.dispatch.execution import Terms
 from fcgi_async.dispatch.intake import Intake
 from fcgi_async.dispatch.opening import Opening
 from fcgi_async.dispatch.request import Defaults, RequestEncoder
 from fcgi_async.dispatch.scheduler import Scheduler
-from fcgi_async.errors import ConfigurationError, FastCGIError
+from fcgi_async.errors import ConfigurationError
 from fcgi_async.job.headers import RequestHeaders
-from fcgi_async.job.job import Job
 from fcgi_async.job.numbers import is_whole
-from fcgi_async.job.settings import Limits, Timeouts
-from fcgi_async.net.backend import Backend
-from fcgi_async.net.connection import EncodedRequest
+from fcgi_async.job.settings import Timeouts
 from fcgi_async.pool.endpoint import Endpoint
-from fcgi_async.pool.pool import Pool
 
 __all__ = ("NO_DEFAULTS", "View", "view_of")
 
 NO_DEFAULTS: Mapping[str, str] = MappingProxyType({})
-
-
-@attrs.define(eq=False)
-class ViewOwner:
-    """Owns the executions of a view's jobs in place of the scheduler: encodes them with the view's defaults.
-
-    So an execution knows nothing of views.
-    """
-
-    scheduler: Scheduler
-    idempotent: bool
-    encoders: Mapping[Pool, RequestEncoder]
-    backend: Backend = attrs.field(init=False)
-    limits: Limits = attrs.field(init=False)
-    deadlines: Deadlines = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.backend, self.limits = self.scheduler.backend, self.scheduler.limits
-        self.deadlines = self.scheduler.deadlines
-
-    def check(self, job: Job) -> None:
-        for encoder in self.encoders.values():
-            encoder.check(job)
-
-    def encode(self, pool: Pool, job: Job) -> EncodedRequest:
-        return self.encode_with(pool, job, NO_DEFAULTS)
-
-    def encode_with(self, pool: Pool, job: Job, extra: Mapping[str, str]) -> EncodedRequest:
-        return self.encoders[pool].encode_or_refuse(job, extra)
-
-    def try_again(self, execution: Execution, error: FastCGIError, *, may_have_run: bool) -> bool:
-        idempotent = self.idempotent or execution.job.idempotent
-        return self.scheduler.try_again(execution, error, may_have_run=may_have_run, idempotent=idempotent)
-
-    def settled(self, execution: Execution, state: ExecutionState) -> None:
-        self.scheduler.settled(execution, state)
 
 
 class View(Intake):
@@ -109,9 +68,8 @@ class View(Intake):
             self._idempotent if idempotent is None else idempotent,
         )
 
-    def _owner_at(self, scheduler: Scheduler) -> JobOwner:
-        encoders = {pool: _encoder(pool.endpoint, self._defaults) for pool in scheduler.pools}
-        return ViewOwner(scheduler, self._idempotent, encoders)
+    def _terms_at(self, scheduler: Scheduler) -> Terms:
+        return scheduler.terms(lambda endpoint: _encoder(endpoint, self._defaults), idempotent=self._idempotent)
 
     def __repr__(self) -> str:
         addresses = ", ".join(str(endpoint.address) for endpoint in self._opening.endpoints)

@@ -42,7 +42,8 @@ class Reachability:
     _delay: float = attrs.field(default=_RETRY_MIN, init=False)
     _failures: int = attrs.field(default=0, init=False)
     _early_closes: int = attrs.field(default=0, init=False)
-    _headless_until: float = attrs.field(default=0.0, init=False)
+    # until then the peer is known to close after GET_VALUES; 0 if it never was
+    headless_until: float = attrs.field(default=0.0, init=False)
 
     @property
     def away(self) -> bool:
@@ -98,13 +99,13 @@ class Reachability:
         self._early_closes += 1
         if self._early_closes < _CLOSES_MEANT:
             return False
-        first = not self._headless_until
-        self._headless_until = now + _HEADLESS_SECONDS
+        first = not self.headless_until
+        self.headless_until = now + _HEADLESS_SECONDS
         return first
 
     def closes_after_values(self, now: float) -> bool:
         """Return whether the peer is known to close after GET_VALUES, so that a job must come before it."""
-        return now < self._headless_until
+        return now < self.headless_until
 
     @staticmethod
     def explain(name: str, cause: Exception | None) -> str:

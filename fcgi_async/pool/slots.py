@@ -49,29 +49,35 @@ SLOT_TRANSITIONS: Final[dict[SlotState, frozenset[SlotState]]] = {
     SlotState.BUSY: frozenset(
         {SlotState.IDLE, SlotState.FINISHING, SlotState.DRAINING, SlotState.LEAVING, SlotState.LINGERING}
     ),
-    SlotState.FINISHING: frozenset({SlotState.IDLE, SlotState.LEAVING, SlotState.LINGERING}),
-    SlotState.DRAINING: frozenset({SlotState.IDLE, SlotState.LEAVING, SlotState.LINGERING}),
+    # straight to BUSY if a job waits
+    SlotState.FINISHING: frozenset({SlotState.IDLE, SlotState.BUSY, SlotState.LEAVING, SlotState.LINGERING}),
+    SlotState.DRAINING: frozenset({SlotState.IDLE, SlotState.BUSY, SlotState.LEAVING, SlotState.LINGERING}),
     # where the end of the unread bytes turned out to tell nothing
     SlotState.LEAVING: frozenset({SlotState.LINGERING}),
-    # a new connection asks whether a worker is free: the one of this slot, if all the others are held
-    SlotState.LINGERING: frozenset({SlotState.CONNECTING}),
+    SlotState.LINGERING: frozenset(),
 }
 
 # a worker has spoken before a slot gets there
 _ACCEPTED: Final = frozenset({SlotState.IDLE, SlotState.FINISHING})
 
 
-@attrs.define(eq=False)
 class Slot:
-    """One worker that we may be occupying."""
+    """One worker that we may be occupying.
 
-    state: SlotState = SlotState.CONNECTING
-    # when the state has lasted too long; the clock is the ledger's user's
-    deadline: float = math.inf
-    # bytes of output that nobody wanted
-    dropped: int = 0
-    # whether a worker has said that it has the connection; without that it may still be in the listen queue
-    accepted: bool = False
+    Attributes:
+        state: what it does for us; only the ledger changes it.
+        deadline: when the state has lasted too long; the clock is the ledger's user's.
+        dropped: bytes of output that nobody wanted.
+        accepted: whether a worker has said that it has the connection; until then that may be in the listen queue.
+    """
+
+    __slots__ = ("accepted", "deadline", "dropped", "state")
+
+    def __init__(self) -> None:
+        self.state = SlotState.CONNECTING
+        self.deadline = math.inf
+        self.dropped = 0
+        self.accepted = False
 
 
 @attrs.frozen
@@ -134,14 +140,16 @@ class SlotLedger:
         """
         return True
 
-    def take(self) -> Slot | None:
-        """Return a slot in CONNECTING, or None where the share is used up."""
-        if len(self.slots) >= self.share:
-            return None
-        slot = Slot()
+    def take(self, slot: Slot) -> None:
+        """Enter a slot, in CONNECTING.
+
+        Raises:
+            AssertionError: the share is used up; a bug of the caller.
+        """
+        if len(self.slots) >= self.share or slot in self.slots or slot.state is not SlotState.CONNECTING:
+            raise AssertionError("a slot was taken beyond the share, or twice")
         self.slots.add(slot)
         self.counts[SlotState.CONNECTING] += 1
-        return slot
 
     def move(self, slot: Slot, state: SlotState, deadline: float = math.inf) -> None:
         """Put a slot into another state until `deadline`.
@@ -159,15 +167,10 @@ class SlotLedger:
         if state in _ACCEPTED:
             slot.accepted = True
 
-    def take_lingering(self) -> Slot | None:
-        """Return the slot that lingers longest, in CONNECTING again, or None if none lingers."""
+    def longest_lingering(self) -> Slot | None:
+        """Return the slot that lingers longest, or None if none lingers."""
         lingering = [slot for slot in self.slots if slot.state is SlotState.LINGERING]
-        if not lingering:
-            return None
-        slot = min(lingering, key=lambda slot: slot.deadline)
-        self.move(slot, SlotState.CONNECTING)
-        slot.accepted, slot.dropped = False, 0
-        return slot
+        return min(lingering, key=lambda slot: slot.deadline, default=None)
 
     def release(self, slot: Slot) -> None:
         """Give a slot back.

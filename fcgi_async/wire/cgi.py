@@ -9,7 +9,7 @@ import attrs
 
 from fcgi_async.errors import RemoteProtocolError
 
-__all__ = ("CGIHead", "HeadParser", "HeadTooLarge")
+__all__ = ("CGIHead", "HeadParser", "HeadTooLarge", "whole_head")
 
 
 # the name of a header is a token (RFC 3875, 6.3)
@@ -110,6 +110,18 @@ class HeadParser:
     def pending(self) -> bytes:
         """What came of a head that is not complete."""
         return self._buffer
+
+
+def whole_head(data: bytes, limit: int) -> tuple[CGIHead, bytes] | None:
+    """Return the head that a whole response begins with, and its body, if that head was seen lately.
+
+    Anything else is the parser's, which would say the same of this.
+    """
+    end = data.find(b"\r\n\r\n")
+    if not 0 < end <= limit - 2:
+        return None
+    head = _remembered.get(data[: end + 2])
+    return None if head is None else (head, data[end + 4 :])
 
 
 def _find_end(data: bytes, start: int) -> tuple[int, int]:

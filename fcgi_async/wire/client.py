@@ -29,6 +29,7 @@ from fcgi_async.wire.records import (
     encode_record,
     encode_stream,
 )
+from fcgi_async.wire.request import request_pieces
 from fcgi_async.wire.spec import (
     KEEP_CONN,
     MAX_CONTENT,
@@ -48,7 +49,7 @@ from fcgi_async.wire.states import (
     RequestState,
     advance,
 )
-from fcgi_async.wire.whole import whole_answer
+from fcgi_async.wire.whole import EMPTY_VALUES, WholeAnswer, whole_answer
 
 __all__ = ("ClientConnection",)
 
@@ -57,20 +58,9 @@ _LAST_PROTOCOL_STATUS = max(ProtocolStatus)
 _ASK_NOTHING = encode_record(RecordType.GET_VALUES, NULL_REQUEST_ID)
 # what every record begins with
 _FIRST_BYTE = bytes((VERSION,))
-# the parts of a whole request: what stands before its id, between one id and the next, and a record's lengths
 _ID = Struct(">H")
-_LENGTHS = Struct(">HBx")
-_START = bytes((VERSION, RecordType.BEGIN_REQUEST))
-_BEGIN_TO_PARAMS = {
-    flags: _LENGTHS.pack(BEGIN_BODY.size, 0)
-    + BEGIN_BODY.pack(Role.RESPONDER, flags)
-    + bytes((VERSION, RecordType.PARAMS))
-    for flags in (0, KEEP_CONN)
-}
-_NEXT_PARAMS = bytes((VERSION, RecordType.PARAMS))
-_NO_CONTENT = _LENGTHS.pack(0, 0)
-_NEXT_STDIN = bytes((VERSION, RecordType.STDIN))
-_PARAMS_END_TO_STDIN = _NO_CONTENT + _NEXT_STDIN
+# an empty GET_VALUES, and the first byte of what comes next
+_ASK_AHEAD = _ASK_NOTHING + _FIRST_BYTE
 
 # plain names for the hot path: looking up a member of an enum costs more than what is done with it
 _PARAMS, _STDIN = RecordType.PARAMS, RecordType.STDIN
@@ -186,15 +176,41 @@ class ClientConnection:
             self.send_params(request_id, params)
             self.send_stdin(request_id, body, end=True)
             return request_id
+        return self.send_pieces(request_pieces(params[0], body, keep_conn=keep_conn), keep_conn=keep_conn)
+
+    def send_pieces(self, pieces: Sequence[bytes], *, keep_conn: bool = True) -> int:
+        """Send a whole request to a Responder, as `request_pieces()` made it, and return its id.
+
+        Args:
+            pieces: what stands between the places of the id.
+            keep_conn: what they were made with.
+
+        Raises:
+            LocalProtocolError: as `begin_request()`.
+        """
         request_id = self._begin(_RESPONDER, _AWAITING, keep_conn)
-        content, number = params[0], _ID.pack(request_id)
-        begin = _BEGIN_TO_PARAMS[KEEP_CONN if keep_conn else 0]
-        self._outgoing += (_START, number, begin, number, _LENGTHS.pack(len(content), 0), content)
-        self._outgoing += (_NEXT_PARAMS, number, _PARAMS_END_TO_STDIN, number)
-        if body:
-            self._outgoing += (_LENGTHS.pack(len(body), 0), body, _NEXT_STDIN, number)
-        self._outgoing.append(_NO_CONTENT)
+        self._outgoing.append(_ID.pack(request_id).join(pieces))
         return request_id
+
+    def request_and_probe(self, pieces: Sequence[bytes]) -> tuple[int, bytes]:
+        """Return the id of a request and all there is to send: it, the probe that follows it, and one byte ahead.
+
+        As `send_pieces()`, `get_values()`, `send_ahead()` and `data_to_send()`, which most jobs need in one.
+
+        Raises:
+            LocalProtocolError: as `begin_request()`.
+        """
+        request_id = self._begin(_RESPONDER, _AWAITING, True)
+        self._asked.append(())
+        data = _ID.pack(request_id).join(pieces) + _ASK_AHEAD
+        if self._outgoing or self._ahead_wanted:
+            self._outgoing.append(data[:-1])
+            self._ahead_wanted = True
+            return request_id, self.data_to_send()
+        if self._ahead:
+            return request_id, data[1:]
+        self._ahead = True
+        return request_id, data
 
     def send_params(self, request_id: int, contents: Iterable[bytes], *, end: bool = True) -> None:
         """Send parameters, as `records.pack_pairs()` made them, one record per item; `end` completes them.
@@ -296,8 +312,12 @@ class ClientConnection:
         if self._just_ended:
             self._lowest_free = min(self._lowest_free, *self._just_ended)
             self._just_ended.clear()
-        if type(data) is bytes and (whole := self._receive_whole(data)) is not None:
-            return whole
+        if type(data) is bytes and (whole := self.receive_whole(data)) is not None:
+            request_id, content, app_status, answered = whole
+            events = [Stdout(request_id, content), RequestEnded(request_id, app_status, 0)]
+            if answered:
+                events.append(ValuesReceived({}, 0))
+            return events
         try:
             for record_type, request_id, content in self._parser.feed(data):
                 if record_type not in _FROM_RESPONDER:
@@ -344,22 +364,40 @@ class ClientConnection:
         """How many GET_VALUES are sent and not answered."""
         return len(self._asked)
 
-    def _receive_whole(self, data: bytes) -> list[ClientEvent] | None:
-        """Return the events of an answer that came whole, as most do; None if it is anything else, unchanged then."""
-        found = None if self._parser.mid_record else whole_answer(data)
+    def receive_whole(self, data: bytes) -> WholeAnswer | None:
+        """Take an answer that came whole, as most do, and return it; None, with nothing taken, if it is anything else.
+
+        A shortcut for `receive_data()`, which would return the same as events.
+        """
+        if self._parser.mid_record or self._just_ended or not self.open:
+            return None
+        found = whole_answer(data)
         if found is None:
             return None
-        request_id, content, app_status, answered = found
+        request_id, answered = found[0], found[3]
         request = self._requests.get(request_id)
         if request is None or request.state is not _AWAITING:
             return None
         if answered and (not self._asked or not self._known.isdisjoint(self._asked[0])):
             return None
-        events: list[ClientEvent] = [Stdout(request_id, content), RequestEnded(request_id, app_status, 0)]
-        self._settle(request_id, request, _AFTER_END[_AWAITING])
+        self._settle(request_id, request, _IDLE)
         if answered:
-            self._answer(events, {})
-        return events
+            self._asked.popleft()
+            self._worker_free = not self._requests
+        return found
+
+    def receive_answer(self, data: bytes) -> bool:
+        """Take the answer to an empty GET_VALUES that came alone; False, with nothing taken, if it is anything else.
+
+        A shortcut for `receive_data()`, as `receive_whole()` is.
+        """
+        if data != EMPTY_VALUES or self._parser.mid_record or not self._asked or self._just_ended or not self.open:
+            return False
+        if not self._known.isdisjoint(self._asked[0]):
+            return False
+        self._asked.popleft()
+        self._worker_free = not self._requests
+        return True
 
     def _receive_stray(self, events: list[ClientEvent], record_type: int, request_id: int, content: bytes) -> None:
         if not 0 < request_id <= self._highest_id:

@@ -11,17 +11,20 @@ from typing import Final
 from fcgi_async.wire.records import END_BODY, HEADER
 from fcgi_async.wire.spec import HEADER_LENGTH, VERSION, RecordType
 
-__all__ = ("whole_answer",)
+__all__ = ("EMPTY_VALUES", "WholeAnswer", "whole_answer")
 
+# request id, what STDOUT has, the application's status, and whether a probe is answered too
+WholeAnswer = tuple[int, bytes, int, bool]
+# an answer without values, as PHP-FPM gives it to an empty GET_VALUES
+EMPTY_VALUES: Final = bytes((VERSION, RecordType.GET_VALUES_RESULT, 0, 0, 0, 0, 0, 0))
 # END_REQUEST without its last three bytes, which are reserved, and not zero in PHP-FPM's
 _END: Final = Struct(">BBHHBxIB3x")
-_VALUES: Final = bytes((VERSION, RecordType.GET_VALUES_RESULT, 0, 0, 0, 0, 0, 0))
-_AFTER_STDOUT: Final = frozenset((_END.size, _END.size + len(_VALUES)))
+_AFTER_STDOUT: Final = frozenset((_END.size, _END.size + len(EMPTY_VALUES)))
 _LEAST: Final = HEADER_LENGTH + _END.size
 _STDOUT, _END_TYPE = int(RecordType.STDOUT), int(RecordType.END_REQUEST)
 
 
-def whole_answer(data: bytes) -> tuple[int, bytes, int, bool] | None:
+def whole_answer(data: bytes) -> WholeAnswer | None:
     """Return request id, what STDOUT has, the application's status, and whether a probe is answered too.
 
     None for anything else.
@@ -37,6 +40,6 @@ def whole_answer(data: bytes) -> tuple[int, bytes, int, bool] | None:
     if (version, record_type, number, size) != (VERSION, _END_TYPE, request_id, END_BODY.size):
         return None
     answered = rest > _END.size
-    if padding or protocol_status or (answered and not data.endswith(_VALUES)):
+    if padding or protocol_status or (answered and not data.endswith(EMPTY_VALUES)):
         return None
     return request_id, data[HEADER_LENGTH : HEADER_LENGTH + length], app_status, answered

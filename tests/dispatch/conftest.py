@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fcgi_async.pool.pool import Pool
+from fcgi_async.pool.manner import Fact
+from fcgi_async.pool.peer import Peer
 from tests.responder import unix_address
 
 
@@ -25,4 +26,10 @@ def known_as_fpm(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def never_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """A responder that reads only what it needs is not taken for PHP-FPM: its slots linger, however it goes on."""
-    monkeypatch.setattr(Pool, "tail_left_unread", lambda self, connection: None)
+    learn = Peer.learn
+
+    def others(peer: Peer, fact: Fact) -> None:
+        if fact is not Fact.TAIL_LEFT_UNREAD:
+            learn(peer, fact)
+
+    monkeypatch.setattr(Peer, "learn", others)

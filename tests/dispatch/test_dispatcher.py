@@ -28,7 +28,7 @@ from fcgi_async import (
 )
 from fcgi_async.dispatch.request import RequestEncoder
 from fcgi_async.job.settings import Unset
-from fcgi_async.pool.pool import Pool
+from fcgi_async.pool.worker import Worker
 from tests.dispatch.settled import settled, slots
 from tests.eventually import eventually
 from tests.responder import Held, Peer, Request, Responder, answer, answer_and_close, echo, ignore, ok
@@ -226,15 +226,15 @@ async def test_fault_of_ours_is_not_called_the_jobs(
     """What goes wrong while a job is begun says that it is no fault of the job; its traceback is logged, and others
     run.
     """
-    original = Pool.begin
+    original = Worker.start
 
-    def begin(self: Pool, *args: Any, **options: Any) -> int | None:
-        monkeypatch.setattr(Pool, "begin", original)
+    def start(self: Worker, *args: Any) -> bool:
+        monkeypatch.setattr(Worker, "start", original)
         raise LookupError("ours")
 
     endpoint = Endpoint(address, max_children=1, linger=0.0)
     async with Responder(ok, address) as responder, Dispatcher(endpoint) as php:
-        monkeypatch.setattr(Pool, "begin", begin)
+        monkeypatch.setattr(Worker, "start", start)
         with pytest.raises(DispatchError, match="a fault in fcgi_async and not in the job: LookupError") as caught:
             await php.run(Job("/a.php"))
         assert caught.value.may_have_run
@@ -249,14 +249,14 @@ async def test_fault_of_ours_is_not_called_the_jobs(
 async def test_job_that_cannot_be_encoded(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails while it is encoded makes the job invalid, and leaves the connection to the next one."""
 
-    def encode(self: RequestEncoder, job: Job, extra: object) -> None:
+    def encode(self: RequestEncoder, job: Job, script: object) -> None:
         monkeypatch.undo()
         raise LookupError("odd")
 
     async with Responder(ok, address) as responder, Dispatcher(address, max_children=1) as php:
-        monkeypatch.setattr(RequestEncoder, "encode_with", encode)
+        monkeypatch.setattr(RequestEncoder, "_encode_own", encode)
         with pytest.raises(InvalidJob, match=r"could not be encoded: LookupError\('odd'\)") as caught:
-            await php.run(Job("/a.php"))
+            await php.run(Job("/a.php", query={"a": 1}))
         assert not caught.value.may_have_run
         assert (await php.run(Job("/b.php"))).text == "ok"
         assert responder.connections == 1

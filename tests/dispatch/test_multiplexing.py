@@ -140,7 +140,7 @@ async def test_cancelling_one_leaves_the_others() -> None:
 
 async def test_connection_that_loses_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ids of aborted requests are not given again; a connection that has lost too many of them is replaced."""
-    monkeypatch.setattr("fcgi_async.pool.shared._ABORTED_MAX", 3)
+    monkeypatch.setattr("fcgi_async.pool.channel._ABORTED_MAX", 3)
     gate = Gate()
     async with Responder(gate, multiplex=True) as responder, Dispatcher(responder.address, max_children=9) as php:
         handles = [await php.submit(job) for job in jobs(4)]
@@ -290,7 +290,7 @@ async def test_a_slow_reader_that_catches_up_lets_jobs_in(leaving: bool) -> None
             assert php._scheduler is not None
             (pool,) = php._scheduler.pools
             async with php.stream(Job("/a.php", query="large")) as response:
-                await eventually(lambda: any(connection.slow_reader for connection in pool._shared))
+                await eventually(lambda: any(not channel.helps for channel in pool._channels))
                 handle = await php.submit(JOB)
                 await anyio.wait_all_tasks_blocked()
                 assert php.statistics().queued == 1

@@ -29,6 +29,7 @@ from fcgi_async.dispatch.upload import Upload
 from fcgi_async.job.body import BodyStream
 from fcgi_async.net.backend import Backend, TaskHandle
 from fcgi_async.net.current import current_backend
+from fcgi_async.pool.attempt import JobSlot
 from tests.dispatch.settled import settled
 from tests.eventually import eventually
 from tests.responder import Held, Request, Responder, echo, ok
@@ -457,12 +458,12 @@ class Written:
     ended: bool = attrs.field(default=False, init=False)
     on_part: Callable[[int], None]
 
-    async def send(self, request_id: int, data: bytes) -> bool:
+    async def send(self, data: bytes) -> bool:
         self.parts.append(data)
         self.on_part(len(self.parts))
         return True
 
-    def end(self, request_id: int) -> None:
+    def end_body(self) -> None:
         self.ended = True
 
 
@@ -476,10 +477,8 @@ class Writer:
     stop_at: int | None = None
     refuses: bool = False
     upload: Upload | None = None
-    connection: Any = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.connection = self
         self.bodies = Written(self.stop_where_told)
 
     @property
@@ -490,17 +489,21 @@ class Writer:
     def ended(self) -> bool:
         return self.bodies.ended
 
-    def begin_upload(self) -> int | None:
-        return None if self.refuses else 1
+    def sends(self, body: BodyStream) -> Upload:
+        """Return the upload of a body."""
+        self.upload = Upload(body, self.begin, self.count, self.fail)
+        return self.upload
 
-    def upload_refused(self) -> None:
+    def begin(self) -> JobSlot | None:
+        return None if self.refuses else cast(JobSlot, self.bodies)
+
+    def count(self) -> None:
         self.refused += 1
 
-    def end(self, error: FastCGIError, *, patience: float | None = None) -> bool:
+    def fail(self, error: FastCGIError) -> None:
         self.error = error
         assert self.upload is not None
         self.upload.stop()
-        return True
 
     def stop_where_told(self, parts: int) -> None:
         if parts == self.stop_at:
@@ -529,11 +532,11 @@ async def test_upload_of_an_eager_task(body: Callable[..., AsyncIterator[bytes]]
     backend = current_backend()
     await backend.open()
     writer = Writer()
-    writer.upload = Upload(BodyStream(6, lambda: body(b"ab", b"cd", b"ef"), replayable=True))
-    writer.upload.start(cast(Backend, EagerBackend(backend)), writer)
+    upload = writer.sends(BodyStream(6, lambda: body(b"ab", b"cd", b"ef"), replayable=True))
+    upload.start(cast(Backend, EagerBackend(backend)))
     await eventually(lambda: writer.ended)
     assert writer.written == [b"ab", b"cd", b"ef"]
-    assert not writer.upload.running
+    assert not upload.running
     await backend.aclose()
 
 
@@ -544,8 +547,8 @@ async def test_upload_that_is_stopped_in_an_eager_first_step() -> None:
     await backend.open()
     eager = EagerBackend(backend)
     writer = Writer(stop_at=1)
-    writer.upload = Upload(BodyStream(6, lambda: pausing(b"ab", b"cd", b"ef"), replayable=True))
-    writer.upload.start(cast(Backend, eager), writer)
+    upload = writer.sends(BodyStream(6, lambda: pausing(b"ab", b"cd", b"ef"), replayable=True))
+    upload.start(cast(Backend, eager))
     (handle,) = eager.handles
     assert handle.cancelled
     await handle.join()
@@ -563,14 +566,14 @@ async def test_upload_that_ends_in_an_eager_first_step(fault: str) -> None:
     eager = EagerBackend(backend)
     writer = Writer(refuses=fault == "refused")
     length = 2 if fault == "refused" else 1
-    writer.upload = Upload(BodyStream(length, lambda: at_hand(b"ab"), replayable=True))
-    writer.upload.start(cast(Backend, eager), writer)
+    upload = writer.sends(BodyStream(length, lambda: at_hand(b"ab"), replayable=True))
+    upload.start(cast(Backend, eager))
     await anyio.wait_all_tasks_blocked()
     assert not any(handle.cancelled for handle in eager.handles)
     if fault == "refused":
         assert writer.refused == 1
         writer.refuses = False
-        writer.upload.start(cast(Backend, eager), writer)
+        upload.start(cast(Backend, eager))
         await eventually(lambda: writer.ended)
         assert writer.written == [b"ab"]
     else:
@@ -592,10 +595,10 @@ async def test_body_of_a_job_that_is_given_up_after_an_eager_refusal() -> None:
             closed.append(True)
 
     writer = Writer(refuses=True)
-    writer.upload = Upload(BodyStream(2, body, replayable=True))
-    writer.upload.start(cast(Backend, eager), writer)
+    upload = writer.sends(BodyStream(2, body, replayable=True))
+    upload.start(cast(Backend, eager))
     assert writer.refused == 1
     assert not closed
-    writer.upload.stop()
+    upload.stop()
     await eventually(lambda: closed)
     await backend.aclose()

@@ -282,7 +282,7 @@ async def test_fpm_shows_itself(fpm: LocalFPM, scripts: Path, tmp_path: Path) ->
             await anext(response)
         await eventually(lambda: ended(marks))
         (pool,) = php._scheduler.pools  # type: ignore[union-attr]
-        assert pool.manner is Manner.FPM
+        assert pool.peer.manner is Manner.FPM
         await php.run(Job("respond.php"))
 
 

@@ -36,20 +36,27 @@ ALLOWED = {
     (S.BUSY, S.LEAVING),
     (S.BUSY, S.LINGERING),
     (S.FINISHING, S.IDLE),
+    (S.FINISHING, S.BUSY),
     (S.FINISHING, S.LEAVING),
     (S.FINISHING, S.LINGERING),
     (S.DRAINING, S.IDLE),
+    (S.DRAINING, S.BUSY),
     (S.DRAINING, S.LEAVING),
     (S.DRAINING, S.LINGERING),
     (S.LEAVING, S.LINGERING),
-    (S.LINGERING, S.CONNECTING),
 }
+
+
+def taken(ledger: SlotLedger) -> Slot:
+    """Take a slot."""
+    slot = Slot()
+    ledger.take(slot)
+    return slot
 
 
 def slot_in(ledger: SlotLedger, state: SlotState, deadline: float = math.inf) -> Slot:
     """Take a slot and bring it into a state."""
-    slot = ledger.take()
-    assert slot is not None
+    slot = taken(ledger)
     for step in WAYS[state]:
         ledger.move(slot, step, deadline)
     return slot
@@ -59,10 +66,12 @@ def test_share_is_the_bound() -> None:
     """As many slots as the share are given out, and not one more."""
     ledger = SlotLedger(2)
     assert ledger.free == 2
-    slots = [ledger.take(), ledger.take()]
-    assert None not in slots
+    taken(ledger)
+    slot = taken(ledger)
     assert ledger.free == 0
-    assert ledger.take() is None
+    for one_more in (Slot(), slot):
+        with pytest.raises(AssertionError, match="beyond the share"):
+            ledger.take(one_more)
     assert ledger.counts[S.CONNECTING] == 2
 
 
@@ -73,7 +82,7 @@ def test_released_slot_is_free_again() -> None:
     ledger.release(slot)
     assert ledger.free == 1
     assert sum(ledger.counts.values()) == 0
-    assert ledger.take() is not None
+    taken(ledger)
 
 
 @pytest.mark.parametrize("state", S)
@@ -109,15 +118,15 @@ def test_forbidden_move(current: SlotState, following: SlotState) -> None:
 
 
 def test_the_longest_lingering_slot_is_asked_for_first() -> None:
-    """A slot that lingers connects again in its own place; the share stays what it is."""
+    """The slot whose script has run on for longest is the one whose place a new connection takes."""
     ledger = SlotLedger(3)
     later, sooner = slot_in(ledger, S.LINGERING, 9.0), slot_in(ledger, S.LINGERING, 5.0)
     slot_in(ledger, S.BUSY)
-    assert ledger.take_lingering() is sooner
-    assert (sooner.state, sooner.deadline, sooner.accepted) == (S.CONNECTING, math.inf, False)
-    assert ledger.take_lingering() is later
-    assert ledger.take_lingering() is None
-    assert ledger.free == 0
+    assert ledger.longest_lingering() is sooner
+    ledger.release(sooner)
+    assert ledger.longest_lingering() is later
+    ledger.release(later)
+    assert ledger.longest_lingering() is None
 
 
 def test_slot_that_is_not_held_cannot_be_moved() -> None:
@@ -192,8 +201,7 @@ def test_worker_that_may_not_have_accepted() -> None:
     ledger = SlotLedger(3)
     slots = []
     for steps in ((S.BUSY, S.FINISHING), (S.BUSY, S.DRAINING), (S.BUSY, S.LINGERING)):
-        slot = ledger.take()
-        assert slot is not None
+        slot = taken(ledger)
         for step in steps:
             ledger.move(slot, step)
         slots.append(slot)
@@ -302,8 +310,7 @@ class Ledger(RuleBasedStateMachine):
     @precondition(lambda self: self.ledger.free)
     @rule(target=held)
     def take(self) -> Slot:
-        slot = self.ledger.take()
-        assert slot is not None
+        slot = taken(self.ledger)
         assert slot not in self.model
         self.model[slot] = (S.CONNECTING, math.inf)
         return slot
@@ -311,7 +318,8 @@ class Ledger(RuleBasedStateMachine):
     @precondition(lambda self: not self.ledger.free)
     @rule()
     def take_too_much(self) -> None:
-        assert self.ledger.take() is None
+        with pytest.raises(AssertionError):
+            self.ledger.take(Slot())
 
     @rule(slot=held, state=st.sampled_from(S), after=st.one_of(st.just(math.inf), st.floats(0, 10)))
     def move(self, slot: Slot, state: SlotState, after: float) -> None:

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from fcgi_async.net.proof import Ending, may_have_run
+from fcgi_async.pool.proof import Ending, may_have_run
 
 ROWS = list(product(Ending, (True, False), (True, False), (True, False)))
 

@@ -1,0 +1,98 @@
+"""Who pings: waits for a worker's answer to GET_VALUES, ahead of all jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from fcgi_async.errors import FastCGIError
+from fcgi_async.net.backend import Backend, Waiter
+from fcgi_async.pool.attempt import JobSlot
+
+__all__ = ("Pings",)
+
+
+@attrs.define(eq=False)
+class _Ping:
+    answered: Waiter
+    error: FastCGIError | None = attrs.field(default=None, init=False)
+
+    def over(self, error: FastCGIError | None = None) -> None:
+        self.error = error
+        if not self.answered.done():
+            self.answered.set_result(None)
+
+
+@attrs.define(eq=False)
+class Pings:
+    """The pings of one dispatcher.
+
+    Args:
+        backend: the event loop.
+        offer: called when there is one more that a worker is wanted for.
+    """
+
+    backend: Backend
+    offer: Callable[[], None]
+    # those that want a worker, and those that a kept connection was asked for
+    _waiting: list[_Ping] = attrs.field(factory=list, init=False)
+    _asking: set[_Ping] = attrs.field(factory=set, init=False)
+
+    def __len__(self) -> int:
+        """Return how many want a worker."""
+        return len(self._waiting)
+
+    async def wait(self) -> None:
+        """Wait until a worker answers.
+
+        Raises:
+            FastCGIError: what `fail()` was given.
+        """
+        ping = _Ping(self.backend.waiter())
+        self._waiting.append(ping)
+        try:
+            self.offer()
+            if ping.answered.done():
+                await self.backend.checkpoint()
+            await ping.answered
+        finally:
+            self._asking.discard(ping)
+            if ping in self._waiting:
+                self._waiting.remove(ping)
+        if ping.error is not None:
+            raise ping.error
+
+    def ask(self, slot: JobSlot) -> None:
+        """Ask a worker that is kept for the first of them."""
+        ping = self._waiting.pop(0)
+        self._asking.add(ping)
+
+        def told(answered: bool) -> None:
+            if ping not in self._asking:
+                return
+            self._asking.remove(ping)
+            if answered:
+                ping.over()
+            else:
+                # it had gone without an answer: another is asked
+                self._waiting.insert(0, ping)
+
+        # a ping may have any slot
+        slot.peer.ledger.entering(None)
+        slot.ask(told)
+
+    def answered(self) -> None:
+        """Take it that a new worker has answered."""
+        waiting, self._waiting = self._waiting, []
+        for ping in waiting:
+            ping.over()
+
+    def fail(self, error: Callable[[], FastCGIError], *, asking: bool = False) -> None:
+        """Fail those that want a worker, and with `asking` those too that one was asked for."""
+        pings = (*self._waiting, *self._asking) if asking else tuple(self._waiting)
+        self._waiting.clear()
+        if asking:
+            self._asking.clear()
+        for ping in pings:
+            ping.over(error())

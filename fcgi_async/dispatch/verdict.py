@@ -1,0 +1,87 @@
+"""Jobs for which no endpoint can be reached: they fail in slices, so that other tasks run in between."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import attrs
+
+from fcgi_async.dispatch.entry import Entry
+from fcgi_async.errors import ConnectError
+from fcgi_async.net.backend import Backend
+
+__all__ = ("Verdict",)
+
+# so many jobs fail in one turn of the event loop, which other tasks have to wait for
+_FAILED_AT_ONCE = 250
+
+
+@attrs.define(eq=False)
+class Verdict:
+    """Why no endpoint can be reached, until every job that waited for one has been told.
+
+    Args:
+        backend: the event loop.
+        told: called when all have been.
+    """
+
+    backend: Backend
+    told: Callable[[], None]
+    _error: ConnectError | None = attrs.field(default=None, init=False)
+    # those that have not been told
+    _doomed: deque[Entry] = attrs.field(factory=deque, init=False)
+
+    def __bool__(self) -> bool:
+        return self._error is not None
+
+    @property
+    def outstanding(self) -> int:
+        """How many are still to be told."""
+        return len(self._doomed)
+
+    def add(self, entry: Entry) -> None:
+        """Fail one more."""
+        self._doomed.append(entry)
+
+    def lift(self) -> None:
+        """Fail no more: a worker has answered."""
+        self._error = None
+        self._doomed.clear()
+
+    def spread(self, error: ConnectError, entries: Iterable[Entry]) -> None:
+        """Fail `entries`, some of them now."""
+        spreading, self._error = self._error is not None, error
+        self._doomed = deque(entries)
+        if spreading:
+            return
+        if self._fail_slice():
+            self.backend.spawn(self._fail_rest)
+        else:
+            self._error = None
+
+    def _fail_slice(self) -> bool:
+        """Fail some; False when there was none."""
+        count = 0
+        while count < _FAILED_AT_ONCE and self._doomed and self._error is not None:
+            entry = self._doomed.popleft()
+            if entry.waiting and entry.end(copy(self._error)):
+                count += 1
+        return count > 0
+
+    async def _fail_rest(self) -> None:
+        empty = 0
+        # what run_all() and map() hand in after a failed job comes in the next turn, or on trio in the one after, since
+        # trio runs the tasks of a turn in any order
+        while self._error is not None and empty < 2:
+            await self.backend.checkpoint()
+            empty = 0 if self._fail_slice() else empty + 1
+        self._error = None
+        self.told()
+
+
+def copy(error: ConnectError) -> ConnectError:
+    """Return one more error of the same cause: each will carry its job's facts."""
+    another = ConnectError(error.message, endpoint=error.endpoint)
+    another.__cause__ = error.__cause__
+    return another

@@ -1,0 +1,154 @@
+"""One connection that requests share, linked to a responder's state machine in memory."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import attrs
+import pytest
+
+from fcgi_async import Endpoint
+from fcgi_async.errors import ConnectionLost
+from fcgi_async.net.current import current_backend
+from fcgi_async.net.transport import Transport
+from fcgi_async.pool.channel import Channel, RequestSlot
+from fcgi_async.pool.peer import Peer
+from fcgi_async.pool.slots import SlotState
+from fcgi_async.pool.sweep import Sweep
+from fcgi_async.wire.records import encode_pair
+from fcgi_async.wire.request import encode_request
+from fcgi_async.wire.spec import FCGI_MAX_REQS, FCGI_MPXS_CONNS
+from tests.pool.wire import Caller, Wire
+
+pytestmark = pytest.mark.anyio
+
+PARAMS = [encode_pair(b"SCRIPT_FILENAME", b"/a.php")]
+
+
+@attrs.define(eq=False)
+class Link:
+    """A channel that is connected, and everything around it."""
+
+    calls: list[str] = attrs.field(factory=list, init=False)
+    wire: Wire = attrs.field(factory=Wire, init=False)
+    caller: Caller = attrs.field(factory=Caller, init=False)
+    peer: Peer = attrs.field(init=False)
+    channel: Channel = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        backend = current_backend()
+        endpoint = Endpoint("unix:///run/app.sock", max_children=8)
+        self.peer = Peer(endpoint, backend, Sweep(backend, lambda now: None))
+        self.peer.values = {FCGI_MPXS_CONNS: b"1", FCGI_MAX_REQS: b"3"}
+        # deadlines are the pool's, whose sweep has a timer
+        self.peer.sweep.close()
+        self.channel = Channel(
+            self.peer, lambda: self.calls.append("freed"), lambda channel: self.calls.append("ended")
+        )
+        self.channel._transport = cast(Transport, self.wire)
+
+    def respond(self) -> None:
+        """Deliver what the responder's machine has to say."""
+        self.channel.data_received(self.wire.server.data_to_send())
+
+    def begin(self, body: bytes = b"") -> RequestSlot:
+        """Begin a request on a slot of its own."""
+        slot = self.channel.take()
+        assert slot.start(self.caller.attempt(slot), encode_request(PARAMS, body))
+        return slot
+
+
+@pytest.fixture
+async def link() -> Link:
+    """A channel of the test's own."""
+    return Link()
+
+
+async def test_requests_take_and_give_back_slots(link: Link) -> None:
+    """Each request is a slot while it runs, up to what the peer serves at once; END_REQUEST gives it back."""
+    slots = [link.begin() for _ in range(3)]
+    assert not link.channel.has_room
+    assert link.peer.ledger.counts[SlotState.BUSY] == 3
+    assert [slot.request_id for slot in slots] == [1, 2, 3]
+    link.wire.server.send_stdout(2, b"second")
+    link.wire.server.end_request(2, 5)
+    link.respond()
+    assert (link.caller.stdout, link.caller.ends) == (b"second", [(5, 0)])
+    assert link.peer.ledger.counts[SlotState.BUSY] == 2
+    assert link.channel.has_room
+    assert link.calls == ["freed"]
+    link.channel.close()
+
+
+async def test_slow_reader_beside_others(link: Link) -> None:
+    """A slow reader is given 16 MiB before its neighbours are held up with it; meanwhile none is added."""
+    slow, _ = link.begin(), link.begin()
+    slow.pause()
+    assert not link.channel.has_room
+    mebibyte = bytes(1024 * 1024)
+    for _ in range(16):
+        assert link.wire.reading
+        link.wire.server.send_stdout(slow.request_id, mebibyte)
+        link.respond()
+    assert link.wire.reading
+    link.wire.server.send_stdout(slow.request_id, b"one byte more")
+    link.respond()
+    assert not link.wire.reading
+    slow.resume()
+    assert link.wire.reading
+    assert link.calls == ["freed"]
+    link.channel.close()
+
+
+async def test_slow_reader_alone(link: Link) -> None:
+    """A slow reader that has the connection to itself holds it up at once, and no longer when a neighbour comes."""
+    link.begin().pause()
+    assert not link.wire.reading
+    link.begin()
+    assert link.wire.reading
+    link.channel.close()
+
+
+async def test_answer_among_those_of_requests(link: Link) -> None:
+    """A probe is answered whatever comes after its answer; for that no slot is held."""
+    slot, answers = link.begin(), list[bool]()
+    asked = link.channel.take()
+    asked.ask(answers.append)
+    assert link.peer.ledger.counts[SlotState.BUSY] == 1
+    assert answers == []
+    link.wire.server.send_values({FCGI_MPXS_CONNS: b"1"})
+    link.wire.server.send_stdout(slot.request_id, b"x")
+    link.respond()
+    assert (answers, link.caller.stdout) == ([True], b"x")
+    link.channel.close()
+
+
+async def test_answer_before_the_body_was_written(link: Link) -> None:
+    """A peer that has ended a request in the middle of its body gets no more of it."""
+    link.wire.on_write = link.channel.pause_writing
+    slot = link.begin(bytes(200_000))
+    link.wire.server.end_request(slot.request_id)
+    link.respond()
+    assert link.caller.ends == [(0, 0)]
+    link.wire.events.clear()
+    link.channel.resume_writing()
+    assert link.wire.events == []
+    link.channel.close()
+
+
+async def test_what_runs_when_the_connection_ends(link: Link) -> None:
+    """A peer that multiplexes leaves nothing unread: even its clean EOF proves nothing, and each attempt is told."""
+    link.begin()
+    link.begin()
+    link.channel.eof_received()
+    assert [(type(error), ran) for error, ran in link.caller.failures] == [(ConnectionLost, True)] * 2
+    assert link.peer.ledger.slots == set()
+    assert link.calls == ["ended"]
+
+
+async def test_what_lingers_when_we_close(link: Link) -> None:
+    """What was begun may run on after we have closed: its slot lingers; one that was only held is given back."""
+    begun, held = link.begin(), link.channel.take()
+    link.channel.close()
+    assert begun.state is SlotState.LINGERING
+    assert held not in link.peer.ledger.slots
