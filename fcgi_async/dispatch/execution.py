@@ -124,6 +124,7 @@ class Execution:
     Attributes:
         state: where it stands.
         waiting: whether it is queued, and wants to be begun.
+        done: whether there is a response or an error.
         response: there from its end on, unless there is an error.
         error: the same the other way round.
         attempts: how often its request was written.
@@ -132,29 +133,25 @@ class Execution:
         on_admitted: called when it comes in.
     """
 
-    __slots__ = (
-        "_deadline",
-        "_earlier_stderr",
-        "_may_have_run",
-        "_on_done",
-        "_submitted",
-        "_timeouts",
-        "_trusted_eof",
-        "_upload",
-        "attempt",
-        "attempts",
-        "error",
-        "extra",
-        "job",
-        "on_admitted",
-        "outside",
-        "priority",
-        "response",
-        "state",
-        "stream",
-        "terms",
-        "waiting",
-    )
+    # most jobs never set these: a default of the class costs none of them anything, in time or in memory
+    state = _QUEUED
+    waiting = True
+    done = False
+    response: Response | None = None
+    error: FastCGIError | None = None
+    attempts = 0
+    attempt: Attempt | None = None
+    outside = False
+    on_admitted: Callable[[], None] | None = None
+    # of the attempts that failed
+    _earlier_stderr = b""
+    # whether an attempt that failed may have run it: what comes later cannot make that undone
+    _may_have_run = False
+    # whether an EOF was taken as a proof that it did not run
+    _trusted_eof = False
+    # the number of its deadline; 0: it has none
+    _deadline = 0
+    _upload: Upload | None = None
 
     def __init__(
         self,
@@ -169,33 +166,11 @@ class Execution:
         self.job, self.terms, self.stream = job, terms, stream
         self._timeouts, self._on_done = timeouts, on_done
         self.priority, self.extra = priority, extra
-        self.state = _QUEUED
-        self.waiting = True
-        self.response: Response | None = None
-        self.error: FastCGIError | None = None
-        self.attempts = 0
-        self.attempt: Attempt | None = None
-        self.outside = False
-        self.on_admitted: Callable[[], None] | None = None
-        # of the attempts that failed
-        self._earlier_stderr = b""
-        # whether an attempt that failed may have run it: what comes later cannot make that undone
-        self._may_have_run = False
-        # whether an EOF was taken as a proof that it did not run
-        self._trusted_eof = False
-        # the number of its deadline; 0: it has none
-        self._deadline = 0
-        self._upload: Upload | None = None
         self._submitted = now = terms.backend.now()
         if timeouts.total is not None or timeouts.queue is not None:
             self._set_deadline(now, timeouts.queue)
         if isinstance(job.body, BodyStream):
             self._upload = Upload(job.body, self._begin_upload, self._upload_refused, self.end)
-
-    @property
-    def done(self) -> bool:
-        """Whether there is a response or an error."""
-        return self.state is _DONE
 
     @property
     def was_cancelled(self) -> bool:
@@ -373,7 +348,7 @@ class Execution:
                 written,
                 stderr is not None and stderr.truncated,
                 attempt.app_status,
-                self.timing_so_far(),
+                self._timing(attempt),
                 name,
                 self.attempts,
                 truncated,
@@ -443,11 +418,17 @@ class Execution:
 
     def timing_so_far(self) -> Timing:
         """Return where the time went until now."""
-        now, submitted, attempt = self.terms.backend.now(), self._submitted, self.attempt
-        if attempt is None:
-            return Timing(now - submitted, 0.0, 0.0, now - submitted)
-        accepted = attempt.accepted
-        first_byte = now if attempt.first_byte is None else attempt.first_byte
+        if self.attempt is not None:
+            return self._timing(self.attempt)
+        waited = self.terms.backend.now() - self._submitted
+        return Timing(waited, 0.0, 0.0, waited)
+
+    def _timing(self, attempt: Attempt) -> Timing:
+        submitted, accepted, first_byte = self._submitted, attempt.accepted, attempt.first_byte
+        # a response that came in one has come at its first byte
+        now = self.terms.backend.now() if attempt.whole is None or first_byte is None else first_byte
+        if first_byte is None:
+            first_byte = now
         return Timing(accepted - submitted, attempt.connect, first_byte - accepted, now - submitted)
 
     @property
@@ -473,7 +454,7 @@ class Execution:
         body_truncated: bool = False,
     ) -> None:
         state, self.state = self.state, _DONE
-        self.waiting = False
+        self.waiting, self.done = False, True
         if self.attempt is not None:
             # no cycle is left behind, so that a handle nobody keeps is collected at once
             self.attempt.over = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Literal, cast, overload
 
 import anyio
@@ -252,13 +253,10 @@ class Intake:
 
     def _starter(self) -> Starter:
         if not self._opening.observers:
-            return self._start_later
+            return partial(self._start, may_reject=False)
         # jobs are begun later, and by whoever happens to run then
         context = copy_context()
         return lambda job, on_done: self._start(job, on_done, may_reject=False, context=context)
-
-    def _start_later(self, job: Job, on_done: Callable[[Execution], None]) -> Execution:
-        return self._start(job, on_done, may_reject=False)
 
     def _start(
         self,

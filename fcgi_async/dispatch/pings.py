@@ -36,12 +36,8 @@ class Pings:
     backend: Backend
     offer: Callable[[], None]
     # those that want a worker, and those that a kept connection was asked for
-    _waiting: list[_Ping] = attrs.field(factory=list, init=False)
+    waiting: list[_Ping] = attrs.field(factory=list, init=False)
     _asking: set[_Ping] = attrs.field(factory=set, init=False)
-
-    def __len__(self) -> int:
-        """Return how many want a worker."""
-        return len(self._waiting)
 
     async def wait(self) -> None:
         """Wait until a worker answers.
@@ -50,7 +46,7 @@ class Pings:
             FastCGIError: what `fail()` was given.
         """
         ping = _Ping(self.backend.waiter())
-        self._waiting.append(ping)
+        self.waiting.append(ping)
         try:
             self.offer()
             if ping.answered.done():
@@ -58,14 +54,14 @@ class Pings:
             await ping.answered
         finally:
             self._asking.discard(ping)
-            if ping in self._waiting:
-                self._waiting.remove(ping)
+            if ping in self.waiting:
+                self.waiting.remove(ping)
         if ping.error is not None:
             raise ping.error
 
     def ask(self, slot: JobSlot) -> None:
         """Ask a worker that is kept for the first of them."""
-        ping = self._waiting.pop(0)
+        ping = self.waiting.pop(0)
         self._asking.add(ping)
 
         def told(answered: bool) -> None:
@@ -76,7 +72,7 @@ class Pings:
                 ping.over()
             else:
                 # it had gone without an answer: another is asked
-                self._waiting.insert(0, ping)
+                self.waiting.insert(0, ping)
 
         # a ping may have any slot
         slot.peer.ledger.entering(None)
@@ -84,14 +80,14 @@ class Pings:
 
     def answered(self) -> None:
         """Take it that a new worker has answered."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self.waiting = self.waiting, []
         for ping in waiting:
             ping.over()
 
     def fail(self, error: Callable[[], FastCGIError], *, asking: bool = False) -> None:
         """Fail those that want a worker, and with `asking` those too that one was asked for."""
-        pings = (*self._waiting, *self._asking) if asking else tuple(self._waiting)
-        self._waiting.clear()
+        pings = (*self.waiting, *self._asking) if asking else tuple(self.waiting)
+        self.waiting.clear()
         if asking:
             self._asking.clear()
         for ping in pings:

@@ -98,7 +98,7 @@ class Scheduler:
         One that `follows` others of its caller fails with them while they fail since no endpoint can be reached.
         """
         inside = self.queue.push(execution)
-        if follows and self._verdict:
+        if follows and self._verdict.error is not None:
             self._verdict.add(execution)
         elif not self._offering:
             self._offer()
@@ -290,21 +290,21 @@ class Scheduler:
     # JobSource
 
     def waiting(self) -> int:
-        pings = len(self.pings)
+        pings = len(self.pings.waiting)
         if self.paused:
             return pings
-        if self._verdict:
+        if self._verdict.error is not None:
             return pings + max(self.queue.total - self._verdict.outstanding, 0)
         return pings + self.queue.size
 
     def waiting_for(self, peer: Peer) -> bool:
-        if self.pings:
+        if self.pings.waiting:
             return True
         first = None if self.paused else self.queue.first()
         return first is not None and peer.ledger.room_below(first.priority) > 0
 
     def assign(self, slot: JobSlot) -> bool:
-        if self.pings:
+        if self.pings.waiting:
             self.pings.ask(slot)
             return True
         if self.paused:

@@ -28,12 +28,9 @@ class Verdict:
 
     backend: Backend
     told: Callable[[], None]
-    _error: ConnectError | None = attrs.field(default=None, init=False)
+    error: ConnectError | None = attrs.field(default=None, init=False)
     # those that have not been told
     _doomed: deque[Entry] = attrs.field(factory=deque, init=False)
-
-    def __bool__(self) -> bool:
-        return self._error is not None
 
     @property
     def outstanding(self) -> int:
@@ -46,26 +43,26 @@ class Verdict:
 
     def lift(self) -> None:
         """Fail no more: a worker has answered."""
-        self._error = None
+        self.error = None
         self._doomed.clear()
 
     def spread(self, error: ConnectError, entries: Iterable[Entry]) -> None:
         """Fail `entries`, some of them now."""
-        spreading, self._error = self._error is not None, error
+        spreading, self.error = self.error is not None, error
         self._doomed = deque(entries)
         if spreading:
             return
         if self._fail_slice():
             self.backend.spawn(self._fail_rest)
         else:
-            self._error = None
+            self.error = None
 
     def _fail_slice(self) -> bool:
         """Fail some; False when there was none."""
         count = 0
-        while count < _FAILED_AT_ONCE and self._doomed and self._error is not None:
+        while count < _FAILED_AT_ONCE and self._doomed and self.error is not None:
             entry = self._doomed.popleft()
-            if entry.waiting and entry.end(copy(self._error)):
+            if entry.waiting and entry.end(copy(self.error)):
                 count += 1
         return count > 0
 
@@ -73,10 +70,10 @@ class Verdict:
         empty = 0
         # what run_all() and map() hand in after a failed job comes in the next turn, or on trio in the one after, since
         # trio runs the tasks of a turn in any order
-        while self._error is not None and empty < 2:
+        while self.error is not None and empty < 2:
             await self.backend.checkpoint()
             empty = 0 if self._fail_slice() else empty + 1
-        self._error = None
+        self.error = None
         self.told()
 
 

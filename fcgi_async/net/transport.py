@@ -12,7 +12,7 @@ from typing import Protocol
 
 from fcgi_async.net.acknowledge import acknowledge
 from fcgi_async.net.backend import Backend
-from fcgi_async.net.unread import unread
+from fcgi_async.net.unread import tells_unread, unread
 
 __all__ = ("WRITE_HIGH", "Transport", "TransportHandler")
 
@@ -66,6 +66,7 @@ class Transport:
         "_send",
         "_shut",
         "_sock",
+        "_tells_unread",
         "_told_once",
         "_unsent",
         "_watch",
@@ -84,6 +85,7 @@ class Transport:
         # what large reads go into
         self._large: memoryview | None = None
         self._backend = backend
+        self._tells_unread = tells_unread(sock)
         # uvloop tells of an error once, together with the data before it, and never again: read on until it is met
         self._told_once = backend.tells_once
         self._watch = backend.watch(sock, self._readable, self._writable)
@@ -121,7 +123,7 @@ class Transport:
     @property
     def unread(self) -> int:
         """How much of what the socket took the peer has not read; 0 if that cannot be told, as on TCP."""
-        return unread(self._sock)
+        return unread(self._sock.fileno()) if self._tells_unread else 0
 
     def acknowledge(self) -> None:
         """Acknowledge now what came over TCP, which the kernel puts off for 40 ms when nothing is sent."""

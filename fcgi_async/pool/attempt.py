@@ -40,24 +40,17 @@ class Attempt:
         whole: all of STDOUT if it came in one, and was not given to the sink.
     """
 
-    __slots__ = (
-        "_limits",
-        "accepted",
-        "app_status",
-        "connect",
-        "connected_at",
-        "ending",
-        "error",
-        "first_byte",
-        "may_have_run",
-        "over",
-        "protocol_status",
-        "sink",
-        "slot",
-        "stderr",
-        "waits_for_worker",
-        "whole",
-    )
+    # most attempts never set these: a default of the class costs none of them anything
+    may_have_run = False
+    first_byte: float | None = None
+    connect = 0.0
+    connected_at: float | None = None
+    stderr: StderrBuffer | None = None
+    app_status = 0
+    protocol_status = 0
+    error: FastCGIError | None = None
+    ending: Ending | None = None
+    whole: bytes | None = None
 
     def __init__(
         self,
@@ -74,20 +67,11 @@ class Attempt:
         self.accepted = accepted
         self.over: Callable[[Attempt], None] | None = over
         self.waits_for_worker = waits_for_worker
-        self.may_have_run = False
-        self.first_byte: float | None = None
-        self.connect = 0.0
-        self.connected_at: float | None = None
-        self.stderr: StderrBuffer | None = None
-        self.app_status = self.protocol_status = 0
-        self.error: FastCGIError | None = None
-        self.ending: Ending | None = None
-        self.whole: bytes | None = None
 
-    def receive_whole(self, content: bytes, app_status: int, now: float) -> None:
+    def receive_whole(self, content: bytes, now: float) -> None:
         """Take a response that came in one."""
         self.first_byte = now
-        self.whole, self.app_status = content, app_status
+        self.whole = content
         if self.over is not None:
             self.over(self)
 

@@ -29,6 +29,7 @@ class Peer:
 
     Attributes:
         name: the endpoint's address, for errors and logs.
+        is_unix: whether it is reached through a unix socket.
         ledger: its slots.
         keeps: whether some of its slots are kept for jobs of some priority.
         reachability: whether it can be reached.
@@ -48,6 +49,7 @@ class Peer:
         "channels",
         "closed",
         "endpoint",
+        "is_unix",
         "keeps",
         "ledger",
         "listener",
@@ -64,7 +66,7 @@ class Peer:
     def __init__(self, endpoint: Endpoint, backend: Backend, sweep: Sweep) -> None:
         kept = {priority: slots for priority, slots in endpoint.kept.items() if slots}
         self.endpoint, self.backend, self.sweep = endpoint, backend, sweep
-        self.name = str(endpoint.address)
+        self.name, self.is_unix = str(endpoint.address), endpoint.address.is_unix
         self.ledger, self.keeps = ledger_of(endpoint.share, kept), bool(kept)
         self.reachability = Reachability(endpoint.reconnect_timeout)
         self.manner = Manner.UNKNOWN

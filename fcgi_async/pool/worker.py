@@ -239,22 +239,24 @@ class Worker(JobSlot):
     def _receive_whole(self, data: bytes) -> bool:
         """Take an answer that came in one, as most do; False, with nothing taken, if it is anything else."""
         attempt, peer = self.attempt, self.peer
-        if attempt is None or not self._plain or self._shows_manner or self._leaving:
+        if attempt is None or not self._plain or self._leaving:
             return False
         found = self._client.receive_whole(data)
         if found is None:
             return False
-        _, content, app_status, answered = found
+        if self._shows_manner:
+            self._look_at_manner()
+        _, content, answered = found
         self.attempt, self._unanswered = None, False
         self._responses += 1
         peer.reachability.served()
         if not answered:
             peer.ledger.move(self, _FINISHING, peer.sweep.due(peer.endpoint.drain_timeout))
-        attempt.receive_whole(content, app_status, peer.backend.now())
+        attempt.receive_whole(content, peer.backend.now())
         if answered:
             if not (self.closed or self._leaving):
                 self._worker_answered()
-        elif not (self.closed or peer.endpoint.address.is_unix):
+        elif not (self.closed or peer.is_unix):
             self._acknowledge()
         return True
 
@@ -285,7 +287,7 @@ class Worker(JobSlot):
             return
         if free:
             self._worker_answered()
-        elif self._client.probes_outstanding and not self._unanswered and not self.peer.endpoint.address.is_unix:
+        elif self._client.probes_outstanding and not self._unanswered and not self.peer.is_unix:
             self._acknowledge()
 
     def _acknowledge(self) -> None:
@@ -489,12 +491,12 @@ class Worker(JobSlot):
 
     @property
     def _can_be_watched(self) -> bool:
-        return self.peer.endpoint.address.is_unix and self.leaves_unread
+        return self.peer.is_unix and self.leaves_unread
 
     @property
     def is_relayed(self) -> bool:
         """Whether something stands between us and the worker, as far as a unix socket tells."""
-        return self.peer.manner is _ANSWERS and self.peer.endpoint.address.is_unix and not self.leaves_unread
+        return self.peer.manner is _ANSWERS and self.peer.is_unix and not self.leaves_unread
 
     def overdue(self) -> None:
         """Called when its script, or its answer, has taken too long."""

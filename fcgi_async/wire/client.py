@@ -200,7 +200,15 @@ class ClientConnection:
         Raises:
             LocalProtocolError: as `begin_request()`.
         """
-        request_id = self._begin(_RESPONDER, _AWAITING, True)
+        if not self.open or self._closing or self._requests or self.multiplexing:
+            request_id = self._begin(_RESPONDER, _AWAITING, True)
+        else:
+            # what that does, in short: most jobs come this way
+            request_id = self._last_id = self._last_id % MAX_REQUEST_ID + 1
+            if request_id > self._highest_id:
+                self._highest_id = request_id
+            self._requests[request_id] = _Request(_RESPONDER, _AWAITING)
+            self._worker_free = False
         self._asked.append(())
         data = _ID.pack(request_id).join(pieces) + _ASK_AHEAD
         if self._outgoing or self._ahead_wanted:
@@ -313,8 +321,8 @@ class ClientConnection:
             self._lowest_free = min(self._lowest_free, *self._just_ended)
             self._just_ended.clear()
         if type(data) is bytes and (whole := self.receive_whole(data)) is not None:
-            request_id, content, app_status, answered = whole
-            events = [Stdout(request_id, content), RequestEnded(request_id, app_status, 0)]
+            request_id, content, answered = whole
+            events = [Stdout(request_id, content), RequestEnded(request_id, 0, 0)]
             if answered:
                 events.append(ValuesReceived({}, 0))
             return events
@@ -369,21 +377,25 @@ class ClientConnection:
 
         A shortcut for `receive_data()`, which would return the same as events.
         """
-        if self._parser.mid_record or self._just_ended or not self.open:
+        if self._parser.held or self._just_ended or not self.open:
             return None
         found = whole_answer(data)
         if found is None:
             return None
-        request_id, answered = found[0], found[3]
-        request = self._requests.get(request_id)
+        request_id, _, answered = found
+        requests, asked = self._requests, self._asked
+        request = requests.get(request_id)
         if request is None or request.state is not _AWAITING:
             return None
-        if answered and (not self._asked or not self._known.isdisjoint(self._asked[0])):
+        if answered and not (asked and self._known.isdisjoint(asked[0])):
             return None
-        self._settle(request_id, request, _IDLE)
+        if self.multiplexing or self._lowest_free > 1:
+            self._settle(request_id, request, _IDLE)
+        else:
+            del requests[request_id]
         if answered:
-            self._asked.popleft()
-            self._worker_free = not self._requests
+            asked.popleft()
+            self._worker_free = not requests
         return found
 
     def receive_answer(self, data: bytes) -> bool:

@@ -20,16 +20,16 @@ class RecordParser:
     Between two calls it holds at most one incomplete record: 8 + 65535 + 255 bytes.
     """
 
-    # the beginning of one record, as it came, and how many bytes that is
+    # the beginning of one record, as it came; and how many bytes that is
     _chunks: list[bytes] = attrs.field(factory=list, init=False)
-    _held: int = attrs.field(default=0, init=False)
+    held: int = attrs.field(default=0, init=False)
     # how many bytes must be held before it is worth looking again: a record may come in any number of chunks
     _needed: int = attrs.field(default=HEADER_LENGTH, init=False)
 
     @property
     def mid_record(self) -> bool:
         """Whether the stream stands in the middle of a record."""
-        return self._held > 0
+        return self.held > 0
 
     def feed(self, data: bytes | memoryview) -> Iterator[tuple[int, int, bytes]]:
         """Yield record type, request id and content of each record completed by `data`.
@@ -41,7 +41,7 @@ class RecordParser:
             RemoteProtocolError: a record has a version other than 1; the records before it have been yielded.
         """
         position, end = 0, len(data)
-        if self._held:
+        if self.held:
             position = yield from self._complete(data)
         unpack = HEADER.unpack_from
         while end - position >= HEADER_LENGTH:
@@ -57,19 +57,19 @@ class RecordParser:
             yield record_type, request_id, content if isinstance(content, bytes) else bytes(content)
             position = following
         if position < end:
-            self._held = end - position
+            self.held = end - position
             self._chunks.append(bytes(data[position:]))
 
     def _complete(self, data: bytes | memoryview) -> Generator[tuple[int, int, bytes], None, int]:
         """Yield the record that was begun before `data`, where that completes it; return where the next one begins."""
         position = 0
         while True:
-            part = bytes(data[position : position + self._needed - self._held])
+            part = bytes(data[position : position + self._needed - self.held])
             if part:
                 position += len(part)
                 self._chunks.append(part)
-                self._held += len(part)
-            if self._held < self._needed:
+                self.held += len(part)
+            if self.held < self._needed:
                 return position
             record = b"".join(self._chunks)
             version, record_type, request_id, length, padding = HEADER.unpack_from(record)
@@ -77,11 +77,11 @@ class RecordParser:
                 raise _wrong_version(record)
             self._chunks.clear()
             self._needed = HEADER_LENGTH + length + padding
-            if self._needed <= self._held:
+            if self._needed <= self.held:
                 break
             # only the header was there, and now it has said how long the record is
             self._chunks.append(record)
-        self._held, self._needed = 0, HEADER_LENGTH
+        self.held, self._needed = 0, HEADER_LENGTH
         yield record_type, request_id, record[HEADER_LENGTH : HEADER_LENGTH + length]
         return position
 

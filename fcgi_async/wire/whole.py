@@ -13,33 +13,34 @@ from fcgi_async.wire.spec import HEADER_LENGTH, VERSION, RecordType
 
 __all__ = ("EMPTY_VALUES", "WholeAnswer", "whole_answer")
 
-# request id, what STDOUT has, the application's status, and whether a probe is answered too
-WholeAnswer = tuple[int, bytes, int, bool]
+# request id, what STDOUT has, and whether a probe is answered too; the application's status is 0
+WholeAnswer = tuple[int, bytes, bool]
 # an answer without values, as PHP-FPM gives it to an empty GET_VALUES
 EMPTY_VALUES: Final = bytes((VERSION, RecordType.GET_VALUES_RESULT, 0, 0, 0, 0, 0, 0))
-# END_REQUEST without its last three bytes, which are reserved, and not zero in PHP-FPM's
+# END_REQUEST without its last three bytes, which are reserved, and not zero in PHP-FPM's; the same and an answer
 _END: Final = Struct(">BBHHBxIB3x")
-_AFTER_STDOUT: Final = frozenset((_END.size, _END.size + len(EMPTY_VALUES)))
-_LEAST: Final = HEADER_LENGTH + _END.size
-_STDOUT, _END_TYPE = int(RecordType.STDOUT), int(RecordType.END_REQUEST)
+_END_AND_VALUES: Final = Struct(">BBHHBxIB3x8s")
+_HEADER, _END_AT, _END_AND_VALUES_AT = HEADER.unpack_from, _END.unpack_from, _END_AND_VALUES.unpack_from
+_TO_END, _TO_VALUES = HEADER_LENGTH + _END.size, HEADER_LENGTH + _END_AND_VALUES.size
+_STDOUT, _END_TYPE, _END_SIZE = int(RecordType.STDOUT), int(RecordType.END_REQUEST), END_BODY.size
 
 
 def whole_answer(data: bytes) -> WholeAnswer | None:
-    """Return request id, what STDOUT has, the application's status, and whether a probe is answered too.
-
-    None for anything else.
-    """
-    if len(data) < _LEAST:
+    """Return request id, what STDOUT has, and whether a probe is answered too; None for anything else."""
+    size = len(data)
+    if size < _TO_END:
         return None
-    version, record_type, request_id, length, padding = HEADER.unpack_from(data)
-    end = HEADER_LENGTH + length + padding
-    rest = len(data) - end
-    if version != VERSION or record_type != _STDOUT or not length or rest not in _AFTER_STDOUT:
+    version, record_type, request_id, length, padding = _HEADER(data)
+    if version != VERSION or record_type != _STDOUT or not length:
         return None
-    version, record_type, number, size, padding, app_status, protocol_status = _END.unpack_from(data, end)
-    if (version, record_type, number, size) != (VERSION, _END_TYPE, request_id, END_BODY.size):
-        return None
-    answered = rest > _END.size
-    if padding or protocol_status or (answered and not data.endswith(EMPTY_VALUES)):
-        return None
-    return request_id, data[HEADER_LENGTH : HEADER_LENGTH + length], app_status, answered
+    rest = size - length - padding
+    if rest == _TO_VALUES:
+        found = _END_AND_VALUES_AT(data, size - rest + HEADER_LENGTH)
+        if found != (VERSION, _END_TYPE, request_id, _END_SIZE, 0, 0, 0, EMPTY_VALUES):
+            return None
+        return request_id, data[HEADER_LENGTH : HEADER_LENGTH + length], True
+    if rest == _TO_END:
+        if _END_AT(data, size - rest + HEADER_LENGTH) != (VERSION, _END_TYPE, request_id, _END_SIZE, 0, 0, 0):
+            return None
+        return request_id, data[HEADER_LENGTH : HEADER_LENGTH + length], False
+    return None

@@ -111,7 +111,7 @@ def test_the_common_answer_does_not_meet_the_parser(reserved: bytes, padding: in
     connection = ClientConnection()
     asked(connection, multiplexing=False, names=(), body=True)
     data = record(RecordType.STDOUT, 1, b"A: b\r\n\r\nok", padding) + end(1, reserved=reserved) + ANSWER
-    assert connection.receive_whole(data) == (1, b"A: b\r\n\r\nok", 0, True)
+    assert connection.receive_whole(data) == (1, b"A: b\r\n\r\nok", True)
     assert (connection.unfinished, connection.probes_outstanding) == (0, 0)
 
 
