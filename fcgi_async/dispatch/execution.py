@@ -34,7 +34,7 @@ from fcgi_async.net.backend import Backend
 from fcgi_async.pool.attempt import Attempt, JobSlot
 from fcgi_async.pool.peer import Peer
 from fcgi_async.pool.sink import StreamingSink
-from fcgi_async.wire.cgi import CGIHead, whole_head
+from fcgi_async.wire.cgi import whole_head
 from fcgi_async.wire.spec import ProtocolStatus
 
 __all__ = ("Execution", "ExecutionState", "Terms")
@@ -319,11 +319,20 @@ class Execution:
             self._upload.stop(settled=False)
 
     def _complete(self, attempt: Attempt) -> None:
-        try:
-            head, content, size = self._found(attempt)
-        except (RemoteProtocolError, ResponseTooLarge) as fault:
-            self._settle(None, fault, may_have_run=True)
-            return
+        limits, whole = self.terms.limits, attempt.whole
+        found = None if whole is None or attempt.sink is not None else whole_head(whole, limits.head)
+        if found is not None and len(found[1]) <= limits.response:
+            head, content = found
+            size = len(content)
+        else:
+            try:
+                sink = attempt.collect()
+                sink.finish()
+            except (RemoteProtocolError, ResponseTooLarge) as fault:
+                self._settle(None, fault, may_have_run=True)
+                return
+            assert sink.head is not None
+            head, content, size = sink.head, sink.content(), sink.size
         job, name = self.job, attempt.slot.peer.name
         if head.dropped:
             log_dropped_headers(job, name, head.dropped)
@@ -352,22 +361,10 @@ class Execution:
                 name,
                 self.attempts,
                 truncated,
-                self.terms.limits.response,
+                limits.response,
             ),
             None,
         )
-
-    def _found(self, attempt: Attempt) -> tuple[CGIHead, bytes, int]:
-        """Return a response's head, its body as far as it was kept, and how long that was."""
-        limits, whole = self.terms.limits, attempt.whole
-        if whole is not None and attempt.sink is None:
-            found = whole_head(whole, limits.head)
-            if found is not None and len(found[1]) <= limits.response:
-                return *found, len(found[1])
-        sink = attempt.collect()
-        sink.finish()
-        assert sink.head is not None
-        return sink.head, sink.content(), sink.size
 
     # Flow, of a stream
 

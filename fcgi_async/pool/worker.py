@@ -179,15 +179,14 @@ class Worker(JobSlot):
         if not transport.write(data):
             self._refuse()
             return False
-        self._shows_manner = (
-            not (self._leaves_unread or self.leaves_unread) and request.body is not None and len(data) <= _SMALL_REQUEST
-        )
+        if not self._leaves_unread and peer.is_unix and not self.leaves_unread:
+            self._shows_manner = request.body is not None and len(data) <= _SMALL_REQUEST
         self.attempt, self._request_id = attempt, request_id
         self._unanswered, self._responding = True, False
         attempt.may_have_run = True
-        self.requests += 1
-        if self.requests == 1:
+        if not self.requests:
             attempt.connect, attempt.connected_at = self._connect_time, self._connected_at
+        self.requests += 1
         if self.state is not _BUSY:
             peer.ledger.move(self, _BUSY)
         if pieces is None and self._bodies.pending:
@@ -229,7 +228,7 @@ class Worker(JobSlot):
     def data_received(self, data: bytes | memoryview) -> bool:
         """Take what the peer wrote; return whether more is due in a moment."""
         try:
-            if type(data) is not bytes or self.attempt is None or not self._receive_whole(data):
+            if not self._plain or type(data) is not bytes or not self._receive_whole(data):
                 self._receive(data)
         except Exception as error:
             self._faulty(error)
@@ -239,19 +238,27 @@ class Worker(JobSlot):
     def _receive_whole(self, data: bytes) -> bool:
         """Take an answer that came in one, as most do; False, with nothing taken, if it is anything else."""
         attempt, peer = self.attempt, self.peer
-        if attempt is None or not self._plain or self._leaving:
+        if self._leaving:
             return False
+        if attempt is None:
+            if self._unanswered or not self._client.receive_answer(data):
+                return False
+            self._look_no_more()
+            self._worker_answered()
+            return True
         found = self._client.receive_whole(data)
         if found is None:
             return False
         if self._shows_manner:
             self._look_at_manner()
-        _, content, answered = found
+        content, answered = found
         self.attempt, self._unanswered = None, False
         self._responses += 1
         peer.reachability.served()
         if not answered:
             peer.ledger.move(self, _FINISHING, peer.sweep.due(peer.endpoint.drain_timeout))
+            if peer.manner is not _FPM:
+                self._expect_tail()
         attempt.receive_whole(content, peer.backend.now())
         if answered:
             if not (self.closed or self._leaving):
@@ -387,8 +394,9 @@ class Worker(JobSlot):
         self._has_answered = False
         if self._when_free is not None:
             self.tell(answered=True)
-        if not self.closed:
-            self._free(self)
+            if self.closed:
+                return
+        self._free(self)
 
     def tell(self, *, answered: bool) -> None:
         """Tell whoever waits for the worker that it has answered, or left before."""

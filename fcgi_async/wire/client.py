@@ -49,7 +49,7 @@ from fcgi_async.wire.states import (
     RequestState,
     advance,
 )
-from fcgi_async.wire.whole import EMPTY_VALUES, WholeAnswer, whole_answer
+from fcgi_async.wire.whole import EMPTY_VALUES, whole_answer
 
 __all__ = ("ClientConnection",)
 
@@ -119,6 +119,8 @@ class ClientConnection:
     # ids whose END_REQUEST is among the last events
     _just_ended: set[int] = attrs.field(factory=set, init=False)
     _outgoing: list[bytes | memoryview] = attrs.field(factory=list, init=False)
+    # the request whose answer may come whole: the only one, followed by an empty probe, and nothing has come since
+    _expected: int = attrs.field(default=0, init=False)
     # whether the next record's first byte shall go out, and whether it has
     _ahead_wanted: bool = attrs.field(default=False, init=False)
     _ahead: bool = attrs.field(default=False, init=False)
@@ -137,6 +139,7 @@ class ClientConnection:
             LocalProtocolError: the connection is closed, or the names do not fit into one record.
         """
         self._require_open()
+        self._expected = 0
         names = tuple(names)
         if names:
             content = b"".join([encode_pair(name, b"") for name in names])
@@ -209,6 +212,8 @@ class ClientConnection:
                 self._highest_id = request_id
             self._requests[request_id] = _Request(_RESPONDER, _AWAITING)
             self._worker_free = False
+            if not self._asked and not self._parser.held:
+                self._expected = request_id
         self._asked.append(())
         data = _ID.pack(request_id).join(pieces) + _ASK_AHEAD
         if self._outgoing or self._ahead_wanted:
@@ -281,6 +286,7 @@ class ClientConnection:
             raise LocalProtocolError(f"ABORT_REQUEST for request {request_id}: not while {request.state.value}")
         self._outgoing.append(encode_record(RecordType.ABORT_REQUEST, request_id))
         self.aborted.add(request_id)
+        self._expected = 0
         self._settle(request_id, request, following)
 
     def send_ahead(self) -> None:
@@ -320,12 +326,7 @@ class ClientConnection:
         if self._just_ended:
             self._lowest_free = min(self._lowest_free, *self._just_ended)
             self._just_ended.clear()
-        if type(data) is bytes and (whole := self.receive_whole(data)) is not None:
-            request_id, content, answered = whole
-            events = [Stdout(request_id, content), RequestEnded(request_id, 0, 0)]
-            if answered:
-                events.append(ValuesReceived({}, 0))
-            return events
+        self._expected = 0
         try:
             for record_type, request_id, content in self._parser.feed(data):
                 if record_type not in _FROM_RESPONDER:
@@ -372,30 +373,22 @@ class ClientConnection:
         """How many GET_VALUES are sent and not answered."""
         return len(self._asked)
 
-    def receive_whole(self, data: bytes) -> WholeAnswer | None:
-        """Take an answer that came whole, as most do, and return it; None, with nothing taken, if it is anything else.
+    def receive_whole(self, data: bytes) -> tuple[bytes, bool] | None:
+        """Take the common answer to `request_and_probe()`, if it comes whole and first; None if not, and nothing taken.
 
-        A shortcut for `receive_data()`, which would return the same as events.
+        Return what STDOUT has, and whether the probe is answered too. A shortcut for `receive_data()`, which would say
+        the same in events.
         """
-        if self._parser.held or self._just_ended or not self.open:
+        expected, self._expected = self._expected, 0
+        if not expected or not self.open:
             return None
-        found = whole_answer(data)
+        found = whole_answer(data, expected)
         if found is None:
             return None
-        request_id, _, answered = found
-        requests, asked = self._requests, self._asked
-        request = requests.get(request_id)
-        if request is None or request.state is not _AWAITING:
-            return None
-        if answered and not (asked and self._known.isdisjoint(asked[0])):
-            return None
-        if self.multiplexing or self._lowest_free > 1:
-            self._settle(request_id, request, _IDLE)
-        else:
-            del requests[request_id]
-        if answered:
-            asked.popleft()
-            self._worker_free = not requests
+        del self._requests[expected]
+        if found[1]:
+            self._asked.popleft()
+            self._worker_free = True
         return found
 
     def receive_answer(self, data: bytes) -> bool:
@@ -403,11 +396,10 @@ class ClientConnection:
 
         A shortcut for `receive_data()`, as `receive_whole()` is.
         """
-        if data != EMPTY_VALUES or self._parser.mid_record or not self._asked or self._just_ended or not self.open:
+        asked = self._asked
+        if data != EMPTY_VALUES or self._parser.held or self._just_ended or not self.open or not asked or asked[0]:
             return False
-        if not self._known.isdisjoint(self._asked[0]):
-            return False
-        self._asked.popleft()
+        asked.popleft()
         self._worker_free = not self._requests
         return True
 
@@ -478,6 +470,7 @@ class ClientConnection:
 
     def _begin(self, role: Role, state: RequestState, keep_conn: bool) -> int:
         self._require_open()
+        self._expected = 0
         if self._closing:
             raise LocalProtocolError("the peer closes the connection behind the last request, begun without KEEP_CONN")
         if self._requests and not self.multiplexing:

@@ -11,10 +11,8 @@ from typing import Final
 from fcgi_async.wire.records import END_BODY, HEADER
 from fcgi_async.wire.spec import HEADER_LENGTH, VERSION, RecordType
 
-__all__ = ("EMPTY_VALUES", "WholeAnswer", "whole_answer")
+__all__ = ("EMPTY_VALUES", "whole_answer")
 
-# request id, what STDOUT has, and whether a probe is answered too; the application's status is 0
-WholeAnswer = tuple[int, bytes, bool]
 # an answer without values, as PHP-FPM gives it to an empty GET_VALUES
 EMPTY_VALUES: Final = bytes((VERSION, RecordType.GET_VALUES_RESULT, 0, 0, 0, 0, 0, 0))
 # END_REQUEST without its last three bytes, which are reserved, and not zero in PHP-FPM's; the same and an answer
@@ -25,22 +23,22 @@ _TO_END, _TO_VALUES = HEADER_LENGTH + _END.size, HEADER_LENGTH + _END_AND_VALUES
 _STDOUT, _END_TYPE, _END_SIZE = int(RecordType.STDOUT), int(RecordType.END_REQUEST), END_BODY.size
 
 
-def whole_answer(data: bytes) -> WholeAnswer | None:
-    """Return request id, what STDOUT has, and whether a probe is answered too; None for anything else."""
+def whole_answer(data: bytes, request_id: int) -> tuple[bytes, bool] | None:
+    """Return what STDOUT has in the answer to a request, and whether a probe is answered too; None for all else."""
     size = len(data)
     if size < _TO_END:
         return None
-    version, record_type, request_id, length, padding = _HEADER(data)
-    if version != VERSION or record_type != _STDOUT or not length:
+    version, record_type, number, length, padding = _HEADER(data)
+    if version != VERSION or record_type != _STDOUT or number != request_id or not length:
         return None
     rest = size - length - padding
     if rest == _TO_VALUES:
         found = _END_AND_VALUES_AT(data, size - rest + HEADER_LENGTH)
         if found != (VERSION, _END_TYPE, request_id, _END_SIZE, 0, 0, 0, EMPTY_VALUES):
             return None
-        return request_id, data[HEADER_LENGTH : HEADER_LENGTH + length], True
+        return data[HEADER_LENGTH : HEADER_LENGTH + length], True
     if rest == _TO_END:
         if _END_AT(data, size - rest + HEADER_LENGTH) != (VERSION, _END_TYPE, request_id, _END_SIZE, 0, 0, 0):
             return None
-        return request_id, data[HEADER_LENGTH : HEADER_LENGTH + length], False
+        return data[HEADER_LENGTH : HEADER_LENGTH + length], False
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from struct import pack
 
@@ -11,14 +12,8 @@ from hypothesis import strategies as st
 
 from fcgi_async.wire.client import ClientConnection
 from fcgi_async.wire.events import ClientEvent, RequestEnded, Stdout, ValuesReceived
-from fcgi_async.wire.spec import FCGI_MPXS_CONNS, RecordType
-
-
-class Parsed(ClientConnection):
-    """A connection whose every byte goes through the parser."""
-
-    def _receive_whole(self, data: bytes) -> list[ClientEvent] | None:
-        return None
+from fcgi_async.wire.request import request_pieces
+from fcgi_async.wire.spec import RecordType
 
 
 def record(record_type: int, request_id: int, content: bytes = b"", padding: int = 0, version: int = 1) -> bytes:
@@ -33,15 +28,23 @@ ANSWER = record(RecordType.GET_VALUES_RESULT, 0)
 WHOLE = record(RecordType.STDOUT, 1, b"A: b\r\n\r\nok") + end(1)
 
 
-def asked(connection: ClientConnection, *, multiplexing: bool, names: tuple[bytes, ...], body: bool) -> None:
-    """Ask what a job asks."""
-    connection.multiplexing = multiplexing
-    if body:
-        connection.send_request([b"\1\1ab"])
-    else:
-        connection.begin_request()
-    connection.get_values(names)
-    connection.data_to_send()
+def asked() -> ClientConnection:
+    """Return a connection that has asked what most jobs ask."""
+    connection = ClientConnection()
+    connection.request_and_probe(request_pieces(b"\1\1ab", b"", keep_conn=True))
+    return connection
+
+
+def receive(connection: ClientConnection, data: bytes) -> list[ClientEvent]:
+    """Take what comes by the shortcuts if they take it, as events, and by the parser if not."""
+    whole = connection.receive_whole(data)
+    if whole is not None:
+        content, answered = whole
+        events: list[ClientEvent] = [Stdout(1, content), RequestEnded(1, 0, 0)]
+        return [*events, ValuesReceived({})] if answered else events
+    if connection.receive_answer(data):
+        return [ValuesReceived({})]
+    return connection.receive_data(data)
 
 
 def facts(connection: ClientConnection) -> tuple[object, ...]:
@@ -78,28 +81,16 @@ records = st.one_of(
 )
 
 
-@given(
-    st.lists(records, max_size=5).map(b"".join),
-    st.lists(st.integers(0, 400), max_size=3),
-    st.booleans(),
-    st.sampled_from([(), (FCGI_MPXS_CONNS,)]),
-    st.booleans(),
-)
-@example(WHOLE + ANSWER, [], False, (), True)
-@example(WHOLE, [], False, (), True)
-@example(WHOLE + ANSWER, [], True, (), True)
-@example(WHOLE + ANSWER, [], False, (), False)
-@example(WHOLE + ANSWER, [], False, (FCGI_MPXS_CONNS,), True)
-def test_both_ways_say_the_same(
-    data: bytes, cuts: list[int], multiplexing: bool, names: tuple[bytes, ...], body: bool
-) -> None:
-    """Events and what can be seen afterwards are the same by the one step and by the parser, whatever the cuts."""
-    quick, parsed = ClientConnection(), Parsed()
-    for connection in (quick, parsed):
-        asked(connection, multiplexing=multiplexing, names=names, body=body)
+@given(st.lists(records, max_size=5).map(b"".join), st.lists(st.integers(0, 400), max_size=3))
+@example(WHOLE + ANSWER, [])
+@example(WHOLE, [])
+@example(WHOLE + ANSWER, [len(WHOLE)])
+def test_both_ways_say_the_same(data: bytes, cuts: list[int]) -> None:
+    """Events and what can be seen afterwards are the same by the shortcuts and by the parser, whatever the cuts."""
+    quick, parsed = asked(), asked()
     places = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
     for start, stop in pairwise(places):
-        mine, theirs = quick.receive_data(data[start:stop]), parsed.receive_data(data[start:stop])
+        mine, theirs = receive(quick, data[start:stop]), parsed.receive_data(data[start:stop])
         assert [str(event) for event in mine] == [str(event) for event in theirs]
         assert facts(quick) == facts(parsed)
 
@@ -108,19 +99,31 @@ def test_both_ways_say_the_same(
 @pytest.mark.parametrize("padding", [0, 5])
 def test_the_common_answer_does_not_meet_the_parser(reserved: bytes, padding: int) -> None:
     """What PHP-FPM answers to most jobs is recognised, its padding and its reserved bytes too."""
-    connection = ClientConnection()
-    asked(connection, multiplexing=False, names=(), body=True)
-    data = record(RecordType.STDOUT, 1, b"A: b\r\n\r\nok", padding) + end(1, reserved=reserved) + ANSWER
-    assert connection.receive_whole(data) == (1, b"A: b\r\n\r\nok", True)
+    connection = asked()
+    data = record(RecordType.STDOUT, 1, b"A: b\r\n\r\nok", padding) + end(1, reserved=reserved)
+    assert asked().receive_whole(data) == (b"A: b\r\n\r\nok", False)
+    assert connection.receive_whole(data + ANSWER) == (b"A: b\r\n\r\nok", True)
     assert (connection.unfinished, connection.probes_outstanding) == (0, 0)
 
 
 @pytest.mark.parametrize("cut", range(1, len(WHOLE + ANSWER)))
 def test_every_cut_of_the_common_answer(cut: int) -> None:
     """Cut anywhere, the answer means the same."""
-    events: list[ClientEvent] = []
-    connection = ClientConnection()
-    asked(connection, multiplexing=False, names=(), body=True)
-    for part in ((WHOLE + ANSWER)[:cut], (WHOLE + ANSWER)[cut:]):
-        events += connection.receive_data(part)
+    connection = asked()
+    events = [event for part in ((WHOLE + ANSWER)[:cut], (WHOLE + ANSWER)[cut:]) for event in receive(connection, part)]
     assert events == [Stdout(1, b"A: b\r\n\r\nok"), RequestEnded(1, 0, 0), ValuesReceived({})]
+
+
+VERBS: dict[str, Callable[[ClientConnection], object]] = {
+    "another probe": lambda connection: connection.get_values(),
+    "an abort": lambda connection: connection.abort_request(1),
+    "a part that came": lambda connection: connection.receive_data(ANSWER),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=list(VERBS))
+def test_whatever_else_happens_leaves_the_answer_to_the_parser(verb: Callable[[ClientConnection], object]) -> None:
+    """The shortcut is for the one request that nothing has happened to."""
+    connection = asked()
+    verb(connection)
+    assert connection.receive_whole(WHOLE) is None
