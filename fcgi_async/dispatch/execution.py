@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
+from fcgi_async.dispatch.completion import response_of
 from fcgi_async.dispatch.deadlines import Deadlines
-from fcgi_async.dispatch.job_log import log_dropped_headers, log_stderr
+from fcgi_async.dispatch.job_log import log_stderr
 from fcgi_async.dispatch.request import RequestEncoder
-from fcgi_async.dispatch.truncation import is_truncated
+from fcgi_async.dispatch.timed import Timed
 from fcgi_async.dispatch.upload import Upload
 from fcgi_async.errors import (
     CannotMultiplex,
@@ -28,13 +28,12 @@ from fcgi_async.errors import (
 )
 from fcgi_async.job.body import BodyStream
 from fcgi_async.job.job import Job
-from fcgi_async.job.response import Headers, Response, Timing
+from fcgi_async.job.response import Response
 from fcgi_async.job.settings import Limits, Timeouts
 from fcgi_async.net.backend import Backend
 from fcgi_async.pool.attempt import Attempt, JobSlot
 from fcgi_async.pool.peer import Peer
 from fcgi_async.pool.sink import StreamingSink
-from fcgi_async.wire.cgi import whole_head
 from fcgi_async.wire.spec import ProtocolStatus
 
 __all__ = ("Execution", "ExecutionState", "Terms")
@@ -109,7 +108,7 @@ class Terms:
         self._known.add(job.script)
 
 
-class Execution:
+class Execution(Timed):
     """One job until it is over. All synchronous.
 
     Args:
@@ -128,7 +127,6 @@ class Execution:
         response: there from its end on, unless there is an error.
         error: the same the other way round.
         attempts: how often its request was written.
-        attempt: the last one, from its beginning on.
         outside: whether it stands outside a full queue.
         on_admitted: called when it comes in.
     """
@@ -140,7 +138,6 @@ class Execution:
     response: Response | None = None
     error: FastCGIError | None = None
     attempts = 0
-    attempt: Attempt | None = None
     outside = False
     on_admitted: Callable[[], None] | None = None
     # of the attempts that failed
@@ -149,8 +146,6 @@ class Execution:
     _may_have_run = False
     # whether an EOF was taken as a proof that it did not run
     _trusted_eof = False
-    # the number of its deadline; 0: it has none
-    _deadline = 0
     _upload: Upload | None = None
 
     def __init__(
@@ -164,18 +159,11 @@ class Execution:
         extra: Mapping[str, str] = _NOTHING,
     ) -> None:
         self.job, self.terms, self.stream = job, terms, stream
-        self._timeouts, self._on_done = timeouts, on_done
+        self._on_done = on_done
         self.priority, self.extra = priority, extra
-        self._submitted = now = terms.backend.now()
-        if timeouts.total is not None or timeouts.queue is not None:
-            self._set_deadline(now, timeouts.queue)
+        Timed.__init__(self, terms.backend, terms.deadlines, timeouts)
         if isinstance(job.body, BodyStream):
             self._upload = Upload(job.body, self._begin_upload, self._upload_refused, self.end)
-
-    @property
-    def was_cancelled(self) -> bool:
-        """Whether its own side ended it, and no failure."""
-        return isinstance(self.error, JobCancelled)
 
     def admitted(self) -> None:
         """Take note of having come in from outside a full queue."""
@@ -192,7 +180,7 @@ class Execution:
             InvalidJob: the job cannot be encoded.
         """
         terms, timeouts = self.terms, self._timeouts
-        now = terms.backend.now()
+        now = self._backend.now()
         self.state, self.waiting = _RUNNING, False
         attempt = Attempt(slot, self.stream, terms.limits, now, self._over, not self.job.finishes_early)
         if self._upload is not None:
@@ -314,57 +302,24 @@ class Execution:
             log_stderr(self.job, attempt.slot.peer.name, written)
             self._earlier_stderr += written
         if self._timeouts.run is not None or self._timeouts.queue is not None:
-            self._set_deadline(self.terms.backend.now(), self._timeouts.queue)
+            self._set_deadline(self._backend.now(), self._timeouts.queue)
         if self._upload is not None:
             self._upload.stop(settled=False)
 
     def _complete(self, attempt: Attempt) -> None:
-        limits, whole = self.terms.limits, attempt.whole
-        found = None if whole is None or attempt.sink is not None else whole_head(whole, limits.head)
-        if found is not None and len(found[1]) <= limits.response:
-            head, content = found
-            size = len(content)
-        else:
-            try:
-                sink = attempt.collect()
-                sink.finish()
-            except (RemoteProtocolError, ResponseTooLarge) as fault:
-                self._settle(None, fault, may_have_run=True)
-                return
-            assert sink.head is not None
-            head, content, size = sink.head, sink.content(), sink.size
-        job, name = self.job, attempt.slot.peer.name
-        if head.dropped:
-            log_dropped_headers(job, name, head.dropped)
-        truncated = head.length is not None and is_truncated(job, head, size)
-        if truncated and self.stream is not None:
-            error = ResponseTruncated(
-                f"the body ended after {size} of the {head.length} bytes that its Content-Length promised; "
-                "FPM's log, or stderr, tells why the script ended"
-            )
-            self._settle(None, error, may_have_run=True)
-            return
-        stderr, written = attempt.stderr, b""
-        if stderr is not None:
-            written = stderr.value()
-            log_stderr(job, name, written)
-        self._settle(
-            Response(
-                job,
-                head.status,
-                Headers(head.headers),
-                content,
-                written,
-                stderr is not None and stderr.truncated,
-                attempt.app_status,
+        try:
+            response = response_of(
+                self.job,
+                attempt,
+                self.terms.limits,
                 self._timing(attempt),
-                name,
                 self.attempts,
-                truncated,
-                limits.response,
-            ),
-            None,
-        )
+                streamed=self.stream is not None,
+            )
+        except (RemoteProtocolError, ResponseTooLarge, ResponseTruncated) as fault:
+            self._settle(None, fault, may_have_run=True)
+        else:
+            self._settle(response, None)
 
     # Flow, of a stream
 
@@ -378,23 +333,7 @@ class Execution:
         if self.state is _RUNNING and self.attempt is not None:
             self.attempt.slot.resume()
 
-    # deadlines
-
-    def _set_deadline(self, now: float, stage: float | None) -> None:
-        """Wake up when the time of this stage, queue or run, has passed since `now`, or that of the whole."""
-        deadlines, total = self.terms.deadlines, self._timeouts.total
-        if self._deadline:
-            deadlines.cancel(self._deadline)
-            self._deadline = 0
-        when = math.inf if total is None else self._submitted + total
-        if stage is not None:
-            when = min(when, now + stage)
-        if when < math.inf:
-            self._deadline = deadlines.add(when, self._deadline_passed)
-
-    def _deadline_passed(self) -> None:
-        self._deadline = 0
-        waited = self.terms.backend.now() - self._submitted
+    def _deadline_passed(self, waited: float) -> None:
         if self.state is _QUEUED:
             self.end(
                 QueueTimeout(
@@ -412,29 +351,6 @@ class Execution:
             )
 
     # what became of it
-
-    def timing_so_far(self) -> Timing:
-        """Return where the time went until now."""
-        if self.attempt is not None:
-            return self._timing(self.attempt)
-        waited = self.terms.backend.now() - self._submitted
-        return Timing(waited, 0.0, 0.0, waited)
-
-    def _timing(self, attempt: Attempt) -> Timing:
-        submitted, accepted, first_byte = self._submitted, attempt.accepted, attempt.first_byte
-        # a response that came in one has come at its first byte
-        now = self.terms.backend.now() if attempt.whole is None or first_byte is None else first_byte
-        if first_byte is None:
-            first_byte = now
-        return Timing(accepted - submitted, attempt.connect, first_byte - accepted, now - submitted)
-
-    @property
-    def connected(self) -> float | None:
-        """Seconds from the call until the connection was there that was new for this job, or None."""
-        attempt = self.attempt
-        if attempt is None or attempt.connected_at is None:
-            return None
-        return attempt.connected_at - self._submitted
 
     @property
     def stderr(self) -> bytes:
@@ -456,8 +372,7 @@ class Execution:
             # no cycle is left behind, so that a handle nobody keeps is collected at once
             self.attempt.over = None
         if self._deadline:
-            self.terms.deadlines.cancel(self._deadline)
-            self._deadline = 0
+            self._cancel_deadline()
         if self._upload is not None:
             self._upload.stop()
         self.response, self.error = response, error

@@ -349,7 +349,7 @@ class Intake:
 
     def _require_room(self, scheduler: Scheduler, job: Job | None) -> None:
         if scheduler.queue.full:
-            scheduler.rejected += 1
+            scheduler.tally.rejected += 1
             raise QueueFull(f"{scheduler.queue.size} jobs wait for a worker already; try again later", job=job)
 
     async def _submit(self, job: Job[Tag], on_unretrieved: Callable[[FastCGIError], None] | None) -> JobHandle[Tag]:

@@ -17,6 +17,7 @@ from fcgi_async.dispatch.request import RequestEncoder
 from fcgi_async.dispatch.reservation import Reservation
 from fcgi_async.dispatch.retry import Retry
 from fcgi_async.dispatch.room import RoomWaiters
+from fcgi_async.dispatch.tally import Tally
 from fcgi_async.dispatch.verdict import Verdict, copy
 from fcgi_async.errors import (
     ConnectError,
@@ -24,9 +25,7 @@ from fcgi_async.errors import (
     DispatchError,
     FastCGIError,
     InvalidJob,
-    JobTimeout,
     Overloaded,
-    QueueTimeout,
 )
 from fcgi_async.job.settings import Limits
 from fcgi_async.net.backend import Backend, Timer, Waiter
@@ -61,6 +60,7 @@ class Scheduler:
         running: jobs that have a slot.
         room: who waits until so many workers are free.
         pings: who waits for a worker's answer.
+        tally: how many jobs came to what.
         paused: whether no job is begun.
     """
 
@@ -75,8 +75,7 @@ class Scheduler:
         self.room = RoomWaiters(backend, self._room)
         self.pings = Pings(backend, self._offer)
         self.paused = False
-        self.completed = self.failed = self.cancelled = self.retried = self.rejected = 0
-        self.queue_timeouts = self.job_timeouts = 0
+        self.tally = Tally()
         # slots that are waited for, or held, and have no job yet
         self._reservations: set[Reservation] = set()
         # executions between two attempts
@@ -241,7 +240,7 @@ class Scheduler:
             return False
         if isinstance(error, Overloaded) and attempt is not None:
             attempt.slot.peer.reachability.overloaded(self.backend.now())
-        self.retried += 1
+        self.tally.retried += 1
         self.running.discard(execution)
         execution.again()
         delay = self._retry.delay(attempts)
@@ -259,16 +258,7 @@ class Scheduler:
         self._offer()
 
     def _settled(self, execution: Execution, state: ExecutionState) -> None:
-        if execution.response is not None:
-            self.completed += 1
-        elif execution.was_cancelled:
-            self.cancelled += 1
-        else:
-            self.failed += 1
-            if isinstance(execution.error, QueueTimeout):
-                self.queue_timeouts += 1
-            elif isinstance(execution.error, JobTimeout):
-                self.job_timeouts += 1
+        self.tally.count(execution.response is not None, execution.error)
         if state is _RUNNING:
             self.running.discard(execution)
         elif execution in self._backing_off:

@@ -8,16 +8,17 @@ from collections.abc import Callable
 
 from fcgi_async.net.backend import Timer
 from fcgi_async.net.bodies import Bodies
-from fcgi_async.net.transport import Transport
 from fcgi_async.net.values import requests_at_once
 from fcgi_async.pool.attempt import Attempt, JobSlot
+from fcgi_async.pool.link import Link
 from fcgi_async.pool.peer import Peer
 from fcgi_async.pool.proof import Ending
 from fcgi_async.pool.slots import SlotState
+from fcgi_async.pool.slow_readers import SlowReaders
 from fcgi_async.wire.client import ClientConnection
 from fcgi_async.wire.events import RequestEnded, Stderr, Stdout, Stray, Terminated, ValuesReceived
 from fcgi_async.wire.request import EncodedRequest
-from fcgi_async.wire.spec import FCGI_MPXS_CONNS, MAX_CONTENT, MAX_REQUEST_ID, ProtocolStatus, Role
+from fcgi_async.wire.spec import FCGI_MPXS_CONNS, MAX_REQUEST_ID, ProtocolStatus
 from fcgi_async.wire.states import RequestState
 
 __all__ = ("Channel", "RequestSlot")
@@ -30,8 +31,6 @@ _PROBE = (FCGI_MPXS_CONNS,)
 _ABORTED_MAX = 1000
 # seconds in which a peer says that it reads on behind what may have stopped it
 _ANSWER_SECONDS = 1.0
-# what a slow reader may leave unread before its neighbours are held up with it
-_SLOW_READER_MAX = 16 * 1024 * 1024
 _UNKNOWN_ROLE = int(ProtocolStatus.UNKNOWN_ROLE)
 _BUSY, _DRAINING, _LINGERING = SlotState.BUSY, SlotState.DRAINING, SlotState.LINGERING
 
@@ -105,7 +104,7 @@ class RequestSlot(JobSlot):
         self._channel.abort(self)
 
 
-class Channel:
+class Channel(Link):
     """One connection on which requests are served at once. FastCGI has no windows: a slow reader holds up all.
 
     Args:
@@ -113,31 +112,20 @@ class Channel:
         capacity_freed: called when waiting jobs may find room, here or on another connection.
         ended: called once, when the connection has ended.
 
-    Attributes:
-        bodies: what of the requests' bodies is not written yet.
-        requests: how many were begun on it.
-        retiring: whether it gets no more requests, and is closed when nobody waits for the last.
-        closed: whether it has ended.
     """
 
     def __init__(self, peer: Peer, capacity_freed: Callable[[], None], ended: Callable[[Channel], None]) -> None:
-        self.peer = peer
+        super().__init__(peer, ClientConnection(multiplexing=True))
         self._capacity_freed, self._ended = capacity_freed, ended
-        self._client = ClientConnection(multiplexing=True)
-        self.bodies = Bodies(self._client, peer.backend, self._probe, self._flush)
-        self._transport: Transport | None = None
         self._limit = requests_at_once(peer.values or {}) or MAX_REQUEST_ID
-        self.requests = 0
-        self.retiring = self.closed = self._worker_left = False
+        # whether it gets no more requests, and is closed when nobody waits for the last
+        self._retiring = False
         # by id, until END_REQUEST
         self._slots: dict[int, RequestSlot] = {}
         # taken for requests that are not begun: their bodies are not, or they are not known yet
         self._held: set[RequestSlot] = set()
-        # those whose reader is behind, and what has come for them since
-        self._slow: dict[RequestSlot, int] = {}
-        self._connect_time = self._connected_at = 0.0
+        self._slow: SlowReaders[RequestSlot] = SlowReaders(self._slots)
         self._told: list[Callable[[bool], None]] = []
-        self._eof = self._refused = self._reading_paused = False
         # when it is looked again whether it has been without a request for long enough
         self._expiry: Timer | None = None
         self._idle_since = 0.0
@@ -145,19 +133,13 @@ class Channel:
         self._unanswered: Timer | None = None
 
     def attach(self, sock: socket.socket, connect_time: float) -> None:
-        """Take a connected socket, which `connect_time` seconds were spent on."""
-        self._transport = Transport(sock, self, self.peer.backend)
-        self._connect_time, self._connected_at = connect_time, self.peer.backend.now()
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing can be written any more."""
-        return self.closed or not self._client.open
+        super().attach(sock, connect_time)
+        self._slow.transport = self._transport
 
     @property
     def helps(self) -> bool:
         """Whether it is to be filled before another connection is opened."""
-        return not (self.retiring or self._slow)
+        return not (self._retiring or self._slow)
 
     @property
     def has_room(self) -> bool:
@@ -166,7 +148,7 @@ class Channel:
         One whose reader is behind gets none: its neighbours might have to wait with it. Nor does one whose peer may
         have stopped to read, before it has answered.
         """
-        if self.retiring or self.over or self._client.probes_outstanding or self._slow:
+        if self._retiring or self.over or self._client.probes_outstanding or self._slow:
             return False
         return len(self._slots) + len(self._held) < self._limit
 
@@ -192,21 +174,10 @@ class Channel:
 
     def begin(self, slot: RequestSlot, attempt: Attempt, request: EncodedRequest) -> bool:
         """Write a request; False if the peer had gone, as `JobSlot.start()` says."""
-        client = self._client
         if self.over or self._transport is None:
             return False
-        if request.pieces is not None:
-            request_id = client.send_pieces(request.pieces)
-        else:
-            request_id = client.begin_request(request.role)
-            client.send_params(request_id, request.params)
-            if request.body is None:
-                self.bodies.open(request_id, tail=False)
-            elif request.role is not Role.AUTHORIZER and len(request.body) <= MAX_CONTENT:
-                client.send_stdin(request_id, request.body, end=True)
-            elif request.role is not Role.AUTHORIZER:
-                self.bodies.add(request_id, request.body, tail=False)
-        if not self._transport.write(client.data_to_send()):
+        request_id = self._write_request(request)
+        if not self._transport.write(self._client.data_to_send()):
             self._refuse()
             return False
         self._held.discard(slot)
@@ -217,18 +188,14 @@ class Channel:
         self.requests += 1
         if self.requests == 1:
             attempt.connect, attempt.connected_at = self._connect_time, self._connected_at
-        if self._slow:
-            self._regulate_reading()
-        self.bodies.pump()
+        self._slow.regulate()
+        self._bodies.pump()
         return True
 
-    def _refuse(self) -> None:
-        """Give up a connection whose peer took not one byte of a request."""
-        self.bodies.drop()
-        self._worker_left, self._client.open = True, False
-        # not now: whoever writes the request first puts it where another slot finds it
-        backend = self.peer.backend
-        backend.call_at(backend.now(), self.close)
+    @property
+    def bodies(self) -> Bodies:
+        """What of the requests' bodies is not written yet."""
+        return self._bodies
 
     def abandon(self, slot: RequestSlot) -> None:
         """Take it that nobody waits for a request any more, and ask the peer to end it."""
@@ -250,9 +217,9 @@ class Channel:
         if self.over or self._client.state(request_id) in (RequestState.IDLE, RequestState.ABORTED):
             return
         # what is not written of its body is not owed any more
-        self.bodies.forget(request_id)
+        self._bodies.forget(request_id)
         self._client.abort_request(request_id)
-        self._probe()
+        self._tail()
         self._flush()
         self._expect_answer()
 
@@ -265,13 +232,13 @@ class Channel:
             return
         self._told.append(told)
         if not self.over:
-            self._probe()
+            self._tail()
             self._flush()
         self._expect_answer()
 
     def retire(self) -> None:
         """Give it no more requests, and close it when nobody waits for what runs on it."""
-        self.retiring = True
+        self._retiring = True
         self.close_where_retired()
 
     def multiplexing_refused(self) -> None:
@@ -283,45 +250,22 @@ class Channel:
         """Close it if it gets no more requests and nobody waits for what runs on it."""
         worn_out = self.peer.endpoint.keepalive.max_requests
         if len(self._client.aborted) >= _ABORTED_MAX:
-            self.retiring = True
+            self._retiring = True
         if worn_out is not None and self.requests >= worn_out:
-            self.retiring = True
-        if self.retiring and not self.closed and not any(slot.attempt is not None for slot in self._slots.values()):
+            self._retiring = True
+        if self._retiring and not self.closed and not any(slot.attempt is not None for slot in self._slots.values()):
             self.close()
 
     def pause(self, slot: RequestSlot) -> None:
         """Read nothing more, if that reader's slowness is to hold up the others; 16 MiB of its own it has first."""
-        self._slow[slot] = 0
-        self._regulate_reading()
+        self._slow.add(slot)
 
     def resume(self, slot: RequestSlot) -> None:
         """Read on, and give it requests again, if no other reader is behind."""
-        if self._slow.pop(slot, None) is None:
-            return
-        self._regulate_reading()
-        if not self.closed and not self._slow:
+        if self._slow.remove(slot) and not self.closed and not self._slow:
             self._capacity_freed()
 
-    def _regulate_reading(self) -> None:
-        if self._transport is None or self.closed:
-            return
-        slow = self._slow
-        wanted = bool(slow) and (len(slow) >= len(self._slots) or max(slow.values()) > _SLOW_READER_MAX)
-        if wanted and not self._reading_paused:
-            self._transport.pause_reading()
-        elif self._reading_paused and not wanted:
-            self._transport.resume_reading()
-        self._reading_paused = wanted
-
     # what the peer did
-
-    def data_received(self, data: bytes | memoryview) -> bool:
-        """Take what the peer wrote."""
-        try:
-            self._receive(data)
-        except Exception as error:
-            self._faulty(error)
-        return False
 
     def _receive(self, data: bytes | memoryview) -> None:
         for event in self._client.receive_data(data):
@@ -347,9 +291,8 @@ class Channel:
             if slot.dropped > self.peer.endpoint.drain_bytes:
                 self.retire()
             return
-        if slot in self._slow:
-            self._slow[slot] += len(event.data)
-            self._regulate_reading()
+        if self._slow:
+            self._slow.took(slot, len(event.data))
         if isinstance(event, Stdout):
             attempt.receive_stdout(event.data, self.peer.backend.now())
         else:
@@ -359,18 +302,17 @@ class Channel:
         request_id = event.request_id
         slot = self._slots[request_id]
         attempt = slot.attempt
-        if self.bodies.incomplete(request_id):
+        if self._bodies.incomplete(request_id):
             # nobody reads the rest
             self.abort(slot)
         elif event.protocol_status == _UNKNOWN_ROLE and not self.over:
             # gevent-fastcgi reads nothing more
-            self._probe()
+            self._tail()
             self._flush()
         slot.attempt = None
         del self._slots[request_id]
         self.resume(slot)
-        if self._slow:
-            self._regulate_reading()
+        self._slow.regulate()
         self.peer.reachability.served()
         # one that lingered for too long was given back before
         if slot in self.peer.ledger.slots:
@@ -426,70 +368,21 @@ class Channel:
         if not self._slots and not self._held and not self.closed:
             self._expire()
 
-    # writing
-
-    def _probe(self) -> None:
+    def _tail(self) -> None:
         self._client.get_values(_PROBE)
 
-    def _flush(self) -> bool:
-        if self._transport is None or self.closed:
-            return False
-        # a peer that has gone is left to the reader, which first gets what it sent before
-        taken = self._transport.write(self._client.data_to_send())
-        self._refused = self._refused or not taken
-        return taken
-
-    def pause_writing(self) -> None:
-        """Write no more of the bodies until `resume_writing()`."""
-        self.bodies.pause()
-
-    def resume_writing(self) -> None:
-        """Write on."""
-        try:
-            self.bodies.resume()
-        except Exception as error:
-            self._faulty(error)
-
     # the end
-
-    def eof_received(self) -> None:
-        """Take it that the peer has closed in good order."""
-        self._eof = True
-        for event in self._client.receive_eof():
-            if isinstance(event, Terminated):
-                self._worker_left = True
-                self._end(Ending.EOF if event.error is None else Ending.FAULT, event.error)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Take it that the connection has ended."""
-        if not self.closed:
-            self._worker_left = error is not None
-            self._end(Ending.OURS if error is None else Ending.RESET, error)
-
-    def close(self) -> None:
-        """Close at once; attempts on it are lost."""
-        self._terminate(Ending.OURS)
-
-    def _faulty(self, error: Exception) -> None:
-        """End this connection, and no other, because of a fault in our own code."""
-        logger.error("a connection to %s is closed because of a fault in fcgi_async", self.peer.name, exc_info=error)
-        self._terminate(Ending.OURS, error)
-
-    def _end(self, ending: Ending, cause: Exception | None) -> None:
-        try:
-            self._terminate(ending, cause)
-        except Exception as error:
-            self._faulty(error)
 
     def _terminate(self, ending: Ending, cause: Exception | None = None) -> None:
         if self.closed:
             return
-        self.closed = True
+        self.closed, self.close_cause = True, cause
         self._client.open = False
         for timer in (self._expiry, self._unanswered):
             if timer is not None:
                 timer.cancel()
-        written = not self._refused and (self._transport is None or not self._transport.unsent)
+        written = self._written
+        self._slow.transport = None
         if self._transport is not None:
             self._transport.abort()
         slots = tuple(self._slots.values())
@@ -499,10 +392,10 @@ class Channel:
         for slot in slots:
             attempt, slot.attempt = slot.attempt, None
             if attempt is not None:
-                whole = written and not self.bodies.incomplete(slot.request_id)
+                whole = written and not self._bodies.incomplete(slot.request_id)
                 # a peer that reads several requests at once leaves none of them unread
                 attempt.lose(ending, cause, eof=self._eof, written=whole, leaves_unread=False)
-        self.bodies.close()
+        self._bodies.close()
 
     def _release(self) -> None:
         """Give back its slots, but for those whose scripts may run on."""
@@ -513,7 +406,7 @@ class Channel:
         for begun in self._slots.values():
             if begun not in ledger.slots or begun.state is _LINGERING:
                 continue
-            if self._worker_left or self.peer.closed:
+            if self.worker_left or self.peer.closed:
                 ledger.release(begun)
             else:
                 ledger.move(begun, _LINGERING, self.peer.linger_until())

@@ -1,0 +1,30 @@
+"""How many jobs came to what."""
+
+from __future__ import annotations
+
+from fcgi_async.errors import FastCGIError, JobCancelled, JobTimeout, QueueTimeout
+
+__all__ = ("Tally",)
+
+
+class Tally:
+    """Counters of one dispatcher; `Statistics` says what each is."""
+
+    __slots__ = ("cancelled", "completed", "failed", "job_timeouts", "queue_timeouts", "rejected", "retried")
+
+    def __init__(self) -> None:
+        self.completed = self.failed = self.cancelled = self.retried = self.rejected = 0
+        self.queue_timeouts = self.job_timeouts = 0
+
+    def count(self, answered: bool, error: FastCGIError | None) -> None:
+        """Count a job that is over."""
+        if answered:
+            self.completed += 1
+        elif isinstance(error, JobCancelled):
+            self.cancelled += 1
+        else:
+            self.failed += 1
+            if isinstance(error, QueueTimeout):
+                self.queue_timeouts += 1
+            elif isinstance(error, JobTimeout):
+                self.job_timeouts += 1

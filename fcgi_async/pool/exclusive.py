@@ -1,0 +1,182 @@
+"""A connection that serves one request at a time, which makes it a slot: its request's body, and how it is left."""
+
+from __future__ import annotations
+
+import socket
+from abc import abstractmethod
+from collections.abc import Callable
+
+from fcgi_async.pool.attempt import JobSlot
+from fcgi_async.pool.leaving import Leaving
+from fcgi_async.pool.link import Link
+from fcgi_async.pool.manner import Fact, Manner
+from fcgi_async.pool.peer import Peer
+from fcgi_async.pool.proof import Ending
+from fcgi_async.pool.slots import SlotState
+from fcgi_async.pool.tail import Tail
+from fcgi_async.wire.client import ClientConnection
+
+__all__ = ("Exclusive",)
+
+# plain names: on Python 3.11 looking up a member of an enum costs more than what is done with it
+_BUSY, _FINISHING = SlotState.BUSY, SlotState.FINISHING
+_DRAINING, _LEAVING = SlotState.DRAINING, SlotState.LEAVING
+_FPM, _ANSWERS = Manner.FPM, Manner.ANSWERS
+
+
+class Exclusive(Link, JobSlot):
+    """A connection and its one request at a time; what frees it is left to `Worker`.
+
+    Attributes:
+        spent: whether it is not used for another request.
+    """
+
+    def __init__(self, peer: Peer) -> None:
+        JobSlot.__init__(self, peer)
+        Link.__init__(self, peer, ClientConnection())
+        self._request_id = 0
+        # whether a request is begun whose END_REQUEST has not come, and whether a byte of its response has
+        self._unanswered = self._responding = False
+        self.spent = False
+        self._probe = Tail(peer.backend, self._client, self._flush, self.is_free)
+        self._when_free: Callable[[bool], None] | None = None
+        self._paused = False
+        self._leaving: Leaving | None = None
+        self._listener = peer.listener
+        self._leaves_unread = False
+        # the last request is small, and whether bytes that follow it are left unread has not been seen
+        self._shows_manner = False
+
+    @abstractmethod
+    def is_free(self) -> None:
+        """Take it that the worker waits for a request."""
+
+    def attach(self, sock: socket.socket, connect_time: float) -> None:
+        self._listener = self.peer.listener
+        super().attach(sock, connect_time)
+
+    @property
+    def leaves_unread(self) -> bool:
+        """Whether the peer leaves unread what follows a request until its script has ended."""
+        if not self._leaves_unread and self.peer.manner is _FPM and self._listener == self.peer.listener:
+            self._leaves_unread = True
+        return self._leaves_unread
+
+    def _look_at_manner(self) -> None:
+        self._shows_manner = False
+        if self._transport is not None and self._transport.unread:
+            self.peer.learn(Fact.TAIL_LEFT_UNREAD)
+
+    def hold(self) -> None:
+        if self.state is not _BUSY:
+            self.peer.ledger.move(self, _BUSY)
+
+    def multiplexing_refused(self) -> None:
+        self.peer.multiplexing_refused = True
+
+    def pause(self) -> None:
+        if self._transport is not None and not self.closed:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused and self._transport is not None and not self.closed:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _tail(self) -> None:
+        self._probe.write()
+
+    def tell(self, *, answered: bool) -> None:
+        """Tell whoever waits for the worker that it has answered, or left before."""
+        told, self._when_free = self._when_free, None
+        if told is not None:
+            told(answered or self._probe.answered)
+
+    # a body that comes in parts
+
+    @property
+    def body_awaited(self) -> bool:
+        return self._bodies.needs_caller(self._request_id)
+
+    async def send(self, data: bytes) -> bool:
+        return await self._bodies.send(self._request_id, data)
+
+    def end_body(self) -> None:
+        self._bodies.end(self._request_id)
+
+    def give_up_body(self, *, refused: bool = False) -> None:
+        if refused:
+            self.close()
+        else:
+            self._cut_short()
+
+    def _cut_short(self) -> None:
+        """End a body of which a part is missing, so that the script does not wait for it."""
+        self.spent = True
+        self._bodies.end(self._request_id, short=True)
+
+    # the caller is gone
+
+    def leave(self, patience: float | None = None) -> None:
+        if self.closed or self._leaving is not None:
+            return
+        endpoint = self.peer.endpoint
+        self.attempt = None
+        self.resume()
+        if patience is None:
+            patience = 0.0 if endpoint.on_cancel == "close" else endpoint.drain_timeout
+        if self.body_awaited:
+            # the script gets what came of the body, and its output is refused, as if the connection were closed
+            self._cut_short()
+            if self._can_be_watched:
+                patience = 0.0
+        if self.state is _FINISHING or self.closed:
+            return
+        if not patience or not endpoint.handshake:
+            self._refuse_rest()
+        elif self.state is _BUSY:
+            self.peer.ledger.move(self, _DRAINING, self.peer.sweep.due(patience))
+
+    @property
+    def _can_be_watched(self) -> bool:
+        return self.peer.is_unix and self.leaves_unread
+
+    @property
+    def is_relayed(self) -> bool:
+        """Whether something stands between us and the worker, as far as a unix socket tells."""
+        return self.peer.manner is _ANSWERS and self.peer.is_unix and not self.leaves_unread
+
+    def overdue(self) -> None:
+        """Called when its script, or its answer, has taken too long."""
+        if self.state is _FINISHING:
+            self.peer.learn(Fact.TAIL_UNANSWERED)
+        self._refuse_rest()
+
+    def _refuse_rest(self) -> None:
+        """Refuse the rest of a response, and hold the slot until the worker has left the script.
+
+        If its end cannot be seen, the connection is closed.
+        """
+        if not self._can_be_watched or self.over or self._leaving is not None or self._transport is None:
+            self.close()
+            return
+        peer = self.peer
+        peer.ledger.move(self, _LEAVING)
+        self._probe.stop()
+        leaving = self._leaving = Leaving(
+            peer.backend,
+            self._transport,
+            self._client,
+            self._bodies,
+            silent=self._unanswered and not self._responding,
+            at_once=peer.may_ask_for_lingering,
+            left=self._left,
+            faulty=lambda error: self._terminate(Ending.FAULT, error),
+        )
+        self.tell(answered=False)
+        leaving.watch()
+
+    def _left(self, is_free: bool) -> None:
+        self.worker_left = is_free and self.leaves_unread
+        self.close()
