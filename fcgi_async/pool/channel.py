@@ -249,7 +249,7 @@ class Channel(Link):
     def close_where_retired(self) -> None:
         """Close it if it gets no more requests and nobody waits for what runs on it."""
         worn_out = self.peer.endpoint.keepalive.max_requests
-        if len(self._client.aborted) >= _ABORTED_MAX:
+        if self._client.aborted >= _ABORTED_MAX:
             self._retiring = True
         if worn_out is not None and self.requests >= worn_out:
             self._retiring = True

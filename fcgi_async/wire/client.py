@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Sequence
 from struct import Struct
 
 import attrs
 
-from fcgi_async.errors import LocalProtocolError, RemoteProtocolError
+from fcgi_async.errors import RemoteProtocolError
 from fcgi_async.wire.events import (
     ClientEvent,
     RequestEnded,
@@ -18,22 +16,12 @@ from fcgi_async.wire.events import (
     Terminated,
     ValuesReceived,
 )
-from fcgi_async.wire.parser import RecordParser
 from fcgi_async.wire.records import (
-    BEGIN_BODY,
     END_BODY,
-    HEADER,
-    MalformedPairs,
-    decode_pairs,
-    encode_pair,
     encode_record,
-    encode_stream,
 )
-from fcgi_async.wire.request import request_pieces
+from fcgi_async.wire.sending import Sender
 from fcgi_async.wire.spec import (
-    KEEP_CONN,
-    MAX_CONTENT,
-    MAX_REQUEST_ID,
     NULL_REQUEST_ID,
     VERSION,
     ProtocolStatus,
@@ -41,13 +29,10 @@ from fcgi_async.wire.spec import (
     Role,
 )
 from fcgi_async.wire.states import (
-    NEXT_STREAM,
-    OPEN_STREAM,
     RESPONSE_COMPLETE,
     TRANSITIONS,
     Input,
     RequestState,
-    advance,
 )
 from fcgi_async.wire.whole import EMPTY_VALUES, whole_answer
 
@@ -75,13 +60,7 @@ _OUTPUT_ALLOWED = frozenset(state for state, row in TRANSITIONS.items() if row.g
 
 
 @attrs.define(eq=False)
-class _Request:
-    role: Role
-    state: RequestState
-
-
-@attrs.define(eq=False)
-class ClientConnection:
+class ClientConnection(Sender):
     """Turns verbs into bytes and the peer's bytes into events; performs no I/O.
 
     Verbs raise `LocalProtocolError` before anything changes; what they write is taken with `data_to_send()`.
@@ -91,227 +70,9 @@ class ClientConnection:
     Args:
         multiplexing: whether the peer serves several requests on this connection at once. Without it a second request
             is refused while one is unfinished, and ids advance by one per request, so that what a finished script still
-            prints is recognised as a stray. With it the smallest free id is taken, and an id is free at the first
-            `receive_data()` after that which brought its END_REQUEST: until then the events of its last request are
-            being looked at. An id that was aborted stays taken: Go's net/http/fcgi answers ABORT_REQUEST at once, and
-            its handler goes on to write under that id, up to a second END_REQUEST. May be switched at any time.
+            prints is recognised as a stray; with it the smallest free id is taken (`RequestIds`). May be switched at
+            any time.
     """
-
-    multiplexing: bool = False
-    # False once either side has ended the connection; every verb is refused then
-    open: bool = attrs.field(default=True, init=False)
-    # what each GET_VALUES asked for that is not answered yet, oldest first
-    _asked: deque[tuple[bytes, ...]] = attrs.field(factory=deque, init=False)
-    # the names in the last answer that was not empty
-    _known: frozenset[bytes] = attrs.field(default=frozenset(), init=False)
-    # a GET_VALUES was answered while no request was unfinished, and none has been begun since
-    _worker_free: bool = attrs.field(default=False, init=False)
-    # a request without KEEP_CONN was begun: the peer closes behind its response
-    _closing: bool = attrs.field(default=False, init=False)
-    _parser: RecordParser = attrs.field(factory=RecordParser, init=False)
-    _requests: dict[int, _Request] = attrs.field(factory=dict, init=False)
-    _last_id: int = attrs.field(default=0, init=False)
-    _highest_id: int = attrs.field(default=0, init=False)
-    # multiplexing only: all ids below it are taken
-    _lowest_free: int = attrs.field(default=1, init=False)
-    # ids that were aborted, and may still be written under after their END_REQUEST
-    aborted: set[int] = attrs.field(factory=set, init=False)
-    # ids whose END_REQUEST is among the last events
-    _just_ended: set[int] = attrs.field(factory=set, init=False)
-    _outgoing: list[bytes | memoryview] = attrs.field(factory=list, init=False)
-    # the request whose answer may come whole: the only one, followed by an empty probe, and nothing has come since
-    _expected: int = attrs.field(default=0, init=False)
-    # whether the next record's first byte shall go out, and whether it has
-    _ahead_wanted: bool = attrs.field(default=False, init=False)
-    _ahead: bool = attrs.field(default=False, init=False)
-
-    # verbs
-
-    def get_values(self, names: Iterable[bytes] = ()) -> None:
-        """Ask the peer for the values of `names` (specification 4.1).
-
-        PHP-FPM answers between requests, from the worker that owns the connection.
-
-        Go's net/http/fcgi sends a second, empty answer. It is told from the answer to the next GET_VALUES only where
-        that asks for a name which Go knows: ask such a peer for FCGI_MPXS_CONNS every time.
-
-        Raises:
-            LocalProtocolError: the connection is closed, or the names do not fit into one record.
-        """
-        self._require_open()
-        self._expected = 0
-        names = tuple(names)
-        if names:
-            content = b"".join([encode_pair(name, b"") for name in names])
-            self._outgoing.append(encode_record(RecordType.GET_VALUES, NULL_REQUEST_ID, content))
-        else:
-            self._outgoing.append(_ASK_NOTHING)
-        self._asked.append(names)
-
-    def begin_request(self, role: Role = Role.RESPONDER, *, keep_conn: bool = True) -> int:
-        """Begin a request and return its id.
-
-        Raises:
-            LocalProtocolError: the connection is closed, or closes behind a request that was begun without `keep_conn`;
-                another request is unfinished on a connection that does not multiplex; or all ids are taken.
-        """
-        request_id = self._begin(role, _AT_PARAMS, keep_conn)
-        self._outgoing.append(
-            HEADER.pack(VERSION, RecordType.BEGIN_REQUEST, request_id, BEGIN_BODY.size, 0)
-            + BEGIN_BODY.pack(role, KEEP_CONN if keep_conn else 0)
-        )
-        return request_id
-
-    def send_request(self, params: Sequence[bytes], body: bytes = b"", *, keep_conn: bool = True) -> int:
-        """Send a whole request to a Responder and return its id: as `begin_request()`, `send_params()`, `send_stdin()`.
-
-        Args:
-            params: as for `send_params()`.
-            body: all of it.
-            keep_conn: as for `begin_request()`.
-
-        Raises:
-            LocalProtocolError: as those three.
-        """
-        _check_params(params)
-        if len(params) != 1 or len(body) > MAX_CONTENT:
-            request_id = self.begin_request(keep_conn=keep_conn)
-            self.send_params(request_id, params)
-            self.send_stdin(request_id, body, end=True)
-            return request_id
-        return self.send_pieces(request_pieces(params[0], body, keep_conn=keep_conn), keep_conn=keep_conn)
-
-    def send_pieces(self, pieces: Sequence[bytes], *, keep_conn: bool = True) -> int:
-        """Send a whole request to a Responder, as `request_pieces()` made it, and return its id.
-
-        Args:
-            pieces: what stands between the places of the id.
-            keep_conn: what they were made with.
-
-        Raises:
-            LocalProtocolError: as `begin_request()`.
-        """
-        request_id = self._begin(_RESPONDER, _AWAITING, keep_conn)
-        self._outgoing.append(_ID.pack(request_id).join(pieces))
-        return request_id
-
-    def request_and_probe(self, pieces: Sequence[bytes]) -> tuple[int, bytes]:
-        """Return the id of a request and all there is to send: it, the probe that follows it, and one byte ahead.
-
-        As `send_pieces()`, `get_values()`, `send_ahead()` and `data_to_send()`, which most jobs need in one.
-
-        Raises:
-            LocalProtocolError: as `begin_request()`.
-        """
-        if not self.open or self._closing or self._requests or self.multiplexing:
-            request_id = self._begin(_RESPONDER, _AWAITING, True)
-        else:
-            # what that does, in short: most jobs come this way
-            request_id = self._last_id = self._last_id % MAX_REQUEST_ID + 1
-            if request_id > self._highest_id:
-                self._highest_id = request_id
-            self._requests[request_id] = _Request(_RESPONDER, _AWAITING)
-            self._worker_free = False
-            if not self._asked and not self._parser.held:
-                self._expected = request_id
-        self._asked.append(())
-        data = _ID.pack(request_id).join(pieces) + _ASK_AHEAD
-        if self._outgoing or self._ahead_wanted:
-            self._outgoing.append(data[:-1])
-            self._ahead_wanted = True
-            return request_id, self.data_to_send()
-        if self._ahead:
-            return request_id, data[1:]
-        self._ahead = True
-        return request_id, data
-
-    def send_params(self, request_id: int, contents: Iterable[bytes], *, end: bool = True) -> None:
-        """Send parameters, as `records.pack_pairs()` made them, one record per item; `end` completes them.
-
-        Raises:
-            LocalProtocolError: the request is not at its parameters, or an item is empty or over 65535 bytes.
-        """
-        request = self._require_stream(request_id, _PARAMS)
-        contents = tuple(contents)
-        _check_params(contents)
-        for content in contents:
-            self._outgoing.append(HEADER.pack(VERSION, _PARAMS, request_id, len(content), 0))
-            self._outgoing.append(content)
-        if end:
-            self._end_stream(request_id, request, _PARAMS)
-
-    def send_stdin(self, request_id: int, data: bytes | memoryview = b"", *, end: bool = False) -> None:
-        """Send a part of the body, of any length; `end` completes it.
-
-        `data` must not change until `data_to_send()` was called.
-
-        Raises:
-            LocalProtocolError: the connection is closed, or the request is not at its body.
-        """
-        self._send_stream(request_id, _STDIN, data, end)
-
-    def end_stdin_short(self, request_id: int, *, spare: bool = False) -> None:
-        """End a body of which a part is missing: with two empty STDIN records, and with `spare` one more.
-
-        PHP-FPM takes the first one for a pause when some of the body has come, and would wait for more. The spare one
-        it leaves unread until the script has ended, for want of a probe that follows it.
-
-        Raises:
-            LocalProtocolError: the connection is closed, or the request is not at its body.
-        """
-        self.send_stdin(request_id, end=True)
-        self._outgoing.extend([HEADER.pack(VERSION, _STDIN, request_id, 0, 0)] * (2 if spare else 1))
-
-    def send_data(self, request_id: int, data: bytes | memoryview = b"", *, end: bool = False) -> None:
-        """Send a part of a Filter's file, of any length; `end` completes it.
-
-        `data` must not change until `data_to_send()` was called.
-
-        Raises:
-            LocalProtocolError: the connection is closed, or the request is not at its file.
-        """
-        self._send_stream(request_id, RecordType.DATA, data, end)
-
-    def abort_request(self, request_id: int) -> None:
-        """Ask the peer to end a request early; its id stays taken until END_REQUEST.
-
-        For peers that multiplex: PHP-FPM ignores it while a script runs, and its record then spoils the connection.
-
-        Raises:
-            LocalProtocolError: the connection is closed, or the request is over or aborted already.
-        """
-        request = self._require_request(request_id)
-        following = advance(request.state, Input.ABORT, request.role)
-        if following is None:
-            raise LocalProtocolError(f"ABORT_REQUEST for request {request_id}: not while {request.state.value}")
-        self._outgoing.append(encode_record(RecordType.ABORT_REQUEST, request_id))
-        self.aborted.add(request_id)
-        self._expected = 0
-        self._settle(request_id, request, following)
-
-    def send_ahead(self) -> None:
-        """Send the first byte of the record that will come next, which is the same for all of them.
-
-        A PHP-FPM worker that was told to stop leaves between two records, and never within one: once it has taken this
-        byte it will serve the request that begins with it.
-        """
-        self._ahead_wanted = True
-
-    def data_to_send(self) -> bytes:
-        """Return the bytes that the verbs have written since the last call, and forget them."""
-        outgoing = self._outgoing
-        if self._ahead and outgoing:
-            # every record begins with it
-            outgoing[0] = outgoing[0][1:]
-            self._ahead = False
-        if self._ahead_wanted:
-            self._ahead_wanted = False
-            if not self._ahead:
-                outgoing.append(_FIRST_BYTE)
-                self._ahead = True
-        data = b"".join(outgoing)
-        outgoing.clear()
-        return data
 
     # what the peer did
 
@@ -323,9 +84,8 @@ class ClientConnection:
         events: list[ClientEvent] = []
         if not self.open:
             return events
-        if self._just_ended:
-            self._lowest_free = min(self._lowest_free, *self._just_ended)
-            self._just_ended.clear()
+        if self._ids.just_ended:
+            self._ids.free()
         self._expected = 0
         try:
             for record_type, request_id, content in self._parser.feed(data):
@@ -358,21 +118,6 @@ class ClientConnection:
             return [Terminated(RemoteProtocolError("the peer closed the connection in the middle of a record"))]
         return [Terminated(None)]
 
-    def state(self, request_id: int) -> RequestState:
-        """Return where a request stands; IDLE for an id that is free."""
-        request = self._requests.get(request_id)
-        return RequestState.IDLE if request is None else request.state
-
-    @property
-    def unfinished(self) -> int:
-        """How many requests are begun and not over."""
-        return len(self._requests)
-
-    @property
-    def probes_outstanding(self) -> int:
-        """How many GET_VALUES are sent and not answered."""
-        return len(self._asked)
-
     def receive_whole(self, data: bytes) -> tuple[bytes, bool] | None:
         """Take the common answer to `request_and_probe()`, if it comes whole and first; None if not, and nothing taken.
 
@@ -387,7 +132,7 @@ class ClientConnection:
             return None
         del self._requests[expected]
         if found[1]:
-            self._asked.popleft()
+            self._probes.asked.popleft()
             self._worker_free = True
         return found
 
@@ -396,15 +141,15 @@ class ClientConnection:
 
         A shortcut for `receive_data()`, as `receive_whole()` is.
         """
-        asked = self._asked
-        if data != EMPTY_VALUES or self._parser.held or self._just_ended or not self.open or not asked or asked[0]:
+        asked = self._probes.asked
+        if data != EMPTY_VALUES or self._parser.held or self._ids.just_ended or not self.open or not asked or asked[0]:
             return False
         asked.popleft()
         self._worker_free = not self._requests
         return True
 
     def _receive_stray(self, events: list[ClientEvent], record_type: int, request_id: int, content: bytes) -> None:
-        if not 0 < request_id <= self._highest_id:
+        if not 0 < request_id <= self._ids.highest:
             raise RemoteProtocolError(
                 f"a record of type {record_type} names request {request_id}, which was never begun"
             )
@@ -412,129 +157,32 @@ class ClientConnection:
             raise RemoteProtocolError(
                 f"a record of request {request_id} came after the worker had said that it was free"
             )
-        if record_type == _END and request_id in self.aborted:
-            self.aborted.discard(request_id)
-            self._just_ended.add(request_id)
+        if record_type == _END:
+            self._ids.ended_twice(request_id)
         events.append(Stray(request_id, record_type, len(content)))
 
     def _receive_management(self, events: list[ClientEvent], record_type: int, request_id: int, content: bytes) -> None:
         if request_id == NULL_REQUEST_ID and record_type == _VALUES_RESULT:
-            self._receive_values(events, content)
+            answer = self._probes.receive(content)
+            if answer is not None:
+                self._answer(events, *answer)
         elif request_id == NULL_REQUEST_ID and record_type == RecordType.UNKNOWN_TYPE:
             if len(content) != _UNKNOWN_TYPE_LENGTH:
                 raise RemoteProtocolError(
                     f"UNKNOWN_TYPE has {len(content)} bytes of content instead of {_UNKNOWN_TYPE_LENGTH}"
                 )
-            if content[0] != RecordType.GET_VALUES or not self._asked:
+            if content[0] != RecordType.GET_VALUES or not self._probes.asked:
                 raise RemoteProtocolError(f"the peer does not know records of type {content[0]}, and none was sent")
-            self._answer(events, {})
+            self._probes.asked.popleft()
+            self._answer(events, {}, 0)
         else:
             raise RemoteProtocolError(
                 f"a responder does not send records of type {record_type} for request {request_id}"
             )
 
-    def _receive_values(self, events: list[ClientEvent], content: bytes) -> None:
-        try:
-            values = dict(decode_pairs(content)) if content else {}
-        except MalformedPairs as error:
-            raise RemoteProtocolError(f"GET_VALUES_RESULT is malformed: {error}") from error
-        if values:
-            if not self._asked:
-                raise RemoteProtocolError("GET_VALUES_RESULT came without a GET_VALUES")
-            self._known = frozenset(values)
-            self._answer(events, values, dropped=self._dropped(values))
-        # an empty result where the peer has known a name that was asked for is the second answer that Go sends: ignored
-        elif self._asked and self._known.isdisjoint(self._asked[0]):
-            self._answer(events, values)
-
-    def _dropped(self, values: dict[bytes, bytes]) -> int:
-        """Return how many of the oldest GET_VALUES the peer has dropped.
-
-        libfcgi does so with whatever it has read when a request ends. An answer that names what only a later one asked
-        for is the answer to that one.
-        """
-        if any(name in values for name in self._asked[0]):
-            return 0
-        for older, names in enumerate(self._asked):
-            if any(name in values for name in names):
-                return older
-        return 0
-
-    def _answer(self, events: list[ClientEvent], values: dict[bytes, bytes], *, dropped: int = 0) -> None:
-        for _ in range(dropped + 1):
-            self._asked.popleft()
+    def _answer(self, events: list[ClientEvent], values: dict[bytes, bytes], dropped: int) -> None:
         self._worker_free = not self._requests
         events.append(ValuesReceived(values, dropped))
-
-    # bookkeeping
-
-    def _begin(self, role: Role, state: RequestState, keep_conn: bool) -> int:
-        self._require_open()
-        self._expected = 0
-        if self._closing:
-            raise LocalProtocolError("the peer closes the connection behind the last request, begun without KEEP_CONN")
-        if self._requests and not self.multiplexing:
-            raise LocalProtocolError("the peer serves one request at a time on a connection, and one is unfinished")
-        request_id = self._next_id()
-        self._requests[request_id] = _Request(role, state)
-        self._worker_free = False
-        self._closing = not keep_conn
-        return request_id
-
-    def _require_open(self) -> None:
-        if not self.open:
-            raise LocalProtocolError("the connection is closed")
-
-    def _require_request(self, request_id: int) -> _Request:
-        self._require_open()
-        request = self._requests.get(request_id)
-        if request is None:
-            raise LocalProtocolError(f"request {request_id} is over or was never begun")
-        return request
-
-    def _require_stream(self, request_id: int, stream: RecordType) -> _Request:
-        request = self._require_request(request_id)
-        if OPEN_STREAM.get(request.state) is not stream:
-            raise LocalProtocolError(f"{stream.name} for request {request_id}: not while {request.state.value}")
-        return request
-
-    def _send_stream(self, request_id: int, stream: RecordType, data: bytes | memoryview, end: bool) -> None:
-        request = self._require_stream(request_id, stream)
-        self._outgoing += encode_stream(stream, request_id, data)
-        if end:
-            self._end_stream(request_id, request, stream)
-
-    def _end_stream(self, request_id: int, request: _Request, stream: RecordType) -> None:
-        self._outgoing.append(HEADER.pack(VERSION, stream, request_id, 0, 0))
-        self._settle(request_id, request, NEXT_STREAM[request.role, request.state])
-
-    def _settle(self, request_id: int, request: _Request, following: RequestState) -> None:
-        request.state = following
-        if following is _IDLE:
-            del self._requests[request_id]
-            if request_id not in self.aborted and (self.multiplexing or request_id < self._lowest_free):
-                self._just_ended.add(request_id)
-
-    def _next_id(self) -> int:
-        if self.multiplexing:
-            request_id = self._lowest_free
-            while request_id in self._requests or request_id in self._just_ended or request_id in self.aborted:
-                request_id += 1
-            if request_id > MAX_REQUEST_ID:
-                raise LocalProtocolError(f"all {MAX_REQUEST_ID} request ids are taken")
-            self._lowest_free = request_id + 1
-            self._last_id = max(self._highest_id, request_id)
-        else:
-            request_id = self._last_id = self._last_id % MAX_REQUEST_ID + 1
-        if request_id > self._highest_id:
-            self._highest_id = request_id
-        return request_id
-
-
-def _check_params(contents: Sequence[bytes]) -> None:
-    for content in contents:
-        if not 0 < len(content) <= MAX_CONTENT:
-            raise LocalProtocolError(f"a PARAMS record holds 1 to {MAX_CONTENT} bytes of content, not {len(content)}")
 
 
 def _decode_end(request_id: int, content: bytes) -> RequestEnded:

@@ -1,0 +1,70 @@
+"""Which request id comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fcgi_async.errors import LocalProtocolError
+from fcgi_async.wire.spec import MAX_REQUEST_ID
+
+__all__ = ("RequestIds",)
+
+
+class RequestIds:
+    """The ids of one connection.
+
+    A peer that serves one request at a time gets one id after the other, so that what a finished script still prints is
+    recognised as a stray. One that multiplexes gets the smallest that is free. An id is free when the events that ended
+    its request have been looked at. One that was aborted stays taken: Go's net/http/fcgi answers ABORT_REQUEST at once,
+    and its handler goes on to write under that id, up to a second END_REQUEST.
+
+    Attributes:
+        last: the one that was given last, by the first rule.
+        highest: of those that were given.
+        aborted: ids that may still be written under after their END_REQUEST.
+        just_ended: ids whose END_REQUEST is among the last events.
+    """
+
+    __slots__ = ("_lowest_free", "aborted", "highest", "just_ended", "last")
+
+    def __init__(self) -> None:
+        self.last = self.highest = 0
+        self.aborted: set[int] = set()
+        self.just_ended: set[int] = set()
+        # by the second rule: all ids below it are taken
+        self._lowest_free = 1
+
+    def following(self) -> int:
+        """Return the next id by the first rule."""
+        request_id = self.last = self.last % MAX_REQUEST_ID + 1
+        if request_id > self.highest:
+            self.highest = request_id
+        return request_id
+
+    def smallest_free(self, taken: Mapping[int, object]) -> int:
+        """Return the next id by the second rule; raises LocalProtocolError if there is none."""
+        request_id = self._lowest_free
+        while request_id in taken or request_id in self.just_ended or request_id in self.aborted:
+            request_id += 1
+        if request_id > MAX_REQUEST_ID:
+            raise LocalProtocolError(f"all {MAX_REQUEST_ID} request ids are taken")
+        self._lowest_free = request_id + 1
+        self.highest = max(self.highest, request_id)
+        self.last = self.highest
+        return request_id
+
+    def ended(self, request_id: int, *, multiplexing: bool) -> None:
+        """Take note of the end of a request."""
+        if request_id not in self.aborted and (multiplexing or request_id < self._lowest_free):
+            self.just_ended.add(request_id)
+
+    def ended_twice(self, request_id: int) -> None:
+        """Take note of the second END_REQUEST under an aborted id."""
+        if request_id in self.aborted:
+            self.aborted.discard(request_id)
+            self.just_ended.add(request_id)
+
+    def free(self) -> None:
+        """Take note that the last events have been looked at."""
+        self._lowest_free = min(self._lowest_free, *self.just_ended)
+        self.just_ended.clear()

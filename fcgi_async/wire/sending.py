@@ -1,0 +1,353 @@
+"""The requests on one connection, from verbs to bytes: the sending half of `ClientConnection`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from struct import Struct
+
+import attrs
+
+from fcgi_async.errors import LocalProtocolError
+from fcgi_async.wire.ids import RequestIds
+from fcgi_async.wire.parser import RecordParser
+from fcgi_async.wire.probes import Probes
+from fcgi_async.wire.records import (
+    BEGIN_BODY,
+    HEADER,
+    encode_pair,
+    encode_record,
+    encode_stream,
+)
+from fcgi_async.wire.request import request_pieces
+from fcgi_async.wire.spec import (
+    KEEP_CONN,
+    MAX_CONTENT,
+    NULL_REQUEST_ID,
+    VERSION,
+    ProtocolStatus,
+    RecordType,
+    Role,
+)
+from fcgi_async.wire.states import (
+    NEXT_STREAM,
+    OPEN_STREAM,
+    TRANSITIONS,
+    Input,
+    RequestState,
+    advance,
+)
+
+__all__ = ("Request", "Sender")
+
+_UNKNOWN_TYPE_LENGTH = 8
+_LAST_PROTOCOL_STATUS = max(ProtocolStatus)
+_ASK_NOTHING = encode_record(RecordType.GET_VALUES, NULL_REQUEST_ID)
+# what every record begins with
+_FIRST_BYTE = bytes((VERSION,))
+_ID = Struct(">H")
+# an empty GET_VALUES, and the first byte of what comes next
+_ASK_AHEAD = _ASK_NOTHING + _FIRST_BYTE
+
+# plain names for the hot path: looking up a member of an enum costs more than what is done with it
+_PARAMS, _STDIN = RecordType.PARAMS, RecordType.STDIN
+_STDOUT, _END = int(RecordType.STDOUT), int(RecordType.END_REQUEST)
+_VALUES_RESULT = int(RecordType.GET_VALUES_RESULT)
+_FROM_RESPONDER = frozenset((_STDOUT, int(RecordType.STDERR), _END))
+_IDLE, _AT_PARAMS = RequestState.IDLE, RequestState.PARAMS
+_AWAITING, _RESPONDER = RequestState.AWAITING, Role.RESPONDER
+_AFTER_END = {state: following for state, row in TRANSITIONS.items() if (following := row.get(Input.END)) is not None}
+# output changes no state
+_OUTPUT_ALLOWED = frozenset(state for state, row in TRANSITIONS.items() if row.get(Input.OUTPUT) is state)
+
+
+@attrs.define(eq=False)
+class Request:
+    role: Role
+    state: RequestState
+
+
+@attrs.define(eq=False)
+class Sender:
+    """Turns verbs into bytes, and knows which requests are begun; performs no I/O.
+
+    Verbs raise `LocalProtocolError` before anything changes; what they write is taken with `data_to_send()`.
+    """
+
+    multiplexing: bool = False
+    # False once either side has ended the connection; every verb is refused then
+    open: bool = attrs.field(default=True, init=False)
+    _probes: Probes = attrs.field(factory=Probes, init=False)
+    # a GET_VALUES was answered while no request was unfinished, and none has been begun since
+    _worker_free: bool = attrs.field(default=False, init=False)
+    # a request without KEEP_CONN was begun: the peer closes behind its response
+    _closing: bool = attrs.field(default=False, init=False)
+    _parser: RecordParser = attrs.field(factory=RecordParser, init=False)
+    _requests: dict[int, Request] = attrs.field(factory=dict, init=False)
+    _ids: RequestIds = attrs.field(factory=RequestIds, init=False)
+    _outgoing: list[bytes | memoryview] = attrs.field(factory=list, init=False)
+    # the request whose answer may come whole: the only one, followed by an empty probe, and nothing has come since
+    _expected: int = attrs.field(default=0, init=False)
+    # whether the next record's first byte shall go out, and whether it has
+    _ahead_wanted: bool = attrs.field(default=False, init=False)
+    _ahead: bool = attrs.field(default=False, init=False)
+
+    # verbs
+
+    def get_values(self, names: Iterable[bytes] = ()) -> None:
+        """Ask the peer for the values of `names` (specification 4.1).
+
+        PHP-FPM answers between requests, from the worker that owns the connection.
+
+        Go's net/http/fcgi sends a second, empty answer. It is told from the answer to the next GET_VALUES only where
+        that asks for a name which Go knows: ask such a peer for FCGI_MPXS_CONNS every time.
+
+        Raises:
+            LocalProtocolError: the connection is closed, or the names do not fit into one record.
+        """
+        self._require_open()
+        self._expected = 0
+        names = tuple(names)
+        if names:
+            content = b"".join([encode_pair(name, b"") for name in names])
+            self._outgoing.append(encode_record(RecordType.GET_VALUES, NULL_REQUEST_ID, content))
+        else:
+            self._outgoing.append(_ASK_NOTHING)
+        self._probes.asked.append(names)
+
+    def begin_request(self, role: Role = Role.RESPONDER, *, keep_conn: bool = True) -> int:
+        """Begin a request and return its id.
+
+        Raises:
+            LocalProtocolError: the connection is closed, or closes behind a request that was begun without `keep_conn`;
+                another request is unfinished on a connection that does not multiplex; or all ids are taken.
+        """
+        request_id = self._begin(role, _AT_PARAMS, keep_conn)
+        self._outgoing.append(
+            HEADER.pack(VERSION, RecordType.BEGIN_REQUEST, request_id, BEGIN_BODY.size, 0)
+            + BEGIN_BODY.pack(role, KEEP_CONN if keep_conn else 0)
+        )
+        return request_id
+
+    def send_request(self, params: Sequence[bytes], body: bytes = b"", *, keep_conn: bool = True) -> int:
+        """Send a whole request to a Responder and return its id: as `begin_request()`, `send_params()`, `send_stdin()`.
+
+        Args:
+            params: as for `send_params()`.
+            body: all of it.
+            keep_conn: as for `begin_request()`.
+
+        Raises:
+            LocalProtocolError: as those three.
+        """
+        _check_params(params)
+        if len(params) != 1 or len(body) > MAX_CONTENT:
+            request_id = self.begin_request(keep_conn=keep_conn)
+            self.send_params(request_id, params)
+            self.send_stdin(request_id, body, end=True)
+            return request_id
+        return self.send_pieces(request_pieces(params[0], body, keep_conn=keep_conn), keep_conn=keep_conn)
+
+    def send_pieces(self, pieces: Sequence[bytes], *, keep_conn: bool = True) -> int:
+        """Send a whole request to a Responder, as `request_pieces()` made it, and return its id.
+
+        Args:
+            pieces: what stands between the places of the id.
+            keep_conn: what they were made with.
+
+        Raises:
+            LocalProtocolError: as `begin_request()`.
+        """
+        request_id = self._begin(_RESPONDER, _AWAITING, keep_conn)
+        self._outgoing.append(_ID.pack(request_id).join(pieces))
+        return request_id
+
+    def request_and_probe(self, pieces: Sequence[bytes]) -> tuple[int, bytes]:
+        """Return the id of a request and all there is to send: it, the probe that follows it, and one byte ahead.
+
+        As `send_pieces()`, `get_values()`, `send_ahead()` and `data_to_send()`, which most jobs need in one.
+
+        Raises:
+            LocalProtocolError: as `begin_request()`.
+        """
+        if not self.open or self._closing or self._requests or self.multiplexing:
+            request_id = self._begin(_RESPONDER, _AWAITING, True)
+        else:
+            # what that does, in short: most jobs come this way
+            request_id = self._ids.following()
+            self._requests[request_id] = Request(_RESPONDER, _AWAITING)
+            self._worker_free = False
+            if not self._probes.asked and not self._parser.held:
+                self._expected = request_id
+        self._probes.asked.append(())
+        data = _ID.pack(request_id).join(pieces) + _ASK_AHEAD
+        if self._outgoing or self._ahead_wanted:
+            self._outgoing.append(data[:-1])
+            self._ahead_wanted = True
+            return request_id, self.data_to_send()
+        if self._ahead:
+            return request_id, data[1:]
+        self._ahead = True
+        return request_id, data
+
+    def send_params(self, request_id: int, contents: Iterable[bytes], *, end: bool = True) -> None:
+        """Send parameters, as `records.pack_pairs()` made them, one record per item; `end` completes them.
+
+        Raises:
+            LocalProtocolError: the request is not at its parameters, or an item is empty or over 65535 bytes.
+        """
+        request = self._require_stream(request_id, _PARAMS)
+        contents = tuple(contents)
+        _check_params(contents)
+        for content in contents:
+            self._outgoing.append(HEADER.pack(VERSION, _PARAMS, request_id, len(content), 0))
+            self._outgoing.append(content)
+        if end:
+            self._end_stream(request_id, request, _PARAMS)
+
+    def send_stdin(self, request_id: int, data: bytes | memoryview = b"", *, end: bool = False) -> None:
+        """Send a part of the body, of any length; `end` completes it.
+
+        `data` must not change until `data_to_send()` was called.
+
+        Raises:
+            LocalProtocolError: the connection is closed, or the request is not at its body.
+        """
+        self._send_stream(request_id, _STDIN, data, end)
+
+    def end_stdin_short(self, request_id: int, *, spare: bool = False) -> None:
+        """End a body of which a part is missing: with two empty STDIN records, and with `spare` one more.
+
+        PHP-FPM takes the first one for a pause when some of the body has come, and would wait for more. The spare one
+        it leaves unread until the script has ended, for want of a probe that follows it.
+
+        Raises:
+            LocalProtocolError: the connection is closed, or the request is not at its body.
+        """
+        self.send_stdin(request_id, end=True)
+        self._outgoing.extend([HEADER.pack(VERSION, _STDIN, request_id, 0, 0)] * (2 if spare else 1))
+
+    def send_data(self, request_id: int, data: bytes | memoryview = b"", *, end: bool = False) -> None:
+        """Send a part of a Filter's file, of any length; `end` completes it.
+
+        `data` must not change until `data_to_send()` was called.
+
+        Raises:
+            LocalProtocolError: the connection is closed, or the request is not at its file.
+        """
+        self._send_stream(request_id, RecordType.DATA, data, end)
+
+    def abort_request(self, request_id: int) -> None:
+        """Ask the peer to end a request early; its id stays taken until END_REQUEST.
+
+        For peers that multiplex: PHP-FPM ignores it while a script runs, and its record then spoils the connection.
+
+        Raises:
+            LocalProtocolError: the connection is closed, or the request is over or aborted already.
+        """
+        request = self._require_request(request_id)
+        following = advance(request.state, Input.ABORT, request.role)
+        if following is None:
+            raise LocalProtocolError(f"ABORT_REQUEST for request {request_id}: not while {request.state.value}")
+        self._outgoing.append(encode_record(RecordType.ABORT_REQUEST, request_id))
+        self._ids.aborted.add(request_id)
+        self._expected = 0
+        self._settle(request_id, request, following)
+
+    def send_ahead(self) -> None:
+        """Send the first byte of the record that will come next, which is the same for all of them.
+
+        A PHP-FPM worker that was told to stop leaves between two records, and never within one: once it has taken this
+        byte it will serve the request that begins with it.
+        """
+        self._ahead_wanted = True
+
+    def data_to_send(self) -> bytes:
+        """Return the bytes that the verbs have written since the last call, and forget them."""
+        outgoing = self._outgoing
+        if self._ahead and outgoing:
+            # every record begins with it
+            outgoing[0] = outgoing[0][1:]
+            self._ahead = False
+        if self._ahead_wanted:
+            self._ahead_wanted = False
+            if not self._ahead:
+                outgoing.append(_FIRST_BYTE)
+                self._ahead = True
+        data = b"".join(outgoing)
+        outgoing.clear()
+        return data
+
+    def state(self, request_id: int) -> RequestState:
+        """Return where a request stands; IDLE for an id that is free."""
+        request = self._requests.get(request_id)
+        return RequestState.IDLE if request is None else request.state
+
+    @property
+    def unfinished(self) -> int:
+        """How many requests are begun and not over."""
+        return len(self._requests)
+
+    @property
+    def aborted(self) -> int:
+        """How many ids were aborted, and may still be written under."""
+        return len(self._ids.aborted)
+
+    @property
+    def probes_outstanding(self) -> int:
+        """How many GET_VALUES are sent and not answered."""
+        return len(self._probes.asked)
+
+    # bookkeeping
+
+    def _begin(self, role: Role, state: RequestState, keep_conn: bool) -> int:
+        self._require_open()
+        self._expected = 0
+        if self._closing:
+            raise LocalProtocolError("the peer closes the connection behind the last request, begun without KEEP_CONN")
+        if self._requests and not self.multiplexing:
+            raise LocalProtocolError("the peer serves one request at a time on a connection, and one is unfinished")
+        ids = self._ids
+        request_id = ids.smallest_free(self._requests) if self.multiplexing else ids.following()
+        self._requests[request_id] = Request(role, state)
+        self._worker_free = False
+        self._closing = not keep_conn
+        return request_id
+
+    def _require_open(self) -> None:
+        if not self.open:
+            raise LocalProtocolError("the connection is closed")
+
+    def _require_request(self, request_id: int) -> Request:
+        self._require_open()
+        request = self._requests.get(request_id)
+        if request is None:
+            raise LocalProtocolError(f"request {request_id} is over or was never begun")
+        return request
+
+    def _require_stream(self, request_id: int, stream: RecordType) -> Request:
+        request = self._require_request(request_id)
+        if OPEN_STREAM.get(request.state) is not stream:
+            raise LocalProtocolError(f"{stream.name} for request {request_id}: not while {request.state.value}")
+        return request
+
+    def _send_stream(self, request_id: int, stream: RecordType, data: bytes | memoryview, end: bool) -> None:
+        request = self._require_stream(request_id, stream)
+        self._outgoing += encode_stream(stream, request_id, data)
+        if end:
+            self._end_stream(request_id, request, stream)
+
+    def _end_stream(self, request_id: int, request: Request, stream: RecordType) -> None:
+        self._outgoing.append(HEADER.pack(VERSION, stream, request_id, 0, 0))
+        self._settle(request_id, request, NEXT_STREAM[request.role, request.state])
+
+    def _settle(self, request_id: int, request: Request, following: RequestState) -> None:
+        request.state = following
+        if following is _IDLE:
+            del self._requests[request_id]
+            self._ids.ended(request_id, multiplexing=self.multiplexing)
+
+
+def _check_params(contents: Sequence[bytes]) -> None:
+    for content in contents:
+        if not 0 < len(content) <= MAX_CONTENT:
+            raise LocalProtocolError(f"a PARAMS record holds 1 to {MAX_CONTENT} bytes of content, not {len(content)}")
