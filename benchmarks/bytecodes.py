@@ -129,7 +129,7 @@ async def count(through: str, jobs: int) -> Counter[CodeType]:
     """Return how many instructions each function runs for so many jobs."""
     counts: Counter[CodeType] = Counter()
     dial = mock.AsyncMock()
-    with mock.patch("fcgi_async.pool.worker.Transport", _in_memory), mock.patch("fcgi_async.pool.pool.dial", dial):
+    with mock.patch("fcgi_async.pool.link.Transport", _in_memory), mock.patch("fcgi_async.pool.pool.dial", dial):
         async with Dispatcher("unix:///in-memory", max_children=WORKERS, timeouts=Timeouts(total=300)) as php:
             await run(php, through, 20 * WORKERS)
             with counted(counts):

@@ -11,7 +11,7 @@ from fcgi_async.dispatch.entry import Entry
 from fcgi_async.errors import ConnectError
 from fcgi_async.net.backend import Backend
 
-__all__ = ("Verdict",)
+__all__ = ("Verdict", "copy")
 
 # so many jobs fail in one turn of the event loop, which other tasks have to wait for
 _FAILED_AT_ONCE = 250
