@@ -35,11 +35,8 @@ format: $(READY)  ## rewrite the sources in the project's format
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-docs: docs-parts  ## build the documentation as a site, in build/site; a warning is an error
+docs: $(READY)  ## build the documentation as a site, in build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --config-file docs/site/mkdocs.yml
-
-docs-parts: $(READY)  ## write the generated parts of the documentation anew
-	$(VENV)/bin/python -m docs.generate
 
 screenshot: $(READY) $(OTHERS)  ## take the picture of the example service anew
 	$(VENV)/bin/python -m tests.examples.screenshot docs/images/progress.png
