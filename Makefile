@@ -7,7 +7,7 @@ OTHERS := $(VENV)/.others
 demo: $(READY)  ## run the main job: real PHP jobs on a private PHP-FPM
 	@mkdir -p build
 	$(VENV)/bin/fcgi-async demo --json build/demo.json
-	$(VENV)/bin/python -m benchmarks.timeline build/demo.json build/demo-timeline.png
+	$(VENV)/bin/python -m docs.timeline build/demo.json build/demo-timeline.png
 
 test: $(READY) $(OTHERS)  ## run the test suite against a real PHP-FPM, and servers and clients of others
 	$(VENV)/bin/python -m pytest

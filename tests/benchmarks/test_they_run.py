@@ -24,7 +24,7 @@ SMALL = {
     "kept": ["--jobs", "10", "--seconds", "0.05", "--requests", "3"],
 }
 # what `python -m benchmarks.NAME` does not run by itself
-NO_SCRIPTS = {"__init__", "__main__", "conftest", "measuring", "test_regression", "timeline"}
+NO_SCRIPTS = {"__init__", "__main__", "conftest", "measuring", "test_regression"}
 IMAGES = {"bench-bodies.svg", "bench-cost.svg", "bench-latency.svg", "bench-scale.svg"}
 
 

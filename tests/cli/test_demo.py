@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from benchmarks import timeline
+from docs import timeline
 from fcgi_async.commands import demo
 from fcgi_async.demo.report import percentile
 from fcgi_async.demo.sources import count, find_sources, total

@@ -1,6 +1,6 @@
 """Draws what `fcgi-async demo --json FILE` measured: a row for each PHP worker, a bar for each job, the queue below.
 
-python -m benchmarks.timeline FILE PICTURE.png
+python -m docs.timeline FILE PICTURE.png
 """
 
 from __future__ import annotations
@@ -11,14 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from benchmarks.report.charts import GRID, STYLE
+__all__ = ("draw", "main", "queue_lengths")
 
-__all__ = ("draw", "queue_lengths")
-
-BAR, QUEUE = "#3b5bdb", "#f08c00"
+BAR, QUEUE, GRID = "#3b5bdb", "#f08c00", "#e9ecef"
 
 
 class Job(TypedDict):
@@ -62,8 +59,7 @@ def draw(jobs: Sequence[Job]) -> Figure:
 
 def main(measured: str, picture: str) -> None:
     """Draw a file into a file."""
-    with mpl.rc_context(STYLE):
-        draw(json.loads(Path(measured).read_text())).savefig(picture)
+    draw(json.loads(Path(measured).read_text())).savefig(picture)
 
 
 if __name__ == "__main__":
