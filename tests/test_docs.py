@@ -1,11 +1,9 @@
-"""The documentation: its links lead somewhere, what it names exists, and the README's example runs."""
+"""The documentation: its links lead somewhere, and what it names exists."""
 
 from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -68,12 +66,6 @@ def attributes() -> dict[str, set[str]]:
     return {name: own.union(*(found.get(base, set()) for base in bases[name])) for name, own in found.items()}
 
 
-def readme_example() -> str:
-    """The Python example in the README."""
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    return str(example)
-
-
 @every_page
 def test_links_lead_somewhere(page: Path) -> None:
     """Every link and picture of a page is a file that is there."""
@@ -106,13 +98,3 @@ def test_named_code_exists(page: Path) -> None:
     assert [path for path in files if not (ROOT / "fcgi_async" / path).exists()] == []
     methods = [(owner, name) for owner, name in METHOD_NAME.findall(text) if owner in classes]
     assert [f"{owner}.{name}" for owner, name in methods if name not in classes[owner]] == []
-
-
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_readme_example_runs(backend: str) -> None:
-    """The README's example runs as it stands, and prints what its comments say."""
-    example = readme_example()
-    promised = [comment.strip() for comment in re.findall(r"#(.*)$", example, re.MULTILINE)]
-    source = example.replace("anyio.run(main)", f"anyio.run(main, backend={backend!r})")
-    done = subprocess.run([sys.executable, "-W", "error", "-c", source], capture_output=True, text=True, timeout=60)
-    assert (done.stderr, done.stdout.splitlines(), done.returncode) == ("", promised, 0)
