@@ -5,7 +5,9 @@ OTHERS := $(VENV)/.others
 .PHONY: demo test interop faults faults-soak lint format docs screenshot bench bench-quick bench-report bench-guard bench-baseline measure traffic venv clean fuzz
 
 demo: $(READY)  ## run the main job: real PHP jobs on a private PHP-FPM
-	$(VENV)/bin/fcgi-async demo --timeline demo-timeline.svg
+	@mkdir -p build
+	$(VENV)/bin/fcgi-async demo --json build/demo.json
+	$(VENV)/bin/python -m docs.timeline build/demo.json build/demo-timeline.png
 
 test: $(READY) $(OTHERS)  ## run the test suite against a real PHP-FPM, and servers and clients of others
 	$(VENV)/bin/python -m pytest
@@ -33,11 +35,8 @@ format: $(READY)  ## rewrite the sources in the project's format
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-docs: docs-parts  ## build the documentation as a site, in build/site; a warning is an error
+docs: $(READY)  ## build the documentation as a site, in build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --config-file docs/site/mkdocs.yml
-
-docs-parts: $(READY)  ## write the generated parts of the documentation anew
-	$(VENV)/bin/python -m docs.generate
 
 screenshot: $(READY) $(OTHERS)  ## take the picture of the example service anew
 	$(VENV)/bin/python -m tests.examples.screenshot docs/images/progress.png
@@ -83,5 +82,5 @@ $(OTHERS): $(READY) .ci/setup-others .ci/apt.sh
 	touch $@
 
 clean:  ## remove everything that the other targets made
-	rm -rf $(VENV) demo-timeline.svg .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov dist build
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

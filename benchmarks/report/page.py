@@ -49,7 +49,7 @@ Contenders run side by side on one machine, in turns (A B C A B C ...), each tim
 measures itself and checks every answer. Figures are medians of the rounds, with the least and the most in brackets;
 ratios are computed in each round, and are what to compare: absolute figures belong to the machine. CPU is the user and
 system time of the client's process alone. All figures as they were measured are in [benchmarks.json](benchmarks.json),
-the contenders in [benchmarks/contenders](../benchmarks/contenders/__init__.py)."""
+the contenders in `benchmarks/contenders`."""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from benchmarks.report.charts import draw
-from benchmarks.report.page import page
+from benchmarks.report.page import headline, page
 from benchmarks.report.results import Measured
 
-__all__ = ("DOCS", "publish")
+__all__ = ("DOCS", "README", "publish", "with_headline")
 
 DOCS = Path(__file__).parents[2] / "docs"
+README = DOCS.parent / "README.md"
 
 
 def publish(measured: Measured, folder: Path) -> None:
@@ -18,7 +20,10 @@ def publish(measured: Measured, folder: Path) -> None:
     draw(measured, folder / "images")
     (folder / "benchmarks.md").write_text(page(measured))
     if folder.resolve() == DOCS:
-        # here alone: it looks at the tests as well, which a report elsewhere needs nothing of
-        from docs.generate import write
+        README.write_text(with_headline(README.read_text(), measured))
 
-        write()
+
+def with_headline(readme: str, measured: Measured) -> str:
+    """Return the README with the short table between its marks."""
+    marked = r"(?<=<!-- begin:bench -->\n).*(?=<!-- end:bench -->)"
+    return re.sub(marked, lambda _: headline(measured) + "\n", readme, flags=re.DOTALL)

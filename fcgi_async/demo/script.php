@@ -2,7 +2,6 @@
 // One job of the demo: count, hash and compress the file that is the request's body.
 $started = hrtime(true);
 $content = file_get_contents('php://input');
-
 header('Content-Type: application/json');
 echo json_encode([
     'bytes' => strlen($content),

@@ -3,84 +3,44 @@
 from __future__ import annotations
 
 import hashlib
-import sysconfig
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
 
-__all__ = ("Count", "Source", "Totals", "count", "find_sources", "standard_library")
-
-# packages that were installed beside the standard library
-_NOT_STANDARD = {"site-packages", "dist-packages"}
-
-
-@attrs.frozen
-class Source:
-    """A Python file.
-
-    Attributes:
-        name: its path under the tree.
-        path: where it is.
-    """
-
-    name: str
-    path: Path
+__all__ = ("Count", "count", "find_sources", "total")
 
 
 @attrs.frozen
 class Count:
-    """What is counted of a file; a word is what stands between ASCII whitespace, a line what ends with a line feed."""
+    """What is counted of one file, or of many: words end at ASCII whitespace, lines with a line feed."""
 
     bytes: int
     lines: int
     words: int
     sha256: str
+    files: int = 1
 
 
-@attrs.frozen
-class Totals:
-    """What is counted of many files.
-
-    Attributes:
-        sha256: over the lines that `sha256sum` would print for them.
-    """
-
-    files: int
-    bytes: int
-    lines: int
-    words: int
-    sha256: str
-
-    @classmethod
-    def of(cls, counts: Iterable[tuple[str, Count]]) -> Totals:
-        """Add up the counts of named files, in whatever order they come."""
-        named = sorted(counts, key=lambda pair: pair[0])
-        lines = "".join(f"{found.sha256}  {name}\n" for name, found in named)
-        return cls(
-            len(named),
-            sum(found.bytes for _, found in named),
-            sum(found.lines for _, found in named),
-            sum(found.words for _, found in named),
-            hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest(),
-        )
-
-
-def standard_library() -> Path:
-    """Where the running Python keeps its standard library."""
-    return Path(sysconfig.get_path("stdlib"))
-
-
-def find_sources(directory: Path) -> list[Source]:
-    """Find the `.py` files of a tree, in the order of their names; packages that are installed there are left out."""
-    found = [
-        Source(str(path.relative_to(directory)), path)
-        for path in directory.rglob("*.py")
-        if path.is_file() and _NOT_STANDARD.isdisjoint(path.relative_to(directory).parts)
-    ]
-    return sorted(found, key=lambda source: source.name)
+def find_sources(directory: Path) -> dict[str, Path]:
+    """Find the `.py` files of a tree, by their sorted names in it, without the packages that are installed there."""
+    found = {str(path.relative_to(directory)): path for path in directory.rglob("*.py") if path.is_file()}
+    installed = {"site-packages", "dist-packages"}
+    return {name: found[name] for name in sorted(found) if installed.isdisjoint(Path(name).parts)}
 
 
 def count(content: bytes) -> Count:
     """Count what the PHP script counts."""
     return Count(len(content), content.count(b"\n"), len(content.split()), hashlib.sha256(content).hexdigest())
+
+
+def total(counts: Mapping[str, Count]) -> Count:
+    """Add up the counts of named files; the hash is over the lines that `sha256sum` would print for them."""
+    lines = "".join(f"{counts[name].sha256}  {name}\n" for name in sorted(counts))
+    return Count(
+        sum(found.bytes for found in counts.values()),
+        sum(found.lines for found in counts.values()),
+        sum(found.words for found in counts.values()),
+        hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest(),
+        len(counts),
+    )

@@ -7,6 +7,7 @@ import pytest
 from benchmarks.report.budget import BUDGET, Requirement, Seen, judge
 from benchmarks.report.figures import COLUMNS, Column, cpu, ratios
 from benchmarks.report.page import headline, page
+from benchmarks.report.publish import DOCS, README, with_headline
 from benchmarks.report.results import Measured, WorkloadResults
 from benchmarks.suite.entrant import AIOHTTP, FLOOR, GO, OURS
 from benchmarks.suite.race import Figures
@@ -79,3 +80,11 @@ def test_everything_that_must_be_reached_stands_in_the_page() -> None:
 def test_the_headline_has_multiples() -> None:
     """The README's table compares with blocking sockets."""
     assert f"| {OURS}run_all (asyncio) | 25.0 | 2.5 | 10,000 |" in headline(measured(25))
+
+
+def test_the_published_figures_are_those_that_were_stored() -> None:
+    """The page and the README's table say what docs/benchmarks.json says; `make bench-report` writes them."""
+    stored = Measured.read(DOCS)
+    assert (DOCS / "benchmarks.md").read_text() == page(stored)
+    assert README.read_text() == with_headline(README.read_text(), stored)
+    assert headline(stored) in README.read_text()

@@ -47,7 +47,7 @@ NOWHERE = ["--fpm", "unix:///nowhere/fpm.sock", "--max-children", "4"]
         (["run", ECHO, *NOWHERE, "--reserve", "4"], "leaves no worker"),
         (["run", ECHO, "--reserve", "1"], "--reserve goes with --fpm"),
         (["demo", "--directory", "/nowhere"], "no .py files"),
-        (["demo", "--timeline", "/nowhere/t.svg"], "no such directory"),
+        (["demo", "--json", "/nowhere/t.json"], "no such directory"),
     ],
 )
 def test_usage_is_exit_code_2(command: RunCommand, arguments: list[str], said: str) -> None:

@@ -1,20 +1,21 @@
-"""The demo: PHP's counts are Python's, and the timeline has a bar for each job."""
+"""The demo: PHP's counts are Python's, and each job's times can be drawn."""
 
 from __future__ import annotations
 
+import json
+import sysconfig
 from pathlib import Path
-from xml.etree import ElementTree
 
 import attrs
 import pytest
 
+from docs import timeline
 from fcgi_async.commands import demo
-from fcgi_async.demo.measurement import Measurement, Run, percentile
-from fcgi_async.demo.sources import Count, Totals, count, find_sources, standard_library
-from fcgi_async.demo.timeline import draw_timeline, queue_lengths
+from fcgi_async.demo.report import percentile
+from fcgi_async.demo.sources import count, find_sources, total
 from tests.cli.conftest import RunCommand
 
-SVG = "{http://www.w3.org/2000/svg}"
+NAMES = {"empty.py", "unended.py", "lines.py", "bytes.py", "package/module <&>.py"}
 
 
 @pytest.fixture
@@ -35,24 +36,23 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def bars(svg: str) -> list[ElementTree.Element]:
-    """The bars of all workers."""
-    return ElementTree.fromstring(svg).findall(f"{SVG}g[@class='worker']/{SVG}rect")
-
-
 def test_demo_end_to_end(command: RunCommand, tree: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Every file is a job, PHP counts what Python counts, and the run is drawn."""
-    drawing = tmp_path_factory.mktemp("drawing") / "run.svg"
-    result = command("demo", "--directory", tree, "--timeline", drawing)
+    """Every file is a job, PHP counts what Python counts, and what was measured of each can be drawn."""
+    folder = tmp_path_factory.mktemp("measured")
+    result = command("demo", "--directory", tree, "--json", folder / "jobs.json")
     report = result.out.decode()
     assert result.code == 0
     assert "PHP's totals and Python's own agree" in report
     assert ["files", "5"] in [line.split() for line in report.splitlines()]
-    size = sum(source.path.stat().st_size for source in find_sources(tree))
+    size = sum(path.stat().st_size for path in find_sources(tree).values())
     assert ["bytes", f"{size:,}"] in [line.split() for line in report.splitlines()]
+    assert "queue time p50" in report
     assert "queue time p99" in report
-    titles = {bar.findtext(f"{SVG}title", "").partition(":")[0] for bar in bars(drawing.read_text())}
-    assert titles == {"empty.py", "unended.py", "lines.py", "bytes.py", "package/module <&>.py"}
+    jobs = json.loads((folder / "jobs.json").read_text())
+    assert {job["name"] for job in jobs} == NAMES
+    assert all(0 < job["queued"] < job["ended"] and job["started"] < job["ended"] for job in jobs)
+    timeline.main(str(folder / "jobs.json"), str(folder / "picture.png"))
+    assert (folder / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_demo_shows_plain_progress(command: RunCommand, tree: Path) -> None:
@@ -63,7 +63,7 @@ def test_demo_shows_plain_progress(command: RunCommand, tree: Path) -> None:
 
 
 def test_difference_is_exit_code_1(command: RunCommand, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where PHP counts something else than Python, both are shown, and the demo fails."""
+    """If PHP counts something else than Python, both are shown, and the demo fails."""
     monkeypatch.setattr(demo, "count", lambda content: attrs.evolve(count(content), words=1))
     result = command("demo", "--directory", tree)
     rows = [line.split() for line in result.out.decode().splitlines()]
@@ -83,9 +83,22 @@ def test_demo_on_a_pool_without_the_script(
     assert "404" in result.err
 
 
-def test_standard_library_is_the_running_pythons() -> None:
+def test_another_script_in_its_place_is_told(
+    command: RunCommand, tree: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A script that answers something else fails the demo in one line, which shows the answer."""
+    script = tmp_path_factory.mktemp("other") / "script.php"
+    script.write_text("<?php echo 'hello';")
+    monkeypatch.setattr(demo, "_SCRIPT", script)
+    result = command("demo", "--directory", tree)
+    assert result.code == 1
+    result.assert_one_line()
+    assert "not the demo's answer: 'hello'" in result.err
+
+
+def test_the_standard_library_is_without_what_was_installed() -> None:
     """The demo's input has the modules that this Python imports, and none that were installed."""
-    names = {source.name for source in find_sources(standard_library())}
+    names = find_sources(Path(sysconfig.get_path("stdlib"))).keys()
     assert {"os.py", "json/__init__.py"} <= names
     assert not any("site-packages" in name for name in names)
 
@@ -100,9 +113,9 @@ def test_count(content: bytes, lines: int, words: int) -> None:
 
 def test_totals_do_not_depend_on_the_order() -> None:
     """Jobs end in any order, and the combined hash is the same; it tells contents apart."""
-    named = [("b.py", count(b"1")), ("a.py", count(b"2"))]
-    assert Totals.of(named) == Totals.of(reversed(named))
-    assert Totals.of(named).sha256 != Totals.of([("b.py", count(b"2")), ("a.py", count(b"1"))]).sha256
+    one, two = count(b"1"), count(b"2")
+    assert total({"b.py": one, "a.py": two}) == total({"a.py": two, "b.py": one})
+    assert total({"b.py": one, "a.py": two}).sha256 != total({"b.py": two, "a.py": one}).sha256
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.5, 50), (0.99, 99), (1.0, 100), (0.0, 1)])
@@ -111,43 +124,20 @@ def test_percentile(share: float, value: int) -> None:
     assert percentile(list(range(100, 0, -1)), share) == value
 
 
-def measured(pid: int, submitted: float, queued: float, started: float, ended: float, size: int = 1) -> Measurement:
+def job(pid: int, queued: float, started: float, ended: float) -> timeline.Job:
     """A job with these times."""
-    return Measurement("a.py", Count(size, 1, 1, ""), 1, pid, submitted, queued, started, ended)
+    return {"pid": pid, "queued": queued, "started": started, "ended": ended}
 
 
 def test_queue_lengths() -> None:
-    """A job waits from when it was handed in until a worker took it."""
-    jobs = [measured(1, 0.0, 1.0, 1.0, 2.0), measured(1, 0.5, 1.5, 2.0, 3.0)]
-    assert queue_lengths(jobs) == [(0.0, 1), (0.5, 2), (1.0, 1), (2.0, 0)]
+    """All jobs wait at first, and one less whenever one is taken."""
+    assert timeline.queue_lengths([job(1, 1.5, 2, 3), job(1, 1.0, 1, 2)]) == ([0.0, 1.0, 1.5], [2, 1, 0])
 
 
-def test_bars_stand_where_the_jobs_were() -> None:
-    """Bars are in the row of their worker, from start to end, on one scale."""
-    run = Run([measured(7, 0, 0, 10.0, 11.0), measured(8, 0, 0, 12.0, 13.0), measured(8, 0, 0, 14.0, 20.0)], 10.0, 20.0)
-    first, second, third = (
-        (float(bar.attrib["x"]), float(bar.attrib["width"]), bar.attrib["y"])
-        for bar in bars(draw_timeline(run, "test"))
-    )
-    assert first[2] != second[2] == third[2]
-    assert (second[0] - first[0]) * 2 == pytest.approx(third[0] - first[0], abs=0.5)
-    assert second[1] * 6 == pytest.approx(third[1], abs=0.5)
-    assert third[0] + third[1] < 1200
-
-
-def test_bars_tell_the_size_of_the_file() -> None:
-    """Small, middling, large and very large files have bars of their own look, as the legend says."""
-    sizes = [0, 4095, 4096, 16 * 1024, 64 * 1024, 10_000_000]
-    run = Run([measured(1, 0, 0, n, n + 1, size) for n, size in enumerate(sizes)], 0.0, 6.0)
-    assert [bar.attrib["class"] for bar in bars(draw_timeline(run, "test"))] == ["s1", "s1", "s2", "s3", "s4", "s4"]
-
-
-@pytest.mark.parametrize("seconds", [0.0001, 0.5, 3.0, 4000.0])
-def test_timeline_has_an_axis_of_any_length(seconds: float) -> None:
-    """A run of a blink and one of an hour have a handful of labelled ticks, from 0 on."""
-    svg = draw_timeline(Run([measured(1, 0.0, 0.0, 0.0, seconds)], 0.0, seconds), "<title> & more")
-    texts = [text.text or "" for text in ElementTree.fromstring(svg).iter(f"{SVG}text")]
-    ticks = [text for text in texts if text.endswith((" ms", " s")) and text[0].isdigit()]
-    assert ticks[0] in ("0 ms", "0 s")
-    assert 4 <= len(ticks) <= 11
-    assert any("<title> & more" in text for text in texts)
+def test_a_row_for_each_worker_and_a_bar_for_each_job() -> None:
+    """Bars are in the row of their worker, from start to end."""
+    rows, _ = timeline.draw([job(8, 0, 12.0, 13.0), job(7, 0, 10.0, 11.0), job(8, 0, 14.0, 20.0)]).axes
+    assert [len(bars.get_paths()) for bars in rows.collections] == [1, 2]
+    starts = [[path.get_extents().x0 for path in bars.get_paths()] for bars in rows.collections]
+    assert starts == [[10.0], [12.0, 14.0]]
+    assert [label.get_text() for label in rows.get_yticklabels()] == ["worker 7", "worker 8"]

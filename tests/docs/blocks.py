@@ -66,5 +66,5 @@ def blocks(page: Path) -> list[Block]:
 
 
 def typed_pages() -> list[Path]:
-    """The pages of the documentation that have commands to type."""
-    return [page for page in PAGES[1:] if any(block.language == "sh" for block in blocks(page))]
+    """The pages that have commands to type."""
+    return [page for page in PAGES if any(block.language == "sh" for block in blocks(page))]

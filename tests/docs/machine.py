@@ -59,7 +59,7 @@ class Machine:
 @contextmanager
 def running(portal: BlockingPortal) -> Iterator[Machine]:
     """Start the three FPMs."""
-    ini = {"display_errors": "off", "output_buffering": "0", "html_errors": "off"}
+    ini = {"display_errors": "off", "log_errors": "on", "output_buffering": "0", "html_errors": "off"}
     fpm = LocalFPM(
         max_children=8,
         ini=ini,
@@ -78,8 +78,7 @@ def running(portal: BlockingPortal) -> Iterator[Machine]:
         yield Machine(
             nginx
             | {
-                "unix:///run/php/php8.2-fpm.sock": fpm.address,
-                "unix:/run/php/php8.2-fpm.sock": fpm.address.replace("://", ":"),
+                "/run/php/php8.2-fpm.sock": fpm.address.removeprefix("unix://"),
                 "unix:///run/php/status.sock": fpm.status_address,
                 "tcp://php-1.internal:9000": one.address,
                 "tcp://php-2.internal:9000": two.address,

@@ -47,7 +47,7 @@ def complaint(*command: str, cwd: Path) -> str:
 
 def test_languages() -> None:
     """Each block is of a kind that is run or read here; `text` is what people read."""
-    known = {"python", "sh", "text", "php", "ini", "nginx", "yaml"}
+    known = {"python", "sh", "text", "php", "ini", "nginx", "yaml", "mermaid"}
     assert [block.place for block in EVERY if block.language not in known] == []
 
 

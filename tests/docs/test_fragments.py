@@ -11,9 +11,8 @@ from tests.docs.blocks import DOCS, PAGES, ROOT, Block, blocks
 from tests.docs.machine import Machine
 from tests.docs.running import run
 
-# run as what they are: a program, an application that a server opens, a project with a plugin
+# run as what they are: an application that a server opens, a project with a plugin
 ELSEWHERE = {
-    ROOT / "README.md": "tests/test_docs.py::test_readme_example_runs",
     DOCS / "asgi.md": "tests/asgi/test_documentation.py",
     DOCS / "testing.md": "tests/testing/test_example.py::test_example_runs",
 }

@@ -10,8 +10,6 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import unquote
 
-import pytest
-
 import fcgi_async
 import fcgi_async.asgi
 import fcgi_async.telemetry.otel
@@ -49,33 +47,23 @@ class Found(HTMLParser):
             self.loads.append(given["href"])
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as `make docs` builds it."""
-    directory = tmp_path_factory.mktemp("site")
+def build(directory: Path) -> None:
+    """Build the site as `make docs` builds it; a warning is an error."""
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", "docs/site/mkdocs.yml"]
-    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(
         [*command, "--site-dir", str(directory)],
         cwd=ROOT,
-        env=environment,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return directory
 
 
-@pytest.fixture(scope="module")
-def pages(site: Path) -> dict[Path, Found]:
-    """Every page of it."""
-    return {path: Found(path.read_text()) for path in site.rglob("*.html") if path.name != "404.html"}
-
-
-def test_every_link_leads_somewhere(site: Path, pages: dict[Path, Found]) -> None:
-    """A link within the site leads to a file, and to a name in it."""
+def dead_links(pages: dict[Path, Found]) -> list[str]:
+    """The links that lead to no file, or to no name in it; those to other sites are not followed."""
     dead = []
     for path, found in pages.items():
         for link in found.links + found.loads:
@@ -86,26 +74,13 @@ def test_every_link_leads_somewhere(site: Path, pages: dict[Path, Found]) -> Non
             if target.is_dir():
                 target /= "index.html"
             if not target.exists() or (name and target in pages and unquote(name) not in pages[target].names):
-                dead.append(f"{path.relative_to(site)}: {link}")
-    assert dead == []
+                dead.append(f"{path.name}: {link}")
+    return dead
 
 
-def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Found]) -> None:
-    """Styles, scripts and pictures are the site's own."""
-    foreign = [
-        f"{path.relative_to(site)}: {address}"
-        for path, found in pages.items()
-        for address in found.loads
-        if "//" in address
-    ]
-    assert foreign == []
-
-
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
-def test_the_reference_misses_no_public_name(module: ModuleType, pages: dict[Path, Found]) -> None:
-    """What a module exports has an entry, under its own name or that of another module that exports the same."""
-    there = set[str]().union(*(found.names for path, found in pages.items() if path.parent.name == "reference"))
-    missing = [
+def missing(module: ModuleType, there: set[str]) -> list[str]:
+    """The public names of a module without an entry, also under another module that exports the same."""
+    return [
         name
         for name in module.__all__
         if not any(
@@ -113,7 +88,19 @@ def test_the_reference_misses_no_public_name(module: ModuleType, pages: dict[Pat
             for other in MODULES
         )
     ]
-    assert missing == []
+
+
+def test_the_site(tmp_path: Path) -> None:
+    """It builds without a warning, no link is dead, nothing is loaded from elsewhere, no public name is missing."""
+    build(tmp_path)
+    pages = {path: Found(path.read_text()) for path in tmp_path.rglob("*.html") if path.name != "404.html"}
+    assert dead_links(pages) == []
+    loads = [f"{path.name}: {address}" for path, found in pages.items() for address in found.loads]
+    assert [load for load in loads if "//" in load and "data:image/svg+xml;base64" not in load] == []
+    there = set[str]().union(*(found.names for path, found in pages.items() if path.parent.name == "reference"))
+    assert [name for module in MODULES for name in missing(module, there)] == []
+    diagrams = [page.stem for page, found in pages.items() if any("data:image" in load for load in found.loads)]
+    assert sorted(diagrams) == ["architecture", "index"]
 
 
 def test_links_and_names_are_seen() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import DOCS, Block, blocks, typed_pages
+from tests.docs.blocks import ROOT, Block, blocks, typed_pages
 from tests.docs.machine import Machine
 
 # they need a daemon and a cluster; what they are given is checked in test_configuration.py
@@ -42,7 +42,7 @@ def matches(expected: str, printed: str) -> bool:
     return re.fullmatch("".join(lines), printed.rstrip() + "\n") is not None
 
 
-@pytest.mark.parametrize("page", typed_pages(), ids=lambda page: page.relative_to(DOCS).as_posix())
+@pytest.mark.parametrize("page", typed_pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_a_page(page: Path, machine: Machine, tmp_path: Path) -> None:
     """Its commands succeed and print what it shows."""
     empty = tmp_path / "empty"
