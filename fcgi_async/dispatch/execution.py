@@ -7,7 +7,6 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from fcgi_async.dispatch.completion import response_of
-from fcgi_async.dispatch.deadlines import Deadlines
 from fcgi_async.dispatch.job_log import log_stderr
 from fcgi_async.dispatch.request import RequestEncoder
 from fcgi_async.dispatch.timed import Timed
@@ -61,7 +60,6 @@ class Terms:
     Args:
         backend: the event loop.
         limits: how much a peer may send.
-        deadlines: calls back when a deadline has passed.
         encoders: of each peer.
         idempotent: whether running any of the jobs twice does no harm.
         try_again: queues an execution once more if that is allowed; takes its error and whether PHP may have run it.
@@ -72,7 +70,6 @@ class Terms:
         "_encoders",
         "_known",
         "backend",
-        "deadlines",
         "encoders",
         "idempotent",
         "limits",
@@ -84,13 +81,12 @@ class Terms:
         self,
         backend: Backend,
         limits: Limits,
-        deadlines: Deadlines,
         encoders: Mapping[Peer, RequestEncoder],
         idempotent: bool,
         try_again: Callable[[Execution, FastCGIError, bool], bool],
         settled: Callable[[Execution, ExecutionState], None],
     ) -> None:
-        self.backend, self.limits, self.deadlines = backend, limits, deadlines
+        self.backend, self.limits = backend, limits
         self.encoders, self.idempotent = encoders, idempotent
         self.try_again, self.settled = try_again, settled
         self._encoders = tuple(encoders.values())
@@ -161,7 +157,7 @@ class Execution(Timed):
         self.job, self.terms, self.stream = job, terms, stream
         self._on_done = on_done
         self.priority, self.extra = priority, extra
-        Timed.__init__(self, terms.backend, terms.deadlines, timeouts)
+        Timed.__init__(self, terms.backend, timeouts)
         if isinstance(job.body, BodyStream):
             self._upload = Upload(job.body, self._begin_upload, self._upload_refused, self.end)
 
@@ -371,7 +367,7 @@ class Execution(Timed):
         if self.attempt is not None:
             # no cycle is left behind, so that a handle nobody keeps is collected at once
             self.attempt.over = None
-        if self._deadline:
+        if self._deadline is not None:
             self._cancel_deadline()
         if self._upload is not None:
             self._upload.stop()

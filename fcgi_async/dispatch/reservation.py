@@ -7,9 +7,8 @@ from enum import StrEnum
 
 import attrs
 
-from fcgi_async.dispatch.deadlines import Deadlines
 from fcgi_async.errors import FastCGIError, QueueTimeout
-from fcgi_async.net.backend import Backend, Waiter
+from fcgi_async.net.backend import Backend, Timer, Waiter
 from fcgi_async.pool.attempt import JobSlot
 
 __all__ = ("Reservation",)
@@ -27,7 +26,6 @@ class Reservation:
 
     Args:
         backend: the event loop.
-        deadlines: calls back when it has waited too long.
         priority: higher comes first.
         queue_timeout: seconds until it is given up, while it waits; None for no limit.
         on_held: called when a worker was taken for it.
@@ -35,7 +33,6 @@ class Reservation:
     """
 
     backend: Backend
-    deadlines: Deadlines
     priority: int
     queue_timeout: float | None
     _on_held: Callable[[Reservation], None]
@@ -45,13 +42,12 @@ class Reservation:
     granted: Waiter = attrs.field(init=False)
     _state: _State = attrs.field(default=_State.WAITING, init=False)
     _slot: JobSlot | None = attrs.field(default=None, init=False)
-    # the number of its deadline; 0: it has none
-    _deadline: int = attrs.field(default=0, init=False)
+    _deadline: Timer | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.granted = self.backend.waiter()
         if self.queue_timeout is not None:
-            self._deadline = self.deadlines.add(self.backend.now() + self.queue_timeout, self._deadline_passed)
+            self._deadline = self.backend.call_at(self.backend.now() + self.queue_timeout, self._deadline_passed)
 
     # Queued
 
@@ -110,7 +106,7 @@ class Reservation:
         self._on_over(self, held)
 
     def _deadline_passed(self) -> None:
-        self._deadline = 0
+        self._deadline = None
         self.end(
             QueueTimeout(
                 f"no worker was free for the slot within {self.queue_timeout} s; "
@@ -119,9 +115,9 @@ class Reservation:
         )
 
     def _cancel_deadline(self) -> None:
-        if self._deadline:
-            self.deadlines.cancel(self._deadline)
-            self._deadline = 0
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _wake(self) -> None:
         self._cancel_deadline()

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 from itertools import chain
 
-from fcgi_async.dispatch.deadlines import Deadlines
 from fcgi_async.dispatch.entry import Entry, name_of, names_of
 from fcgi_async.dispatch.execution import Execution, ExecutionState, Terms
 from fcgi_async.dispatch.job_log import job_logger, log_job
@@ -68,7 +67,6 @@ class Scheduler:
         self, endpoints: tuple[Endpoint, ...], backend: Backend, limits: Limits, retry: Retry, max_queued: int
     ) -> None:
         self.backend, self._limits, self._retry = backend, limits, retry
-        self._deadlines = Deadlines(backend)
         self.pools = tuple(Pool(endpoint, backend, self) for endpoint in endpoints)
         self.queue: JobQueue[Entry] = JobQueue(max_queued)
         self.running: set[Entry] = set()
@@ -87,7 +85,7 @@ class Scheduler:
     def terms(self, encoder_of: Callable[[Endpoint], RequestEncoder], *, idempotent: bool = False) -> Terms:
         """Return the terms of jobs that are encoded in this way."""
         encoders = {pool.peer: encoder_of(pool.peer.endpoint) for pool in self.pools}
-        return Terms(self.backend, self._limits, self._deadlines, encoders, idempotent, self._try_again, self._settled)
+        return Terms(self.backend, self._limits, encoders, idempotent, self._try_again, self._settled)
 
     # jobs come in
 
@@ -105,9 +103,7 @@ class Scheduler:
 
     def reserve(self, priority: int, seconds: float | None) -> Reservation:
         """Queue whoever wants a worker before its job is known."""
-        reservation = Reservation(
-            self.backend, self._deadlines, priority, seconds, self.running.discard, self._reservation_over
-        )
+        reservation = Reservation(self.backend, priority, seconds, self.running.discard, self._reservation_over)
         self._reservations.add(reservation)
         self.queue.push(reservation)
         if not self._offering:
@@ -229,7 +225,6 @@ class Scheduler:
             execution.end(DispatcherClosed("the dispatcher was closed while the job ran"), patience=0.0)
         for pool in self.pools:
             pool.close()
-        self._deadlines.close()
 
     # what becomes of executions
 

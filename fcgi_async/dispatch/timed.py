@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 
-from fcgi_async.dispatch.deadlines import Deadlines
 from fcgi_async.job.response import Timing
 from fcgi_async.job.settings import Timeouts
-from fcgi_async.net.backend import Backend
+from fcgi_async.net.backend import Backend, Timer
 from fcgi_async.pool.attempt import Attempt
 
 __all__ = ("Timed",)
@@ -19,7 +18,6 @@ class Timed:
 
     Args:
         backend: the event loop.
-        deadlines: calls back when a deadline has passed.
         timeouts: of the job.
 
     Attributes:
@@ -27,11 +25,10 @@ class Timed:
     """
 
     attempt: Attempt | None = None
-    # the number of its deadline; 0: it has none
-    _deadline = 0
+    _deadline: Timer | None = None
 
-    def __init__(self, backend: Backend, deadlines: Deadlines, timeouts: Timeouts) -> None:
-        self._backend, self._deadlines, self._timeouts = backend, deadlines, timeouts
+    def __init__(self, backend: Backend, timeouts: Timeouts) -> None:
+        self._backend, self._timeouts = backend, timeouts
         self._submitted = now = backend.now()
         if timeouts.total is not None or timeouts.queue is not None:
             self._set_deadline(now, timeouts.queue)
@@ -43,20 +40,21 @@ class Timed:
     def _set_deadline(self, now: float, stage: float | None) -> None:
         """Wake up when the time of this stage, queue or run, has passed since `now`, or that of the whole."""
         total = self._timeouts.total
-        if self._deadline:
+        if self._deadline is not None:
             self._cancel_deadline()
         when = math.inf if total is None else self._submitted + total
         if stage is not None:
             when = min(when, now + stage)
         if when < math.inf:
-            self._deadline = self._deadlines.add(when, self._wake_up)
+            self._deadline = self._backend.call_at(when, self._wake_up)
 
     def _cancel_deadline(self) -> None:
-        self._deadlines.cancel(self._deadline)
-        self._deadline = 0
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _wake_up(self) -> None:
-        self._deadline = 0
+        self._deadline = None
         self._deadline_passed(self._backend.now() - self._submitted)
 
     def timing_so_far(self) -> Timing:

@@ -12,6 +12,7 @@ import anyio
 import attrs
 
 from fcgi_async.net.backend import Home, TaskHandle, Timer, Waiter, Watch
+from fcgi_async.net.clock import Clock
 
 __all__ = ("AsyncioBackend",)
 
@@ -76,14 +77,20 @@ class AsyncioBackend:
     tells_once: bool = attrs.field(init=False)
     # the loop's own methods, so that a call costs no more than theirs
     now: Callable[[], float] = attrs.field(init=False)
+    call_at: Callable[[float, Callable[[], None]], Timer] = attrs.field(init=False)
     waiter: Callable[[], Waiter] = attrs.field(init=False)
     checkpoint: Callable[[], Coroutine[object, object, None]] = attrs.field(
         default=partial(asyncio.sleep, 0), init=False
     )
 
+    _clock: Clock = attrs.field(init=False)
+    _alarm: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
+
     def __attrs_post_init__(self) -> None:
         # uvloop's own clock stands still within a turn and counts milliseconds
         self.now = monotonic
+        self._clock = Clock(monotonic, self._wake_at)
+        self.call_at = self._clock.at
         self.waiter = self._loop.create_future
         # libuv stops to poll a descriptor that has an error (uv__poll_io)
         self.tells_once = not isinstance(self._loop, asyncio.SelectorEventLoop)
@@ -109,6 +116,9 @@ class AsyncioBackend:
         for task in tasks:
             task.cancel()
         await self.outlast(partial(self._ended, tasks))
+        self._clock.close()
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     async def _ended(self, tasks: tuple[asyncio.Task[None], ...]) -> None:
         if tasks:
@@ -136,9 +146,10 @@ class AsyncioBackend:
             return False
         return True
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
-        """Call `callback` when the clock has passed `when`."""
-        return self._loop.call_later(max(when - monotonic(), 0.0), callback)
+    def _wake_at(self, when: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._loop.call_later(max(when - monotonic(), 0.0), self._clock.run)
 
     def spawn(self, function: Callable[[], Awaitable[None]]) -> TaskHandle:
         """Start a task, which begins after this has returned."""

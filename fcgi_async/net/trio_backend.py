@@ -1,13 +1,10 @@
-"""trio: a nursery that owns the tasks, and one task that runs all timers."""
+"""trio: a nursery that owns the tasks, and one task that runs the clock."""
 
 from __future__ import annotations
 
-import math
 import select
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
-from heapq import heapify, heappop, heappush
-from itertools import count
 from socket import socket
 
 import attrs
@@ -15,6 +12,7 @@ import trio
 
 from fcgi_async.errors import ConfigurationError
 from fcgi_async.net.backend import Home, TaskHandle, Timer, Waiter, Watch
+from fcgi_async.net.clock import Clock
 
 __all__ = ("TrioBackend",)
 
@@ -31,17 +29,6 @@ class _TrioWaiter:
 
     def __await__(self) -> Generator[object, None, None]:
         return self._event.wait().__await__()
-
-
-@attrs.define(eq=False)
-class _TrioTimer:
-    callback: Callable[[], None] | None
-    _cancelled: Callable[[], None]
-
-    def cancel(self) -> None:
-        if self.callback is not None:
-            self.callback = None
-            self._cancelled()
 
 
 @attrs.frozen(eq=False)
@@ -140,14 +127,12 @@ class TrioBackend:
     _nursery: trio.Nursery = attrs.field(init=False)
     _tasks: set[TrioTask] = attrs.field(factory=set, init=False)
     _owner: trio.lowlevel.Task = attrs.field(factory=trio.lowlevel.current_task, init=False)
-    _timers: list[tuple[float, int, _TrioTimer]] = attrs.field(factory=list, init=False)
-    # how many of them are cancelled; they leave when they are due, or when they are most
-    _dead: int = attrs.field(default=0, init=False)
     _ready: _Ready = attrs.field(factory=lambda: _Ready(), init=False)
-    _order: count[int] = attrs.field(factory=count, init=False)
-    # how long the timer task sleeps; moved nearer when an earlier timer comes
+    # how long the task of the clock sleeps; moved nearer when something is due earlier
     _sleep: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     tells_once: bool = attrs.field(default=False, init=False)
+    _clock: Clock = attrs.field(init=False)
+    call_at: Callable[[float, Callable[[], None]], Timer] = attrs.field(init=False)
     now: Callable[[], float] = attrs.field(default=trio.current_time, init=False)
     checkpoint: Callable[[], Coroutine[object, object, None]] = attrs.field(
         default=trio.lowlevel.checkpoint, init=False
@@ -155,10 +140,14 @@ class TrioBackend:
     _home: Home = attrs.field(factory=Home, init=False)
     _token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self._clock = Clock(trio.current_time, self._wake_at)
+        self.call_at = self._clock.at
+
     async def open(self) -> None:
-        """Open the nursery and start the timer task."""
+        """Open the nursery and start the task of the clock."""
         self._nursery = await self._manager.__aenter__()
-        self.spawn(self._run_timers)
+        self.spawn(self._run_clock)
         self.spawn(self._ready.run)
 
     def check_here(self) -> None:
@@ -180,6 +169,7 @@ class TrioBackend:
         for task in self._tasks:
             task.cancel()
         await self._manager.__aexit__(None, None, None)
+        self._clock.close()
 
     async def outlast(self, function: Callable[[], Awaitable[None]]) -> None:
         """Run `function` to its end under a shield; the cancellation is raised at the next checkpoint."""
@@ -197,14 +187,6 @@ class TrioBackend:
     def waiter(self) -> Waiter:
         """Return a new waiter."""
         return _TrioWaiter()
-
-    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
-        """Call `callback` when the clock has passed `when`."""
-        timer = _TrioTimer(callback, self._timer_cancelled)
-        heappush(self._timers, (when, next(self._order), timer))
-        if when < self._sleep.deadline:
-            self._sleep.deadline = when
-        return timer
 
     def spawn(self, function: Callable[[], Awaitable[None]]) -> TaskHandle:
         """Start a task."""
@@ -226,31 +208,13 @@ class TrioBackend:
         """Tell when a socket can be read and written."""
         return TrioWatch(self._ready, sock.fileno(), readable, writable)
 
-    def _timer_cancelled(self) -> None:
-        self._dead += 1
-        if self._dead > 64 and self._dead > len(self._timers) // 2:
-            self._timers = [entry for entry in self._timers if entry[2].callback is not None]
-            heapify(self._timers)
-            self._dead = 0
+    def _wake_at(self, when: float) -> None:
+        self._sleep.deadline = min(self._sleep.deadline, when)
 
-    async def _run_timers(self) -> None:
+    async def _run_clock(self) -> None:
         while True:
-            now = trio.current_time()
-            due: list[_TrioTimer] = []
-            while self._timers and (self._timers[0][2].callback is None or self._timers[0][0] <= now):
-                timer = heappop(self._timers)[2]
-                if timer.callback is None:
-                    self._dead -= 1
-                else:
-                    due.append(timer)
-            # what these set for now is due in the next turn, so that others run in between
-            for timer in due:
-                callback, timer.callback = timer.callback, None
-                if callback is None:
-                    # cancelled by one before it, and counted as lying in the heap
-                    self._dead = max(self._dead - 1, 0)
-                else:
-                    callback()
-            self._sleep = trio.CancelScope(deadline=self._timers[0][0] if self._timers else math.inf)
+            # before anything is set: what is due then wakes it from the sleep that follows
+            self._sleep = trio.CancelScope()
+            self._clock.run()
             with self._sleep:
                 await trio.sleep_forever()

@@ -1,0 +1,104 @@
+"""The one clock of a dispatcher: whatever is due later lies in one heap, for which the event loop wakes up once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+
+__all__ = ("Clock", "ClockTimer")
+
+# so many are called in one turn of the event loop, which other tasks have to wait for
+_CALLED_AT_ONCE = 250
+# so many that were cancelled may lie in the heap, and as many as are pending, before it is made anew: most deadlines
+# of jobs are cancelled long before they pass
+_CANCELLED_MAX = 64
+
+
+class ClockTimer:
+    """A callback that is due later."""
+
+    __slots__ = ("_cancelled", "callback")
+
+    def __init__(self, callback: Callable[[], None], cancelled: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+        self._cancelled = cancelled
+
+    def cancel(self) -> None:
+        """Forget the callback."""
+        if self.callback is not None:
+            self.callback = None
+            self._cancelled()
+
+
+class Clock:
+    """Calls back when a time has come.
+
+    Args:
+        now: tells the time, in seconds.
+        wake_at: has `run()` called once, at that time, and no more at the one that was asked for before.
+    """
+
+    __slots__ = ("_cancelled", "_heap", "_now", "_number", "_wake_at", "_woken_at")
+
+    def __init__(self, now: Callable[[], float], wake_at: Callable[[float], None]) -> None:
+        self._now, self._wake_at = now, wake_at
+        # when, a number that tells equal times apart, and what is called
+        self._heap: list[tuple[float, int, ClockTimer]] = []
+        self._number = 0
+        # how many of them are cancelled
+        self._cancelled = 0
+        self._woken_at = math.inf
+
+    def at(self, when: float, callback: Callable[[], None]) -> ClockTimer:
+        """Call `callback` when the clock has passed `when`, in no case before the next turn of the event loop."""
+        timer = ClockTimer(callback, self._one_cancelled)
+        self._number += 1
+        heappush(self._heap, (when, self._number, timer))
+        if when < self._woken_at:
+            self._woken_at = when
+            self._wake_at(when)
+        return timer
+
+    def run(self) -> None:
+        """Call what is due; what that sets for now is due in the next turn, so that others run in between."""
+        self._woken_at = math.inf
+        now, heap = self._now(), self._heap
+        due: list[tuple[float, int, ClockTimer]] = []
+        while heap and len(due) < _CALLED_AT_ONCE and (heap[0][2].callback is None or heap[0][0] <= now):
+            entry = heappop(heap)
+            if entry[2].callback is None:
+                self._cancelled -= 1
+            else:
+                due.append(entry)
+        due.reverse()
+        try:
+            while due:
+                timer = due.pop()[2]
+                callback, timer.callback = timer.callback, None
+                if callback is None:
+                    # cancelled by one before it, and counted as lying in the heap
+                    self._cancelled -= 1
+                else:
+                    callback()
+        finally:
+            # also when one has failed: the others are due all the same
+            for entry in due:
+                heappush(self._heap, entry)
+            if self._heap and self._heap[0][0] < self._woken_at:
+                self._woken_at = self._heap[0][0]
+                self._wake_at(self._woken_at)
+
+    def close(self) -> None:
+        """Call nobody any more."""
+        self._heap.clear()
+        self._cancelled = 0
+        self._woken_at = math.inf
+
+    def _one_cancelled(self) -> None:
+        self._cancelled += 1
+        if self._cancelled > _CANCELLED_MAX and self._cancelled > len(self._heap) // 2:
+            # in place: run() may be looking at it
+            self._heap[:] = [entry for entry in self._heap if entry[2].callback is not None]
+            heapify(self._heap)
+            self._cancelled = 0
