@@ -14,7 +14,8 @@ from fcgi_async.dispatch.handle import JobHandle
 from fcgi_async.errors import ConfigurationError, DispatcherClosed, FastCGIError, JobCancelled
 from fcgi_async.job.job import Job
 from fcgi_async.job.tag import Tag
-from fcgi_async.net.backend import Backend, Waiter
+from fcgi_async.net.backend import Backend
+from fcgi_async.net.bell import Bell
 
 __all__ = ("HandleIterator", "JobGroup")
 
@@ -57,10 +58,13 @@ class JobGroup:
     # submits that have not handed their job in yet; those of them that the group has let in
     _submitting: int = attrs.field(default=0, init=False)
     _handing_in: int = attrs.field(default=0, init=False)
-    _changed: list[Waiter] = attrs.field(factory=list, init=False)
+    _changed: Bell = attrs.field(init=False)
     _scope: anyio.CancelScope = attrs.field(init=False)
     _entered: bool = attrs.field(default=False, init=False)
     _open: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._changed = Bell(self._backend)
 
     async def __aenter__(self) -> JobGroup:
         """Begin to take jobs.
@@ -135,7 +139,7 @@ class JobGroup:
         try:
             await self._backend.checkpoint()
             while self.limit is not None and len(self._outstanding) + self._handing_in >= self.limit:
-                await self._change()
+                await self._changed.wait()
             if self._was_left():
                 raise DispatcherClosed("the group was closed before there was room for the job", job=job)
             self._handing_in += 1
@@ -145,7 +149,7 @@ class JobGroup:
                 self._handing_in -= 1
         finally:
             self._submitting -= 1
-            self._wake()
+            self._changed.ring()
         if handle.done():
             self._done(handle)
         else:
@@ -183,7 +187,7 @@ class JobGroup:
             self._errors.append(error)
             if self._open and len(self._errors) == 1:
                 self._scope.cancel()
-        self._wake()
+        self._changed.ring()
 
     def _remember(self, handle: JobHandle) -> None:
         if self._forgotten:
@@ -198,22 +202,7 @@ class JobGroup:
         if not self._outstanding and not self._submitting:
             await self._backend.checkpoint()
         while self._outstanding or self._submitting:
-            await self._change()
-
-    async def _change(self) -> None:
-        waiter = self._backend.waiter()
-        self._changed.append(waiter)
-        try:
-            await waiter
-        finally:
-            if waiter in self._changed:
-                self._changed.remove(waiter)
-
-    def _wake(self) -> None:
-        waiters, self._changed = self._changed, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+            await self._changed.wait()
 
     async def _next_done(self) -> JobHandle | None:
         self._backend.check_here()
@@ -222,7 +211,7 @@ class JobGroup:
         while not self._unread:
             if not self._outstanding and not self._submitting:
                 return None
-            await self._change()
+            await self._changed.wait()
         handle = self._unread.popleft()
         self._unread_bytes -= _size(handle)
         return handle

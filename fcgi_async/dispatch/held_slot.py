@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import cast
 
 import anyio.lowlevel
 import attrs
@@ -12,6 +11,7 @@ import attrs
 from fcgi_async.dispatch.execution import Execution
 from fcgi_async.dispatch.reservation import Reservation
 from fcgi_async.dispatch.stream import StreamManager
+from fcgi_async.dispatch.waiting import response_to
 from fcgi_async.errors import ConfigurationError, DispatchError, FastCGIError
 from fcgi_async.job.job import Job
 from fcgi_async.job.response import Response
@@ -99,28 +99,12 @@ class HeldSlot:
 
         Cancelling does what it does to `Dispatcher.run()`.
         """
-        try:
-            reservation = self._require_unused(job)
-            waiter = reservation.backend.waiter()
 
-            def wake(execution: Execution) -> None:
-                if not waiter.done():
-                    waiter.set_result(None)
+        def begin(on_done: Callable[[Execution], None]) -> Execution:
+            execution = self._execution = self._start(job, on_done, None, timeout, self._require_unused(job))
+            return execution
 
-            execution = self._execution = self._start(job, wake, None, timeout, reservation)
-        except FastCGIError:
-            await anyio.lowlevel.checkpoint()
-            raise
-        try:
-            if execution.done:
-                await reservation.backend.checkpoint()
-            await waiter
-        except BaseException:
-            execution.cancel()
-            raise
-        if execution.error is not None:
-            raise execution.error
-        return cast("Response[Tag]", execution.response)
+        return await response_to(job, lambda: self._require_unused(job).backend, begin)
 
     def stream(self, job: Job, *, timeout: Timeout = UNSET) -> StreamManager:
         """Run one job on the worker and read its response while PHP writes it, as `Dispatcher.stream()` does.

@@ -22,6 +22,7 @@ from fcgi_async.dispatch.outcomes import OutcomeStream, check_limit
 from fcgi_async.dispatch.reservation import Reservation
 from fcgi_async.dispatch.scheduler import Scheduler
 from fcgi_async.dispatch.stream import StreamManager
+from fcgi_async.dispatch.waiting import response_to
 from fcgi_async.errors import ConfigurationError, FastCGIError, InvalidJob, QueueFull, QueueTimeout
 from fcgi_async.job.job import Job
 from fcgi_async.job.numbers import is_whole
@@ -79,27 +80,11 @@ class Intake:
         thrown away, within the endpoint's `drain_timeout` and `drain_bytes`, and its worker counted as taken;
         `on_cancel="close"` refuses its output instead, of which a script that writes dies.
         """
-        try:
-            scheduler = self._opening.require(job)
-            waiter = scheduler.backend.waiter()
-
-            def wake(execution: Execution) -> None:
-                if not waiter.done():
-                    waiter.set_result(None)
-
-            execution = self._start(job, wake, timeout=timeout)
-        except FastCGIError:
-            # whoever tries again at once lets the others run
-            await anyio.lowlevel.checkpoint()
-            raise
-        try:
-            if execution.done:
-                await scheduler.backend.checkpoint()
-            await waiter
-        except BaseException:
-            execution.cancel()
-            raise
-        return _result(execution, job)
+        return await response_to(
+            job,
+            lambda: self._opening.require(job).backend,
+            lambda on_done: self._start(job, on_done, timeout=timeout),
+        )
 
     def stream(self, job: Job, *, timeout: Timeout = UNSET) -> StreamManager:
         """Run one job and read its response while PHP writes it: `async with php.stream(job) as response:`.
@@ -380,13 +365,6 @@ class Intake:
 
 def _nothing(execution: Execution) -> None:
     """The reader of a stream learns of its end from the sink."""
-
-
-def _result(execution: Execution, job: Job[Tag]) -> Response[Tag]:
-    if execution.error is not None:
-        raise execution.error
-    assert execution.response is not None
-    return cast("Response[Tag]", execution.response)
 
 
 def _first(first: Timeout, second: Timeout, default: float | None) -> float | None:

@@ -24,7 +24,8 @@ from fcgi_async.job.closing import close_iterator
 from fcgi_async.job.job import Job
 from fcgi_async.job.numbers import is_whole
 from fcgi_async.job.tag import Tag
-from fcgi_async.net.backend import Backend, TaskHandle, Waiter
+from fcgi_async.net.backend import Backend, TaskHandle
+from fcgi_async.net.bell import Bell
 
 __all__ = ("OutcomeStream", "check_limit")
 
@@ -69,13 +70,14 @@ class OutcomeStream(Generic[Tag]):
     _exhausted: bool = attrs.field(default=False, init=False)
     _failure: BaseException | None = attrs.field(default=None, init=False)
     # one for each task that iterates
-    _waiters: list[Waiter] = attrs.field(factory=list, init=False)
-    _room: Waiter | None = attrs.field(default=None, init=False)
+    _changed: Bell = attrs.field(init=False)
+    _room: Bell = attrs.field(init=False)
     # a job of an async iterable that waits for room
     _at_hand: Job | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         check_limit(self.limit)
+        self._changed, self._room = Bell(self.backend), Bell(self.backend)
 
     async def __aenter__(self) -> OutcomeStream[Tag]:
         """Begin to read the jobs.
@@ -131,24 +133,15 @@ class OutcomeStream(Generic[Tag]):
                     break
                 await self.backend.checkpoint()
             else:
-                await self._wait()
+                await self._changed.wait()
             waited = True
         if self._readable:
             self._unread -= 1
-            self._wake_feeder()
+            self._room.ring()
             return cast("Outcome[Tag]", self._readable.popleft())
         if self._failure is not None:
             raise self._failure
         raise StopAsyncIteration
-
-    async def _wait(self) -> None:
-        waiter = self.backend.waiter()
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
 
     @property
     def _has_room(self) -> bool:
@@ -173,8 +166,7 @@ class OutcomeStream(Generic[Tag]):
             async for job in source:
                 self._at_hand = job
                 while not self._has_room:
-                    self._room = self.backend.waiter()
-                    await self._room
+                    await self._room.wait()
                 self._at_hand = None
                 self._add(job)
                 if self._failure is not None:
@@ -187,7 +179,7 @@ class OutcomeStream(Generic[Tag]):
                 self._failure = _closed()
                 self._refuse_what_is_at_hand()
             self._exhausted = True
-            self._wake()
+            self._changed.ring()
             await close_iterator(source)
 
     def _refuse_what_is_at_hand(self) -> None:
@@ -237,18 +229,8 @@ class OutcomeStream(Generic[Tag]):
                 self._readable.append(early)
                 self._places.popleft()
         # also when it is not readable: the reader hands in the next job
-        self._wake()
-        self._wake_feeder()
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def _wake_feeder(self) -> None:
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+        self._changed.ring()
+        self._room.ring()
 
 
 @attrs.define(eq=False)

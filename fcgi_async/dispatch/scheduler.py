@@ -27,7 +27,8 @@ from fcgi_async.errors import (
     Overloaded,
 )
 from fcgi_async.job.settings import Limits
-from fcgi_async.net.backend import Backend, Timer, Waiter
+from fcgi_async.net.backend import Backend, Timer
+from fcgi_async.net.bell import Bell
 from fcgi_async.pool.attempt import JobSlot
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.pool.peer import Peer
@@ -78,7 +79,7 @@ class Scheduler:
         self._reservations: set[Reservation] = set()
         # executions between two attempts
         self._backing_off: dict[Execution, Timer] = {}
-        self._idle_waiters: list[Waiter] = []
+        self._when_idle = Bell(backend)
         self._offering = False
         self._verdict = Verdict(backend, self._offer)
 
@@ -176,13 +177,7 @@ class Scheduler:
     async def join(self) -> None:
         """Wait until `idle`."""
         while not self.idle:
-            waiter = self.backend.waiter()
-            self._idle_waiters.append(waiter)
-            try:
-                await waiter
-            finally:
-                if waiter in self._idle_waiters:
-                    self._idle_waiters.remove(waiter)
+            await self._when_idle.wait()
 
     def _room(self, priority: int) -> int:
         """Return how many jobs of a priority would get a worker if they came now."""
@@ -266,11 +261,8 @@ class Scheduler:
             log_job(execution.job, response, execution.error, timing)
         if self.room.waiting:
             self.room.changed()
-        if self._idle_waiters and self.idle:
-            waiters, self._idle_waiters = self._idle_waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+        if self._when_idle and self.idle:
+            self._when_idle.ring()
 
     # JobSource
 

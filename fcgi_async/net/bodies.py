@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import attrs
 
-from fcgi_async.net.backend import Backend, Waiter
+from fcgi_async.net.backend import Backend
+from fcgi_async.net.bell import Bell
 from fcgi_async.wire.client import ClientConnection
 from fcgi_async.wire.spec import MAX_CONTENT
 
@@ -43,7 +44,10 @@ class Bodies:
     _outgoing: deque[_Outgoing] = attrs.field(factory=deque, init=False)
     # ids whose body comes through send(), and whether a tail probe follows it
     _parts: dict[int, bool] = attrs.field(factory=dict, init=False)
-    _waiters: list[Waiter] = attrs.field(factory=list, init=False)
+    _ready: Bell = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._ready = Bell(self.backend)
 
     @property
     def pending(self) -> bool:
@@ -75,9 +79,7 @@ class Bodies:
         # a record at a time, so that a large part does not hold up the neighbours
         for start in range(0, len(data), MAX_CONTENT):
             while self.paused and not self.closed:
-                waiter = self.backend.waiter()
-                self._waiters.append(waiter)
-                await waiter
+                await self._ready.wait()
             if request_id not in self._parts:
                 return False
             self.client.send_stdin(request_id, memoryview(data)[start : start + MAX_CONTENT])
@@ -110,7 +112,7 @@ class Bodies:
     def resume(self) -> None:
         """Write on."""
         self.paused = False
-        self._wake()
+        self._ready.ring()
         self.pump()
 
     def pump(self) -> None:
@@ -133,16 +135,10 @@ class Bodies:
         self.closed = True
         self._outgoing.clear()
         self._parts.clear()
-        self._wake()
+        self._ready.ring()
 
     def _write_record(self, body: _Outgoing) -> None:
         content, body.rest = body.rest[:MAX_CONTENT], body.rest[MAX_CONTENT:]
         self.client.send_stdin(body.request_id, content, end=not body.rest)
         if not body.rest and body.tail:
             self.send_tail()
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
