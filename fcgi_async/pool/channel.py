@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable
 
 from fcgi_async.net.backend import Timer
@@ -79,7 +78,8 @@ class RequestSlot(JobSlot):
 
     def multiplexing_refused(self) -> None:
         self.peer.multiplexing_refused = True
-        self._channel.multiplexing_refused()
+        logger.warning("%s says that it multiplexes, and refuses it; one request on a connection then", self.peer.name)
+        self._channel.retire()
 
     def close(self) -> None:
         self._channel.close()
@@ -124,17 +124,13 @@ class Channel(Link):
         self._slots: dict[int, RequestSlot] = {}
         # taken for requests that are not begun: their bodies are not, or they are not known yet
         self._held: set[RequestSlot] = set()
-        self._slow: SlowReaders[RequestSlot] = SlowReaders(self._slots)
+        self._slow: SlowReaders[RequestSlot] = SlowReaders(self._slots, self._open_transport)
         self._told: list[Callable[[bool], None]] = []
         # when it is looked again whether it has been without a request for long enough
         self._expiry: Timer | None = None
         self._idle_since = 0.0
         # when it is given up unless its probe is answered
         self._unanswered: Timer | None = None
-
-    def attach(self, sock: socket.socket, connect_time: float) -> None:
-        super().attach(sock, connect_time)
-        self._slow.transport = self._transport
 
     @property
     def helps(self) -> bool:
@@ -166,11 +162,10 @@ class Channel(Link):
 
     def forget(self, slot: RequestSlot) -> bool:
         """Give back a slot that nobody wanted; False if it has a request, or the connection has ended."""
-        if slot not in self._held:
-            return False
-        self._held.remove(slot)
-        self.peer.ledger.release(slot)
-        return True
+        if held := slot in self._held:
+            self._held.remove(slot)
+            self.peer.ledger.release(slot)
+        return held
 
     def begin(self, slot: RequestSlot, attempt: Attempt, request: EncodedRequest) -> bool:
         """Write a request; False if the peer had gone, as `JobSlot.start()` says."""
@@ -201,8 +196,7 @@ class Channel(Link):
         """Take it that nobody waits for a request any more, and ask the peer to end it."""
         slot.attempt = None
         if slot.state is _BUSY and not self.closed:
-            peer = self.peer
-            peer.ledger.move(slot, _DRAINING, peer.sweep.due(peer.endpoint.drain_timeout))
+            self.peer.ledger.move(slot, _DRAINING, self.peer.sweep.due(self.peer.endpoint.drain_timeout))
         self.abort(slot)
         self.close_where_retired()
 
@@ -240,11 +234,6 @@ class Channel(Link):
         """Give it no more requests, and close it when nobody waits for what runs on it."""
         self._retiring = True
         self.close_where_retired()
-
-    def multiplexing_refused(self) -> None:
-        """Give it no more requests, since the peer refuses what it said that it takes."""
-        logger.warning("%s says that it multiplexes, and refuses it; one request on a connection then", self.peer.name)
-        self.retire()
 
     def close_where_retired(self) -> None:
         """Close it if it gets no more requests and nobody waits for what runs on it."""
@@ -354,19 +343,19 @@ class Channel(Link):
             self._capacity_freed()
         if not self._slots and not self._held and not self.closed:
             self._idle_since = self.peer.backend.now()
-            self._expire()
+            if self._expiry is None:
+                self._expire()
 
     def _expire(self) -> None:
+        """Close once it has been without a request for long enough."""
+        self._expiry = None
+        if self._slots or self._held or self.closed:
+            return
         when = self._idle_since + self.peer.endpoint.keepalive.idle
         if when <= self.peer.backend.now():
             self.close()
-        elif self._expiry is None:
-            self._expiry = self.peer.backend.call_at(when, self._look_at_expiry)
-
-    def _look_at_expiry(self) -> None:
-        self._expiry = None
-        if not self._slots and not self._held and not self.closed:
-            self._expire()
+        else:
+            self._expiry = self.peer.backend.call_at(when, self._expire)
 
     def _tail(self) -> None:
         self._client.get_values(_PROBE)
@@ -382,7 +371,6 @@ class Channel(Link):
             if timer is not None:
                 timer.cancel()
         written = self._written
-        self._slow.transport = None
         if self._transport is not None:
             self._transport.abort()
         slots = tuple(self._slots.values())

@@ -62,6 +62,9 @@ class Link:
         """Whether nothing can be written any more: it is closed, or will be once what came before a fault is told."""
         return self.closed or not self._client.open
 
+    def _open_transport(self) -> Transport | None:
+        return None if self.closed else self._transport
+
     def close(self) -> None:
         """Close at once; attempts on it are lost."""
         self._terminate(Ending.OURS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sized
+from collections.abc import Callable, Hashable, Sized
 from typing import Final, Generic, TypeVar
 
 from fcgi_async.net.transport import Transport
@@ -20,14 +20,11 @@ class SlowReaders(Generic[Reader]):
 
     Args:
         readers: all that the connection has.
-
-    Attributes:
-        transport: what is paused; None if there is no connection.
+        transport: returns what is paused; None if there is no connection.
     """
 
-    def __init__(self, readers: Sized) -> None:
-        self.transport: Transport | None = None
-        self._readers = readers
+    def __init__(self, readers: Sized, transport: Callable[[], Transport | None]) -> None:
+        self._readers, self._transport = readers, transport
         # what has come for each since it is behind, in bytes
         self._behind: dict[Reader, int] = {}
         self._paused = False
@@ -55,12 +52,13 @@ class SlowReaders(Generic[Reader]):
 
     def regulate(self) -> None:
         """Pause, or read on; to be called when there are more readers, or fewer."""
-        if self.transport is None:
+        transport = self._transport()
+        if transport is None:
             return
         behind = self._behind
         wanted = bool(behind) and (len(behind) >= len(self._readers) or max(behind.values()) > _UNREAD_MAX)
         if wanted and not self._paused:
-            self.transport.pause_reading()
+            transport.pause_reading()
         elif self._paused and not wanted:
-            self.transport.resume_reading()
+            transport.resume_reading()
         self._paused = wanted

@@ -45,7 +45,7 @@ class Link:
         self.channel = Channel(
             self.peer, lambda: self.calls.append("freed"), lambda channel: self.calls.append("ended")
         )
-        self.channel._transport = self.channel._slow.transport = cast(Transport, self.wire)
+        self.channel._transport = cast(Transport, self.wire)
 
     def respond(self) -> None:
         """Deliver what the responder's machine has to say."""
