@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import json as json_module
+import json.encoder
 import os
 import stat
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ import attrs
 
 from fcgi_async.errors import InvalidJob
 from fcgi_async.job.closing import close_iterator
-from fcgi_async.job.form import Pairs, form_fields, to_utf8
+from fcgi_async.job.form import form_fields, to_utf8
 
 __all__ = (
     "BodyStream",
@@ -35,6 +35,7 @@ File = FileContent | Sequence[object]
 _READ_SIZE = 256 * 1024
 _NAMELESS = "upload"
 _UNKNOWN_TYPE = "application/octet-stream"
+_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 @runtime_checkable
@@ -75,6 +76,22 @@ def opener(content: AsyncIterable[bytes]) -> Callable[[], AsyncIterator[bytes]]:
     return open_once
 
 
+def _json_encoder() -> Callable[[object, int], Iterable[str]]:
+    """Return what encodes a value as `_JSON` does, but for the check whether it contains itself.
+
+    JSONEncoder makes its encoder in C for each value anew, which costs more than encoding a small one.
+    """
+    try:
+        return json.encoder.c_make_encoder(  # type: ignore[attr-defined, no-any-return]  # undocumented
+            None, _JSON.default, json.encoder.encode_basestring, None, ":", ",", False, False, False
+        )
+    except (AttributeError, TypeError):
+        return lambda value, _: _JSON.iterencode(value)
+
+
+_json_parts = _json_encoder()
+
+
 def encode_json(value: object) -> bytes:
     """Return `value` as JSON.
 
@@ -82,12 +99,16 @@ def encode_json(value: object) -> bytes:
         InvalidJob: it cannot be expressed in JSON.
     """
     try:
-        return json_module.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidJob(f"json= cannot be expressed in JSON: {error}") from error
+        return "".join(_json_parts(value, 0)).encode()
+    except Exception:
+        # says what is wrong better: that it contains itself, too
+        try:
+            return _JSON.encode(value).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidJob(f"json= cannot be expressed in JSON: {error}") from error
 
 
-def encode_multipart(files: Mapping[str, File], form: Pairs | None) -> tuple[str, bytes | BodyStream]:
+def encode_multipart(files: object, form: object) -> tuple[str, bytes | BodyStream]:
     """Return the content type and the body of a `multipart/form-data` request.
 
     Files given by path, open or as an iterable are streamed.
@@ -116,7 +137,7 @@ def encode_multipart(files: Mapping[str, File], form: Pairs | None) -> tuple[str
     return f"multipart/form-data; boundary={boundary}", _joined(parts)
 
 
-def _form_fields(form: Pairs | None) -> Iterable[tuple[bytes, bytes]]:
+def _form_fields(form: object) -> Iterable[tuple[bytes, bytes]]:
     if form is None:
         return []
     if isinstance(form, str):

@@ -18,9 +18,11 @@ Pairs = Mapping[str, object] | Sequence[tuple[str, object]] | str
 _MAX_BRACKETS = 64
 # digits of a number that PHP writes without an exponent
 _PLAIN_DIGITS = 17
+# bits of a number that Python writes however it is set up
+_SHORT = 1024
 
 
-def encode_pairs(what: str, pairs: Pairs) -> str:
+def encode_pairs(what: str, pairs: object) -> str:
     """Return pairs percent-encoded, byte for byte as PHP's http_build_query() does with `precision=-1`.
 
     Args:
@@ -32,10 +34,24 @@ def encode_pairs(what: str, pairs: Pairs) -> str:
     """
     if isinstance(pairs, str):
         return pairs
-    return "&".join([f"{_quote(name)}={_quote(value)}" for name, value in form_fields(what, pairs)])
+    parts: list[str] = []
+    items: Iterable[tuple[object, object]] = pairs.items() if type(pairs) is dict else _top_level(what, pairs)
+    for key, value in items:
+        # most names, whole numbers and words stand as they are
+        if type(key) is str and key.isascii() and key.isidentifier():
+            if type(value) is int and value.bit_length() < _SHORT:
+                parts.append(f"{key}={value}")
+                continue
+            if type(value) is str and value.isascii():
+                parts.append(f"{key}={value if value.isalnum() else value.translate(_QUOTED)}")
+                continue
+        fields: list[tuple[bytes, bytes]] = []
+        _add(fields, what, key if type(key) is str else _name(what, key), value, (id(pairs),))
+        parts += [f"{_quote(name)}={_quote(text)}" for name, text in fields]
+    return "&".join(parts)
 
 
-def encode_form(form: Pairs) -> bytes:
+def encode_form(form: object) -> bytes:
     """Return a form as `application/x-www-form-urlencoded`.
 
     Raises:
@@ -44,7 +60,7 @@ def encode_form(form: Pairs) -> bytes:
     return to_utf8("form", encode_pairs("form", form))
 
 
-def form_fields(what: str, pairs: Pairs) -> list[tuple[bytes, bytes]]:
+def form_fields(what: str, pairs: object) -> list[tuple[bytes, bytes]]:
     """Return names, with brackets for what is nested, and values; None and what is empty are left out.
 
     Raises:
@@ -142,10 +158,16 @@ def _float(number: float) -> str:
 
 
 def _quote(text: bytes) -> str:
-    if text.isalnum():
-        return text.decode("ascii")
+    return text.decode("ascii").translate(_QUOTED) if text.isascii() else _quote_php(text)
+
+
+def _quote_php(text: bytes) -> str:
     # the one unreserved character that PHP takes for reserved
     return quote_plus(text).replace("~", "%7E")
+
+
+# what stands for an ASCII character
+_QUOTED = str.maketrans({chr(code): _quote_php(bytes([code])) for code in range(128) if not chr(code).isalnum()})
 
 
 def to_utf8(what: str, text: str, key: str | None = None) -> bytes:

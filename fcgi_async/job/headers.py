@@ -25,7 +25,7 @@ def header_param(name: str) -> str:
     return param if param in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{param}"
 
 
-def header_params(headers: RequestHeaders) -> dict[str, str]:
+def header_params(headers: object) -> dict[str, str]:
     """Return the parameters that carry these headers; what pairs repeat is joined (RFC 9110, 5.3).
 
     Raises:

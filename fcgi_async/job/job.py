@@ -2,44 +2,77 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import AsyncIterable, Mapping
-from typing import Generic
-from urllib.parse import unquote
+from types import MappingProxyType
+from typing import Final, Generic, TypeVar
 
 import attrs
 
-from fcgi_async.errors import InvalidJob
-from fcgi_async.job.body import BodyStream, File, encode_json, encode_multipart, opener
-from fcgi_async.job.form import Pairs, encode_form, encode_pairs
-from fcgi_async.job.headers import TOKEN, RequestHeaders, header_params
-from fcgi_async.job.param_text import check_pair, check_text
-from fcgi_async.job.settings import UNSET, Timeout, check_timeout
+from fcgi_async.job.body import BodyStream, File
+from fcgi_async.job.checks import CHECKS, Check, check_params, check_script
+from fcgi_async.job.form import Pairs
+from fcgi_async.job.headers import RequestHeaders
+from fcgi_async.job.settings import UNSET, Timeout
 from fcgi_async.job.tag import Tag
+from fcgi_async.job.written import read, write
 from fcgi_async.wire.spec import Role
 
 __all__ = ("Job",)
 
-# plain names, since looking up a member of an enum costs more than what is done with it
-_RESPONDER = Role.RESPONDER
+_Made = TypeVar("_Made", bound=type)
 
-# decided by the job's own fields; a second value would be a doubled parameter
-_OWN_PARAMS = {
-    "SCRIPT_FILENAME": "script=",
-    "REQUEST_METHOD": "method=",
-    "CONTENT_TYPE": "a Content-Type header",
-}
-
-_NO_PARAMS: Mapping[str, str] = {}
 _set = object.__setattr__
+# by argument: its default, its check, and whether it changes the request
+_ARGUMENTS: Final[dict[str, tuple[object, Check | None, bool]]] = {}
 
 
 def _script(value: str | os.PathLike[str]) -> str:
-    # asking an abstract class costs more than the rest of a plain job
-    return value if type(value) is str or not isinstance(value, os.PathLike) else os.fspath(value)
+    return check_script(value)
 
 
-@attrs.frozen(eq=False, kw_only=True)
+def _init(self: object, script: str | os.PathLike[str], **given: object) -> None:
+    if not (type(script) is str and script and script.isascii() and "\0" not in script):
+        script = check_script(script)
+    if not given:
+        _set(self, "script", script)
+        return
+    for name in [*given]:
+        try:
+            default, check, is_sent = _ARGUMENTS[name]
+        except KeyError:
+            raise TypeError(f"Job.__init__() got an unexpected keyword argument {name!r}") from None
+        value = given[name]
+        if value is not default:
+            if is_sent:
+                given["plain"] = False
+            if check is not None:
+                check(given, value)
+    if "params" in given and given["params"] is not None:
+        check_params(given, given["params"])
+    given["script"] = script
+    _set(self, "__dict__", given)
+
+
+def _store_what_is_given(made: _Made) -> _Made:
+    """Let jobs store only what they are given, and find all else in their class.
+
+    The __init__ that attrs writes stores every field, which costs several times as much as the rest of a plain job.
+    """
+    for field in attrs.fields(made):
+        if field.default is not attrs.NOTHING:
+            setattr(made, field.name, field.default)
+        if field.name in CHECKS:
+            _ARGUMENTS[field.name] = (field.default, *CHECKS[field.name])
+    _init.__name__, _init.__qualname__ = "__init__", f"{made.__qualname__}.__init__"
+    _init.__signature__ = inspect.signature(made.__init__)  # type: ignore[attr-defined, misc]
+    made.__init__ = _init  # type: ignore[misc]
+    return made
+
+
+@_store_what_is_given
+@attrs.frozen(eq=False, kw_only=True, slots=False)
 class Job(Generic[Tag]):
     """One run of a PHP script; a value that may be run several times, unless its body is an iterable.
 
@@ -98,154 +131,39 @@ class Job(Generic[Tag]):
     success_mark: str | None = None
     role: Role = Role.RESPONDER
     tag: Tag = attrs.field(default=None)
-    # what is sent
-    query_string: str = attrs.field(init=False, repr=False)
-    header_params: Mapping[str, str] = attrs.field(init=False, repr=False)
-    body: bytes | BodyStream = attrs.field(init=False, repr=False)
-    content_type: str | None = attrs.field(init=False, repr=False)
+    # what is sent: `path` is the decoded path of `uri`
+    path: str | None = attrs.field(default=None, init=False, repr=False)
+    query_string: str = attrs.field(default="", init=False, repr=False)
+    header_params: Mapping[str, str] = attrs.field(default=MappingProxyType({}), init=False, repr=False)
+    body: bytes | BodyStream = attrs.field(default=b"", init=False, repr=False)
+    content_type: str | None = attrs.field(default=None, init=False, repr=False)
+    # whether a body was given, be it empty
+    has_body: bool = attrs.field(default=False, init=False, repr=False)
     # whether it says nothing but its script, so that its request is the same each time
-    plain: bool = attrs.field(init=False, repr=False)
+    plain: bool = attrs.field(default=True, init=False, repr=False)
 
-    def __attrs_post_init__(self) -> None:
-        if not check_text("script", self.script):
-            raise InvalidJob("script= is empty; name the PHP file to run")
-        if self.success_mark is not None and not check_text("success_mark", self.success_mark).strip():
-            raise InvalidJob("success_mark= is blank; name what the script prints last of all")
-        if not isinstance(self.priority, int):
-            raise InvalidJob(f"priority={self.priority!r} is not a whole number")
-        if self.idempotent is not False or self.finishes_early is not True:
-            self._check_flags()
-        if not self.timeout is self.queue_timeout is self.run_timeout is UNSET:
-            self._check_timeouts()
-        plain = (
-            (self.uri is None and self.method is None and self.query is None)
-            and (self.content is None and self.content_length is None and self.json is None)
-            and (self.form is None and self.files is None and self.headers is None and self.params is None)
-            and self.role is _RESPONDER
-        )
-        if plain:
-            body: bytes | BodyStream = b""
-            content_type, query_string, header_params = None, "", _NO_PARAMS
-        else:
-            body, content_type, query_string, header_params = self._check_request()
-        _set(self, "query_string", query_string)
-        _set(self, "header_params", header_params)
-        _set(self, "body", body)
-        _set(self, "content_type", content_type)
-        _set(self, "plain", plain)
+    def dump(self) -> dict[str, object]:
+        """Return the job as a dict that fits into JSON, which `load()` reads.
 
-    @property
-    def path(self) -> str | None:
-        """The decoded path of `uri`."""
-        return None if self.uri is None else unquote(self.uri.partition("?")[0], errors="surrogateescape")
+        It has what the job was given, but for defaults: `query` encoded, `headers` as pairs, `json`, `form` and `files`
+        as the `body` that they became, in base64, with its `content_type`. A tag of tuples comes back as lists.
 
-    @property
-    def has_body(self) -> bool:
-        """Whether a body was given, be it empty."""
-        return self.content is not None or self.json is not None or self.form is not None or self.files is not None
+        Raises:
+            InvalidJob: the body is streamed, or the tag cannot be expressed in JSON.
+        """
+        return write(self)
 
-    def _check_request(self) -> tuple[bytes | BodyStream, str | None, str, Mapping[str, str]]:
-        """Refuse what could never be sent; return the body, its type, QUERY_STRING and the headers' parameters."""
-        if self.method is not None:
-            if not TOKEN.match(check_text("method", self.method)):
-                raise InvalidJob(f"method={self.method!r} is not a request method")
-            # PHP compares it with "POST" as it is
-            _set(self, "method", self.method.upper())
-            check_pair("REQUEST_METHOD", self.method)
-        query_string = self._check_target()
-        headers = _NO_PARAMS if self.headers is None else header_params(self.headers)
-        if self.params is not None:
-            self._check_params(self.params, headers)
-        if not isinstance(self.role, Role):
-            raise InvalidJob(f"role={self.role!r} is not a fcgi_async.Role")
-        if self.role is Role.FILTER:
-            raise InvalidJob("role=Role.FILTER needs a second stream, the file to filter, which a job does not have")
-        if self.role is Role.AUTHORIZER and self.has_body:
-            raise InvalidJob("role=Role.AUTHORIZER has no body; the body goes to the request that was authorized")
-        return *self._encode_body(), query_string, headers
+    @classmethod
+    def load(cls, written: Mapping[str, object]) -> Job:
+        """Return the job that `dump()` wrote down; it sends the same request.
 
-    def _check_flags(self) -> None:
-        for name in ("idempotent", "finishes_early"):
-            if not isinstance(getattr(self, name), bool):
-                raise InvalidJob(f"{name}={getattr(self, name)!r} is neither True nor False")
+        It is checked as strictly as any job, so `written` may come from anywhere; but it names the script that runs,
+        so whoever can write it chooses what runs.
 
-    def _check_timeouts(self) -> None:
-        for name in ("timeout", "queue_timeout", "run_timeout"):
-            try:
-                check_timeout(name, getattr(self, name))
-            except ValueError as error:
-                raise InvalidJob(str(error)) from None
+        Args:
+            written: what `dump()` returned.
 
-    def _check_target(self) -> str:
-        if self.uri is None:
-            query_string = "" if self.query is None else encode_pairs("query", self.query)
-        else:
-            check_text("uri", self.uri)
-            if self.query is not None:
-                raise InvalidJob("uri= and query= are both given; write the query into the uri")
-            if not self.uri.startswith("/") or any(character.isspace() for character in self.uri):
-                raise InvalidJob(
-                    f"uri={self.uri!r} does not start with / or has blanks; it is a request target like /orders/7?x=1"
-                )
-            check_text("uri's path", self.path or "")
-            check_pair("REQUEST_URI", self.uri)
-            query_string = self.uri.partition("?")[2]
-        check_pair("QUERY_STRING", check_text("query", query_string))
-        return query_string
-
-    def _check_params(self, params: Mapping[str, str], headers: Mapping[str, str]) -> None:
-        if not isinstance(params, Mapping):
-            raise InvalidJob(f"params is a mapping of names to values, not {type(params).__name__}")
-        for name, value in params.items():
-            if not check_text(f"the name {name!r} in params", name):
-                raise InvalidJob("params has an empty name; PHP drops such a parameter")
-            check_text(f"params[{name!r}]", value)
-            check_pair(name, value)
-            if name in _OWN_PARAMS:
-                raise InvalidJob(f"params[{name!r}] would be sent twice; say it with {_OWN_PARAMS[name]}")
-            if name in headers:
-                raise InvalidJob(f"a header becomes {name}, and params[{name!r}] is the same; give one of them")
-        if self.uri is not None and not {"REQUEST_URI", "QUERY_STRING"}.isdisjoint(params):
-            raise InvalidJob("uri= sets REQUEST_URI and QUERY_STRING; params must not set them again")
-        if self.query is not None and "QUERY_STRING" in params:
-            raise InvalidJob("query= sets QUERY_STRING; params must not set it again")
-
-    def _encode_body(self) -> tuple[bytes | BodyStream, str | None]:
-        given = [name for name in ("content", "json", "form", "files") if getattr(self, name) is not None]
-        if len(given) > 1 and given != ["form", "files"]:
-            raise InvalidJob(f"{' and '.join(f'{name}=' for name in given)} are both bodies; give one")
-        if self.content_length is not None and not isinstance(self.content, AsyncIterable):
-            raise InvalidJob("content_length= is for a content= that is an async iterable; otherwise it is counted")
-        if self.files is not None:
-            content_type, body = encode_multipart(self.files, self.form)
-            return body, content_type
-        if self.json is not None:
-            return encode_json(self.json), "application/json"
-        if self.form is not None:
-            return encode_form(self.form), "application/x-www-form-urlencoded"
-        return self._encode_content(), None
-
-    def _encode_content(self) -> bytes | BodyStream:
-        content = self.content
-        if content is None:
-            return b""
-        if isinstance(content, bytes):
-            return content
-        if isinstance(content, str):
-            try:
-                return content.encode()
-            except UnicodeEncodeError as error:
-                raise InvalidJob(f"content= cannot be encoded: {error}; give bytes") from None
-        if isinstance(content, bytearray | memoryview):
-            return bytes(content)
-        if not isinstance(content, AsyncIterable):
-            raise InvalidJob(
-                f"content= is bytes, str or an async iterable of bytes, not {type(content).__name__}; "
-                "for data use json= or form="
-            )
-        length = self.content_length
-        if not isinstance(length, int) or isinstance(length, bool) or length < 0:
-            raise InvalidJob(
-                "content= is an iterable and needs content_length=: PHP-FPM takes no body of unknown length"
-            )
-        return BodyStream(length, opener(content), replayable=False)
+        Raises:
+            InvalidJob: something in it is missing, unknown or of another type, or the job could never be sent.
+        """
+        return cls(**read(written))  # type: ignore[arg-type]  # checked when it runs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 __all__ = ("is_duration", "is_whole")
 
 
@@ -10,6 +12,6 @@ def is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def is_duration(value: object) -> bool:
+def is_duration(value: object) -> TypeGuard[float]:
     """Return whether it can be seconds, be they out of range; NaN, True and False cannot."""
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value

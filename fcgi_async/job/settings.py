@@ -31,7 +31,7 @@ UNSET: Final = Unset.UNSET
 Timeout = float | None | Literal[Unset.UNSET]
 
 
-def check_timeout(name: str, value: Timeout) -> None:
+def check_timeout(name: str, value: object) -> None:
     """Raise ValueError for a deadline that is no number of seconds."""
     if value is UNSET or value is None:
         return

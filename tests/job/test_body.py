@@ -236,10 +236,10 @@ async def test_bad_files(files: Files, message: str) -> None:
 async def test_bad_form_beside_files(form: object) -> None:
     """An encoded string has no fields to put beside files; nor has anything else that is no mapping or pairs."""
     with pytest.raises(InvalidJob, match="form"):
-        encode_multipart({}, form)  # type: ignore[arg-type]
+        encode_multipart({}, form)
 
 
 async def test_bad_mapping() -> None:
     """files= is a mapping."""
     with pytest.raises(InvalidJob, match="files= is a mapping"):
-        encode_multipart([("f", ("a", b"", "a/b"))], None)  # type: ignore[arg-type]
+        encode_multipart([("f", ("a", b"", "a/b"))], None)
