@@ -1,7 +1,7 @@
 """Writes the generated parts of the documentation: `python -m docs.generate`; with `--check` says what is stale.
 
-Generated are the pictures of the architecture page, the page of benchmarks (from the figures that `make bench` stored;
-their charts it draws itself), and whatever stands between `<!-- begin:NAME -->` and
+Generated are the pictures of the architecture page, the page of benchmarks and its picture (from the figures that
+`make bench` stored), and whatever stands between `<!-- begin:NAME -->` and
 `<!-- end:NAME -->`: tables made from the code, so that the two cannot disagree.
 """
 
@@ -19,8 +19,8 @@ from typing import Final
 
 import attrs
 
-from benchmarks.report.page import headline, page
-from benchmarks.report.results import Measured
+from benchmarks.report.page import cost_chart, headline, page
+from benchmarks.report.results import read as read_runs
 from docs.diagrams import draw_job, draw_layers, draw_slot, find_modules
 from docs.telemetry_run import real_run
 from fcgi_async import errors as errors_module
@@ -283,7 +283,7 @@ BLOCKS: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
     },
     "reference/errors.md": {"errors": errors},
     "reference/command.md": {"command": command},
-    "../README.md": {"bench": lambda: headline(Measured.read(DOCS))},
+    "../README.md": {"bench": lambda: headline(read_runs(DOCS))},
     "telemetry.md": {
         "statistics": statistics,
         "metric-names": metric_names,
@@ -294,7 +294,8 @@ BLOCKS: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
 
 # file -> what writes all of it
 WHOLE: Final[Mapping[str, Callable[[], str]]] = {
-    "benchmarks.md": lambda: page(Measured.read(DOCS)),
+    "benchmarks.md": lambda: page(read_runs(DOCS)),
+    "images/bench-cost.svg": lambda: cost_chart(read_runs(DOCS)),
     "images/layers.svg": lambda: draw_layers(find_modules()),
     "images/job.svg": draw_job,
     "images/slot.svg": draw_slot,
