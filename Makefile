@@ -68,7 +68,7 @@ measure: $(READY) $(OTHERS)  ## measure the site beside the jobs, fan-out, overl
 	$(VENV)/bin/python -m benchmarks.scenarios.readers_that_leave
 
 traffic: $(READY)  ## ten minutes of a service under traffic, and write what was seen to docs/
-	$(VENV)/bin/python -m benchmarks.scenarios.traffic --minutes 10 --json docs/traffic.json --chart docs/images/traffic.svg
+	$(VENV)/bin/python -m benchmarks.scenarios.traffic --minutes 10 --json docs/traffic.json
 
 venv: $(READY)  ## only set up: php-fpm and .venv
 

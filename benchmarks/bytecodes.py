@@ -34,8 +34,6 @@ from benchmarks.contenders.ours import Runner, dispatcher
 from benchmarks.contenders.setting import Setting
 from benchmarks.scripted import ScriptedPeer, run_with
 
-__all__ = ("BASELINE", "GUARDED", "Counts", "count", "guarded", "minor", "worse")
-
 PACKAGE = str(Path(fcgi_async.__file__).parent) + "/"
 OURSELVES = str(Path(__file__).parent) + "/"
 BASELINE = Path(__file__).parent / "baseline.json"

@@ -12,8 +12,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Self
 
-__all__ = ("Memory", "Stretch", "cpu_seconds", "percentile", "read_status")
-
 # of the system call perf_event_open
 PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 # struct perf_event_attr: hardware, 64 bytes, instructions; `inherit`, `exclude_kernel` and `exclude_hv` are set

@@ -19,8 +19,6 @@ import anyio
 import trio
 import uvloop
 
-__all__ = ("ScriptedPeer", "run_with")
-
 # made here and not by our encoders, which would be counted
 RECORD = Struct("!BBHHBx")
 END_REQUEST, STDIN, STDOUT, STDERR, GET_VALUES, GET_VALUES_RESULT = 3, 5, 6, 7, 9, 10

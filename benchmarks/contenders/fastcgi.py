@@ -6,19 +6,6 @@ import socket
 import struct
 from collections.abc import Mapping
 
-__all__ = (
-    "END_LENGTH",
-    "END_REQUEST",
-    "GET_VALUES",
-    "HEADER",
-    "STDIN",
-    "connect",
-    "encode_record",
-    "encode_request",
-    "ends",
-    "read_response",
-)
-
 HEADER = struct.Struct("!BBHHBx")
 BEGIN_REQUEST, END_REQUEST, PARAMS, STDIN = 1, 3, 4, 5
 RESPONDER, KEEP_CONN = 1, 1

@@ -26,8 +26,6 @@ from benchmarks.contenders.setting import Setting
 from benchmarks.measuring import Stretch
 from fcgi_async import Dispatcher, Endpoint, Job, KeepAlive, Timeouts
 
-__all__ = ("Runner", "dispatcher", "run_on")
-
 Arguments = TypeVarTuple("Arguments")
 PART = bytes(256 * 1024)
 BINARY = {"Content-Type": "application/octet-stream"}

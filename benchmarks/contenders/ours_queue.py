@@ -1,12 +1,11 @@
-"""Jobs that are all queued before the first begins, and a source that never ends.
+"""Jobs that are all queued before the first begins.
 
-Usage: python -m benchmarks.contenders.ours_queue SETTING submit|run|submit-bytes|run-bytes|endless asyncio|uvloop|trio
+Usage: python -m benchmarks.contenders.ours_queue SETTING submit|run|submit-bytes|run-bytes asyncio|uvloop|trio
 
 - `submit` and `run`: as many entries as jobs are at once, through submit() or in a task of run() each, again and again
   until all jobs have run; counted is everything from making the jobs to the last answer.
 - `submit-bytes`: what Python's allocator gave for an entry, the caller's Job aside; `run-bytes`: for a task in run(),
   everything included: Job, task, coroutine, entry. Tasks are the event loop's own.
-- `endless`: map() over a source that never ends, left after so many outcomes: resident memory after a third, and then.
 """
 
 from __future__ import annotations
@@ -14,12 +13,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import os
 import sys
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from itertools import repeat
 from typing import Any
 
 import anyio
@@ -28,10 +25,8 @@ import trio
 
 from benchmarks.contenders.ours import run_on
 from benchmarks.contenders.setting import Setting
-from benchmarks.measuring import Stretch, read_status
+from benchmarks.measuring import Stretch
 from fcgi_async import Dispatcher, Job, Timeouts
-
-__all__ = ("entry_bytes",)
 
 
 @asynccontextmanager
@@ -99,28 +94,13 @@ async def queued(setting: Setting, through: str) -> None:
     stretch.report(waves * entries)
 
 
-async def endless(setting: Setting) -> None:
-    seen, resident = 0, list[int]()
-    async with Dispatcher(setting.address, max_children=setting.workers, timeouts=Timeouts(total=300)) as php:
-        with Stretch() as stretch:
-            async with php.map(Job(script) for script in repeat(setting.script)) as outcomes:
-                async for outcome in outcomes:
-                    outcome.result()
-                    seen += 1
-                    if seen in (setting.jobs // 3, setting.jobs):
-                        resident.append(read_status(os.getpid(), "VmRSS"))
-                    if seen == setting.jobs:
-                        break
-    stretch.report(setting.jobs, resident_early=resident[0], resident_late=resident[-1])
-
-
 async def main(setting: Setting, way: str) -> None:
     through, _, what = way.partition("-")
     if what == "bytes":
         size = await entry_bytes(setting.address, setting.workers, through, setting.script, setting.jobs)
         print(json.dumps({"jobs": setting.jobs, "entry_bytes": size}))
     else:
-        await (endless(setting) if way == "endless" else queued(setting, through))
+        await queued(setting, through)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ from typing import Self
 
 import attrs
 
-__all__ = ("Setting",)
-
 
 @attrs.frozen(kw_only=True)
 class Setting:

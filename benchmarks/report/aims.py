@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
+from typing import Any
 
 import attrs
 
-from benchmarks.report.results import COLUMNS, FIRST, SAME_BEFORE, Column, Run, cpu
+from benchmarks.report.results import COLUMNS, SAME_BEFORE, Column, Run
 from benchmarks.suite.race import AIOHTTP, OURS
 from benchmarks.workloads.bodies import LARGE, MIDDLE
 from benchmarks.workloads.jobs import LEVELS, LOOPS
-
-__all__ = ("AIMS", "Aim", "alike", "judged", "seen")
 
 # figures by what they belong to, so many jobs at once or the like; what was not measured is missing
 Find = Callable[[Run], Mapping[str, float]]
@@ -71,110 +70,66 @@ class Aim:
         return f"{sign} {format(self.bound, self.form)}{stretch}"
 
 
-def at_levels(column: Column, entrant: str, workload: str = "smallest-job", cases: Sequence[str] = ()) -> Find:
-    """Return what finds the median of the rounds in each of the cases."""
+def levels(text: str, column: str | Column, entrant: str, bound: float | None, **more: Any) -> Aim:
+    """Return an aim for a column of a contender in the smallest job's cases, or those of another workload."""
+    workload = more.pop("workload", "smallest-job")
+    cases = more.pop("cases", [f"{level} at once" for level in LEVELS])
+    figure = COLUMNS[column] if isinstance(column, str) else column
 
     def find(run: Run) -> dict[str, float]:
-        found = {}
-        for case in cases or [f"{level} at once" for level in LEVELS]:
-            if figures := column.of(run.workloads.get(workload, {}).get(case, {}), entrant):
-                found[case] = median(figures)
-        return found
+        found = {case: figure.of(run.workloads.get(workload, {}).get(case, {}), entrant) for case in cases}
+        return {case: median(figures) for case, figures in found.items() if figures}
 
-    return find
+    return Aim(text, find, bound, **more)
 
 
-def to(entrant: str) -> Column:
-    """Return the ratio of CPU time to another contender."""
-    return attrs.evolve(COLUMNS["cpu"], to=entrant)
-
-
-def on_loops(column: str, way: str, case: str, *, worst: bool = False) -> Find:
-    """Return what finds a figure of bodies on each loop: the median of the rounds, or the largest."""
+def loops(text: str, column: str, way: str, case: str, bound: float, **more: Any) -> Aim:
+    """Return an aim for a column of bodies on each loop: the median of the rounds, or the largest for whole numbers."""
+    case = f"{'download' if way in ('run', 'stream') else 'upload'}, {case}"
 
     def find(run: Run) -> dict[str, float]:
         results = run.workloads.get("bodies", {}).get(case, {})
-        rounds = {loop: COLUMNS[column].of(results, f"{OURS}{way} ({loop})") for loop in LOOPS}
-        return {loop: max(found) if worst else median(found) for loop, found in rounds.items() if found}
+        found = {loop: COLUMNS[column].of(results, f"{OURS}{way} ({loop})") for loop in LOOPS}
+        return {loop: max(one) if more else median(one) for loop, one in found.items() if one}
 
-    return find
-
-
-def extra(kind: str, bound: float) -> Aim:
-    return Aim(
-        f"a {kind} adds, µs", at_levels(COLUMNS["added"], OURS + kind, "extras", ["16 at once"]), bound, form=".1f"
-    )
+    return Aim(text, find, bound, **(more or {"least": True}))
 
 
-GROWTH = attrs.evolve(COLUMNS["first"], title="")
+def to(entrant: str, column: str = "cpu") -> Column:
+    """Return a column as the ratio to another contender."""
+    return Column("", COLUMNS[column].compute, to=entrant)
+
+
+EXTRAS: Mapping[str, Any] = {"workload": "extras", "cases": ["16 at once"], "form": ".1f"}
+MEMORY: Mapping[str, Any] = {"workload": "queued", "cases": ["memory"], "form": ",.0f"}
+WHOLE: Mapping[str, Any] = {"form": ",.0f"}
+QUEUED = ["submit (asyncio)", "run (asyncio)"]
 AIMS: Sequence[Aim] = (
-    Aim("`run_all`: CPU, x before", at_levels(COLUMNS["before"], ASYNCIO), 0.45, 0.38),
-    Aim(
-        "`run_all`: bytecodes, x before",
-        at_levels(Column("", COLUMNS["instructions"].compute, to=SAME_BEFORE), ASYNCIO),
-        0.33,
-    ),
-    Aim("`run_all`: CPU, x bare asyncio.Protocol", at_levels(COLUMNS["protocol"], ASYNCIO), 1.0, 0.8),
-    Aim("`run_all`: CPU, x blocking sockets", at_levels(COLUMNS["floor"], ASYNCIO), 3.5, 2.8),
-    Aim("`run_all`: CPU, x Go client", at_levels(COLUMNS["go"], ASYNCIO)),
-    Aim("`run_all`: jobs/s, x Go client", at_levels(COLUMNS["rate_go"], ASYNCIO), 0.85, 0.95, least=True),
-    Aim("`run_all`: CPU, x aiohttp through nginx", at_levels(to(AIOHTTP.name), ASYNCIO), 0.25),
-    Aim("`run_all`: bytecodes per job", at_levels(COLUMNS["instructions"], ASYNCIO), 1100, form=",.0f"),
-    Aim("`run_all`: calls per job", at_levels(COLUMNS["calls"], ASYNCIO), 45, form=",.0f"),
-    Aim("`run_all`: user instructions per job", at_levels(COLUMNS["user_instructions"], ASYNCIO), 85_000, form=",.0f"),
-    Aim("uvloop: CPU, x ours on asyncio", at_levels(to(ASYNCIO), UVLOOP), 0.85),
-    Aim("trio: CPU, x ours on asyncio", at_levels(to(ASYNCIO), TRIO), 1.25),
-    Aim("`run` from worker loops: CPU, x `run_all`", at_levels(to(ASYNCIO), RUN), 1.15),
-    extra("query", 6.0),
-    extra("JSON body", 6.0),
-    extra("STDERR message", 4.0),
-    Aim(
-        "a flush of ten bytes, µs",
-        at_levels(COLUMNS["cpu_flush"], RUN, "flushes", [f"{count} flushes" for count in (2000, 1000, 20)]),
-        1.5,
-    ),
-    Aim(
-        f"{LARGE} received, x bare `recv` loop",
-        on_loops("throughput_first", "stream", f"download, {LARGE}"),
-        0.75,
-        least=True,
-    ),
-    Aim(
-        f"{LARGE} sent, x bare `sendall` loop",
-        on_loops("throughput_first", "bytes", f"upload, {LARGE}"),
-        0.5,
-        least=True,
-    ),
-    Aim(
-        f"{LARGE} received: memory, KiB",
-        on_loops("memory", "stream", f"download, {LARGE}", worst=True),
-        16_384,
-        form=",.0f",
-    ),
-    # in the slow mode all 256 pages of a response are
-    Aim(
-        f"{MIDDLE} received: page faults per job",
-        on_loops("faults", "run", f"download, {MIDDLE}", worst=True),
-        128,
-        form=",.0f",
-    ),
-    Aim(
-        "bytes of a queued entry, `submit`",
-        at_levels(COLUMNS["entry_bytes"], "submit (asyncio)", "queued", ["memory"]),
-        512,
-        form=",.0f",
-    ),
-    Aim(
-        "bytes of a queued entry, `run`",
-        at_levels(COLUMNS["entry_bytes"], "run (asyncio)", "queued", ["memory"]),
-        2560,
-        form=",.0f",
-    ),
-    Aim(
-        "CPU with 100,000 queued, x with 1,000",
-        at_levels(Column("", cpu, to=FIRST), "100,000 queued", "queued", ["submit (asyncio)", "run (asyncio)"]),
-        1.3,
-    ),
+    levels("`run_all`: CPU, x before", "before", ASYNCIO, 0.45, stretch=0.38),
+    levels("`run_all`: bytecodes, x before", to(SAME_BEFORE, "instructions"), ASYNCIO, 0.33),
+    levels("`run_all`: CPU, x bare asyncio.Protocol", "protocol", ASYNCIO, 1.0, stretch=0.8),
+    levels("`run_all`: CPU, x blocking sockets", "floor", ASYNCIO, 3.5, stretch=2.8),
+    levels("`run_all`: CPU, x Go client", "go", ASYNCIO, None),
+    levels("`run_all`: jobs/s, x Go client", "rate_go", ASYNCIO, 0.85, stretch=0.95, least=True),
+    levels("`run_all`: CPU, x aiohttp through nginx", to(AIOHTTP.name), ASYNCIO, 0.25),
+    levels("`run_all`: bytecodes per job", "instructions", ASYNCIO, 1100, **WHOLE),
+    levels("`run_all`: calls per job", "calls", ASYNCIO, 45, **WHOLE),
+    levels("`run_all`: user instructions per job", "user_instructions", ASYNCIO, 85_000, **WHOLE),
+    levels("uvloop: CPU, x ours on asyncio", to(ASYNCIO), UVLOOP, 0.85),
+    levels("trio: CPU, x ours on asyncio", to(ASYNCIO), TRIO, 1.25),
+    levels("`run` from worker loops: CPU, x `run_all`", to(ASYNCIO), RUN, 1.15),
+    levels("a query adds, µs", "added", f"{OURS}query", 6, **EXTRAS),
+    levels("a JSON body adds, µs", "added", f"{OURS}JSON body", 6, **EXTRAS),
+    levels("a STDERR message adds, µs", "added", f"{OURS}STDERR message", 4, **EXTRAS),
+    levels("a flush of ten bytes, µs", "cpu_flush", RUN, 1.5, workload="flushes", cases=["ten bytes each"]),
+    loops(f"{LARGE} received, x bare `recv` loop", "throughput_first", "stream", LARGE, 0.75),
+    loops(f"{LARGE} sent, x bare `sendall` loop", "throughput_first", "bytes", LARGE, 0.5),
+    loops(f"{LARGE} received: memory, KiB", "memory", "stream", LARGE, 16_384, **WHOLE),
+    # in the slow mode all 256 pages of a response are faulted in anew
+    loops(f"{MIDDLE} received: page faults per job, the worst round", "faults", "run", MIDDLE, 128, **WHOLE),
+    levels("bytes of a queued entry, `submit`", "entry_bytes", "submit (asyncio)", 512, **MEMORY),
+    levels("bytes of a queued entry, `run`", "entry_bytes", "run (asyncio)", 2560, **MEMORY),
+    levels("CPU with 100,000 queued, x with 1,000", "first", "100,000 queued", 1.3, workload="queued", cases=QUEUED),
 )
 
 
@@ -196,7 +151,7 @@ def alike(run: Run, other: Run) -> bool:
     """Whether two runs are of one state of the project, as far as the instructions of a job tell."""
 
     def instructions(run: Run) -> float:
-        return max(at_levels(COLUMNS["instructions"], ASYNCIO)(run).values(), default=0.0)
+        return max(levels("", "instructions", ASYNCIO, None).find(run).values(), default=0.0)
 
     return abs(instructions(run) - instructions(other)) <= 0.1 * instructions(other)
 

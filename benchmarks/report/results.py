@@ -20,8 +20,6 @@ import attrs
 from benchmarks.suite.race import BEFORE, FLOOR, GO, OURS, PROTOCOL, Figures, Results
 from benchmarks.suite.surroundings import find_program
 
-__all__ = ("COLUMNS", "Column", "Run", "commit_of", "cpu", "machine", "ratios", "read", "stored", "today", "write")
-
 NAME = "benchmarks.json"
 # the newest runs, one for each machine and day
 KEPT = 24
@@ -285,8 +283,6 @@ COLUMNS: Mapping[str, Column] = {
     "user_instructions": Column("user instructions/job", per_job("user_instructions")),
     "faults": Column("page faults/job", per_job("faults"), ",.1f", spread=True),
     "memory": Column("memory KiB", plain("memory")),
-    "resident_early": Column("resident after a third, KiB", plain("resident_early")),
-    "resident_late": Column("resident at the end, KiB", plain("resident_late")),
     "throughput": Column("MB/s", throughput, spread=True),
     "throughput_first": Column("MB/s, x first", throughput, ".2f", FIRST, spread=True),
     "throughput_before": Column("MB/s, x before", throughput, ".2f", SAME_BEFORE, spread=True),

@@ -11,8 +11,6 @@ import anyio
 
 from fcgi_async import LocalFPM
 
-__all__ = ("make_parser", "pool", "row", "run", "script")
-
 
 def make_parser(doc: str | None) -> argparse.ArgumentParser:
     """Return a parser that shows a script's docstring, and knows `--backend`."""

@@ -1,7 +1,6 @@
-"""The service under traffic: each request fans out to twenty jobs.
+"""The service under traffic: each request fans out to twenty jobs, and the jobs that PHP did not start are noted.
 
-It writes down which jobs ended with the promise that PHP did not start them, so that the scripts' own log can be held
-against it.
+That is what their errors promise, so that the scripts' own log can be held against it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import os
 import random
 from pathlib import Path
 
-import attrs
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -22,19 +20,13 @@ from fcgi_async import Dispatcher, Endpoint, Job, JobHandle
 from fcgi_async.asgi import CancelOnDisconnect, ErrorResponses, lifespan
 
 JOBS = 20
-LOG = os.environ["JOB_LOG"]
-PROMISES = Path(os.environ["PROMISE_LOG"])
 
 
 def make() -> Dispatcher:
     """Return the dispatcher: a queue with room for 45 requests, who comes then is sent away."""
-    endpoint = Endpoint(
-        os.environ["FPM"],
-        max_children=int(os.environ["MAX_CHILDREN"]),
-        reserve=int(os.environ["RESERVE"]),
-        root=str(Path(__file__).parent),
-        status=os.environ["FPM_STATUS"],
-    )
+    children, reserve = int(os.environ["MAX_CHILDREN"]), int(os.environ["RESERVE"])
+    folder, status = str(Path(__file__).parent), os.environ["FPM_STATUS"]
+    endpoint = Endpoint(os.environ["FPM"], max_children=children, reserve=reserve, root=folder, status=status)
     return Dispatcher(endpoint, max_queued=45 * JOBS, overflow="reject")
 
 
@@ -45,7 +37,7 @@ async def fan_out(request: Request) -> JSONResponse:
     try:
         async with request.state.php.group() as group:
             for n in range(JOBS):
-                query = {"log": LOG, "key": f"{name}-{n}", "ms": str(random.randint(10, 30))}
+                query = {"log": os.environ["JOB_LOG"], "key": f"{name}-{n}", "ms": str(random.randint(10, 30))}
                 handles.append(await group.submit(Job("traffic_job.php", query=query, tag=query["key"])))
     finally:
         note_promises(handles)
@@ -56,21 +48,13 @@ def note_promises(handles: list[JobHandle]) -> None:
     """Write down which jobs PHP has not started, by what their errors say."""
     errors = {handle.job.tag: handle.exception() for handle in handles}
     withdrawn = [f"{tag}\n" for tag, error in errors.items() if error is not None and not error.may_have_run]
-    if withdrawn:
-        with PROMISES.open("a") as promises:
-            promises.writelines(withdrawn)
+    with Path(os.environ["PROMISE_LOG"]).open("a") as promises:
+        promises.writelines(withdrawn)
 
 
 async def figures(request: Request) -> JSONResponse:
     """Tell what the process has at this moment, this request included."""
-    return JSONResponse(
-        {
-            "pid": os.getpid(),
-            "tasks": len(asyncio.all_tasks()),
-            "descriptors": len(os.listdir("/proc/self/fd")),
-            "statistics": attrs.asdict(request.state.php.statistics()),
-        }
-    )
+    return JSONResponse({"tasks": len(asyncio.all_tasks()), "descriptors": len(os.listdir("/proc/self/fd"))})
 
 
 app = Starlette(

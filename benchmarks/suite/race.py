@@ -14,33 +14,6 @@ import attrs
 from benchmarks.contenders.setting import Setting
 from benchmarks.suite.surroundings import Surroundings
 
-__all__ = (
-    "AIOHTTP",
-    "BEFORE",
-    "FAILED",
-    "FLOOR",
-    "FULL",
-    "GO",
-    "HOLLODOTME",
-    "OURS",
-    "PROCESSES",
-    "PROTOCOL",
-    "PROTOCOL_UVLOOP",
-    "QUICK",
-    "TAIL",
-    "TINY",
-    "Case",
-    "Entrant",
-    "Figures",
-    "Results",
-    "Size",
-    "Workload",
-    "before",
-    "ours",
-    "python",
-    "race",
-)
-
 Thing = TypeVar("Thing")
 # what a contender measured of itself in one round
 Figures = dict[str, float]

@@ -24,18 +24,6 @@ from benchmarks.contenders.setting import Setting
 from fcgi_async import Dispatcher, Job, LocalFPM
 from fcgi_async.testing import Request, Responder
 
-__all__ = (
-    "ROOT",
-    "SCRIPTS",
-    "Surroundings",
-    "build_go",
-    "find_program",
-    "nginx_before",
-    "sent_params",
-    "surroundings",
-    "wait_for",
-)
-
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "benchmarks/scripts"
 GO_CLIENT = ROOT / "benchmarks/contenders/client.go"

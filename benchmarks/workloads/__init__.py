@@ -2,12 +2,9 @@
 
 from benchmarks.suite.race import Workload
 from benchmarks.workloads.bodies import BODIES, FLUSHES
-from benchmarks.workloads.jobs import COLD, EXTRAS, SMALLEST, TCP, WAITING
-from benchmarks.workloads.queues import ENDLESS, ENDPOINTS, QUEUED
-
-__all__ = ("WORKLOADS",)
+from benchmarks.workloads.jobs import COLD, EXTRAS, SMALLEST, TCP
+from benchmarks.workloads.queues import ENDPOINTS, QUEUED
 
 WORKLOADS: dict[str, Workload] = {
-    workload.name: workload
-    for workload in (SMALLEST, EXTRAS, TCP, COLD, WAITING, BODIES, FLUSHES, QUEUED, ENDPOINTS, ENDLESS)
+    workload.name: workload for workload in (SMALLEST, EXTRAS, TCP, COLD, BODIES, FLUSHES, QUEUED, ENDPOINTS)
 }

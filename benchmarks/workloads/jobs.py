@@ -1,4 +1,4 @@
-"""Small jobs: the smallest, what more of a job costs more, TCP, cold connections, scripts that wait."""
+"""Small jobs: the smallest, what more of a job costs more, TCP, cold connections."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ from benchmarks.suite.race import (
     python,
 )
 from benchmarks.suite.surroundings import SCRIPTS
-
-__all__ = ("COLD", "EXTRAS", "LEVELS", "LOOPS", "SMALLEST", "TCP", "WAITING")
 
 LOOPS = ("asyncio", "uvloop", "trio")
 LEVELS = (1, 4, 16, 64)
@@ -77,8 +75,15 @@ def extras(size: Size) -> Sequence[Case]:
     ]
     changes = {"at_once": 16, "jobs": size.pick(4000, 1500, 20), "warm_up": size.pick(400, 100, 4)}
     # differences of a few microseconds want more rounds than ratios
-    rounds = size.pick(9, 3, 1)
-    return [Case(name="16 at once", entrants=[*entrants, *map(before, entrants)], changes=changes, rounds=rounds)]
+    rounds = size.pick(7, 2, 1)
+    return [
+        Case(
+            name="16 at once",
+            entrants=[*entrants, *map(before, size.pick(entrants, entrants, entrants[:1]))],
+            changes=changes,
+            rounds=rounds,
+        )
+    ]
 
 
 EXTRAS = Workload(
@@ -121,7 +126,7 @@ def cold(size: Size) -> Sequence[Case]:
     apart = [ours("dispatcher", loop, name=f"{OURS}a dispatcher each ({loop})") for loop in loops]
     entrants = [python("blocking sockets, a connection each", "blocking", "cold"), *each, *apart, before(each[0])]
     changes = {"at_once": 1, "jobs": size.pick(1000, 200, 10), "warm_up": 5}
-    return [Case(name="1 at once", entrants=entrants, changes=changes)]
+    return [Case(name="1 at once", entrants=entrants, changes=changes, rounds=size.long_rounds)]
 
 
 COLD = Workload(
@@ -135,37 +140,4 @@ dispatcher that keeps no connection idle; and a dispatcher of its own for each j
 Not measured: starting Python; TCP handshakes over a network.""",
     columns=("cpu", "first", "before", "rate", "p50", "p99"),
     cases=cold,
-)
-
-
-def waiting(size: Size) -> Sequence[Case]:
-    every = (FLOOR, GO, *(ours("run", loop, counted=()) for loop in LOOPS), AIOHTTP)
-    return [
-        Case(
-            name=f"{milliseconds} ms",
-            entrants=size.pick(every, every, every[::2]),
-            script="sleep.php",
-            changes={
-                "at_once": 16,
-                "jobs": max(int(size.pick(1.0, 0.3, 0.02) * 4000 / milliseconds), 16),
-                "warm_up": 8,
-                "query": str(milliseconds * 1000),
-            },
-            rounds=size.long_rounds,
-        )
-        for milliseconds in size.pick((1, 10), (10,), (1,))
-    ]
-
-
-WAITING = Workload(
-    name="waiting-jobs",
-    about="""\
-Jobs that take 1 and 10 ms without needing the processor, 16 at once on 4 workers.
-
-Measured as the smallest job; here the workers are what is scarce, and a client should neither leave one idle nor spend
-more because it waits longer. 4 workers can do 4000 and 400 such jobs a second at most, less what usleep() oversleeps.
-
-Not measured: scripts that compute, which client and PHP would fight for the processor with.""",
-    columns=("cpu", "go", "floor", "rate", "rate_go", "p50", "p99"),
-    cases=waiting,
 )

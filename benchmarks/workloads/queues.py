@@ -1,12 +1,10 @@
-"""Many: jobs in the queue, endpoints, outcomes of a source that never ends."""
+"""Many: jobs in the queue, and endpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.suite.race import OURS, Case, Entrant, Size, Workload, before, python
-
-__all__ = ("ENDLESS", "ENDPOINTS", "QUEUED")
+from benchmarks.suite.race import Case, Entrant, Size, Workload, before, python
 
 
 def entrants(through: str, size: Size) -> list[Entrant]:
@@ -34,7 +32,7 @@ def queued(size: Size) -> Sequence[Case]:
         for through in ("submit", "run")
     ]
     weighed.append(before(weighed[0]))
-    return [*timed, Case(name="memory", entrants=weighed, changes={"jobs": size.pick(10_000, 3000, 50)}, rounds=1)]
+    return [*timed, Case(name="memory", entrants=weighed, changes={"jobs": size.pick(5000, 2000, 50)}, rounds=1)]
 
 
 QUEUED = Workload(
@@ -73,23 +71,4 @@ addresses (links to its socket), so that nothing differs but their number.
 Not measured: endpoints that are away, or loaded differently.""",
     columns=("cpu", "first", "rate", "p50", "p99"),
     cases=endpoints,
-)
-
-
-def endless(size: Size) -> Sequence[Case]:
-    jobs = size.pick(100_000, 15_000, 100)
-    found = [python(f"{OURS}map (asyncio)", "ours_queue", "endless", "asyncio")]
-    return [Case(name=f"{jobs:,} jobs", entrants=found, changes={"jobs": jobs}, rounds=1)]
-
-
-ENDLESS = Workload(
-    name="endless",
-    about="""\
-`map` over a source that never ends: whether its memory stays flat.
-
-Measured is the client's resident memory after a third of the jobs and at the end of them.
-
-Not measured: outcomes that the caller keeps.""",
-    columns=("cpu", "rate", "resident_early", "resident_late"),
-    cases=endless,
 )

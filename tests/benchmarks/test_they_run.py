@@ -27,7 +27,7 @@ SCENARIOS = {
 def run(*arguments: str) -> str:
     """Run a module of the benchmarks, and return what it prints."""
     command = [sys.executable, "-m", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -50,6 +50,7 @@ def test_instructions_are_counted_on_every_loop(backend: str) -> None:
     assert "| together |" in run("benchmarks.bytecodes", "--jobs", "20", "--through", "run", "--backend", backend)
 
 
+@pytest.mark.timeout(300)
 def test_every_contender_ends_well(tmp_path: Path) -> None:
     """Each measures itself, but for the one that needs a checkout; this state of the project is its own `before`."""
     run("benchmarks", "--tiny", "--output", str(tmp_path), "--before", str(ROOT))
