@@ -41,35 +41,33 @@ docs: $(READY)  ## build the documentation as a site, in build/site; a warning i
 screenshot: $(READY) $(OTHERS)  ## take the picture of the example service anew
 	$(VENV)/bin/python -m tests.examples.screenshot docs/images/progress.png
 
-# how the suite is told more: make bench BENCH="--hollodotme DIR"
+# how the suite is told more: make bench BENCH="--before CHECKOUT --hollodotme DIR"
 BENCH :=
 
-bench: $(READY) $(OTHERS)  ## measure what jobs cost beside other ways to run PHP, and write docs/benchmarks.md: a quarter of an hour
+bench: $(READY) $(OTHERS)  ## measure what jobs cost beside other ways to run PHP, and write docs/benchmarks.md: ten minutes
 	$(VENV)/bin/python -m benchmarks $(BENCH)
 
 bench-quick: $(READY) $(OTHERS)  ## the same in two minutes, with less of everything, into build/benchmarks
 	$(VENV)/bin/python -m benchmarks --quick $(BENCH)
 
-bench-report: $(READY)  ## write page, charts and the README's table anew from the stored figures
+bench-report: $(READY)  ## write page, chart and the README's table anew from the stored figures
 	$(VENV)/bin/python -m benchmarks report
 
-GUARD := $(VENV)/bin/python -m pytest benchmarks/test_regression.py
+bench-guard: $(READY)  ## fail if a job takes 5 % more bytecode instructions or calls than it did; a part of make test
+	$(VENV)/bin/python -m pytest tests/benchmarks/test_guard.py
 
-bench-guard: $(READY)  ## fail where a job costs 25 % more than it did, as a multiple of blocking sockets
-	$(GUARD)
-
-bench-baseline: $(READY)  ## store what a job costs now, for bench-guard
-	$(GUARD) --update-baseline
+bench-baseline: $(READY)  ## store how many instructions and calls a job takes now, for bench-guard
+	$(VENV)/bin/python -m benchmarks.bytecodes --store
 
 measure: $(READY) $(OTHERS)  ## measure the site beside the jobs, fan-out, overload, multiplexing and readers that leave
-	$(VENV)/bin/python -m benchmarks.fan_out_efficiency
-	$(VENV)/bin/python -m benchmarks.overload
-	$(VENV)/bin/python -m benchmarks.multiplexing
-	$(VENV)/bin/python -m benchmarks.beside_web_traffic
-	$(VENV)/bin/python -m benchmarks.readers_that_leave
+	$(VENV)/bin/python -m benchmarks.scenarios.fan_out_efficiency
+	$(VENV)/bin/python -m benchmarks.scenarios.overload
+	$(VENV)/bin/python -m benchmarks.scenarios.multiplexing
+	$(VENV)/bin/python -m benchmarks.scenarios.beside_web_traffic
+	$(VENV)/bin/python -m benchmarks.scenarios.readers_that_leave
 
 traffic: $(READY)  ## ten minutes of a service under traffic, and write what was seen to docs/
-	$(VENV)/bin/python -m benchmarks.traffic --minutes 10 --json docs/traffic.json --chart docs/images/traffic.svg
+	$(VENV)/bin/python -m benchmarks.scenarios.traffic --minutes 10 --json docs/traffic.json
 
 venv: $(READY)  ## only set up: php-fpm and .venv
 

@@ -1,185 +1,227 @@
-"""Where the smallest job's time goes, function by function: the bytecode instructions that Python runs for it.
+"""The bytecode instructions and Python calls that a job costs, function by function: no timing, any machine.
 
-Usage: python -m benchmarks.bytecodes [--through run_all|run|map] [--jobs N]
+Usage: python -m benchmarks.bytecodes [--through run_all|run|stream|submit] [--backend NAME] [--kind KIND] [--jobs N]
+       python -m benchmarks.bytecodes --store | --guard
 
-Counted are instructions of the interpreter, not seconds: the count is the same on every machine, busy or idle, and says
-which function does how much. `run_all` on asyncio goes its whole way with everything on: both probes, the queue, a
-deadline, validation, the CGI head. In place of the socket stands a peer in memory, which answers as PHP-FPM does,
-response and tail's answer in one read.
+Counted are instructions of the interpreter, not seconds: the count is the same on a machine that is busy, and says
+which function does how much. A job goes its whole way with everything on: both probes, the queue, a deadline,
+validation, the CGI head, over a socket to a peer that answers as PHP-FPM does (benchmarks/scripted.py).
 
-Not counted: what runs in C, above all send(), recv() and the kernel behind them; PHP. An instruction that makes an
-object or calls a function takes several times as long as one that moves a value.
+Not counted: what runs in C, above all send(), recv() and the kernel behind them; PHP; the benchmark itself. An
+instruction that makes an object or calls a function takes several times as long as one that moves a value.
+
+`--store` writes what `make bench-guard` compares with, for this minor version of Python.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import json
+import platform
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from struct import Struct
 from types import CodeType, FrameType
 from typing import Any
-from unittest import mock
+
+import attrs
 
 import fcgi_async
-from fcgi_async import Dispatcher, Job, Timeouts
-from fcgi_async.net.transport import TransportHandler
-from fcgi_async.wire.spec import RecordType
+from benchmarks.contenders.ours import Runner, dispatcher
+from benchmarks.contenders.setting import Setting
+from benchmarks.scripted import ScriptedPeer, run_with
 
-PACKAGE = Path(fcgi_async.__file__).parent
-STDOUT = b"X-Powered-By: PHP/8.2\r\nContent-type: text/html; charset=UTF-8\r\n\r\nok"
-WORKERS = 4
-SHOWN = 40
-# made here and not by our encoders, which would be counted
-RECORD = Struct(">BBHHBx")
-HEAD_ANSWER = RECORD.pack(1, RecordType.GET_VALUES_RESULT, 0, 18, 0) + b"\x0f\x01FCGI_MPXS_CONNS0"
-
-
-def response(request_id: int) -> bytes:
-    """Return a response, and the answer to the tail probe behind it."""
-    stdout = RECORD.pack(1, RecordType.STDOUT, request_id, len(STDOUT), 0) + STDOUT
-    end = RECORD.pack(1, RecordType.END_REQUEST, request_id, 8, 0) + bytes(8)
-    return stdout + end + RECORD.pack(1, RecordType.GET_VALUES_RESULT, 0, 0, 0)
-
-
-class PeerInMemory:
-    """A transport to a worker that answers each write in the loop's next turn, as PHP-FPM does."""
-
-    unsent = 0
-    unread = 0
-
-    def __init__(self, handler: TransportHandler) -> None:
-        self._handler = handler
-        self._writes = 0
-        self._closed = False
-
-    def write(self, data: bytes) -> bool:
-        # the head probe is the first write, and ids advance by one
-        answer = response(self._writes) if self._writes else HEAD_ANSWER * 2
-        self._writes += 1
-        asyncio.get_running_loop().call_soon(self._deliver, answer)
-        return True
-
-    def _deliver(self, answer: bytes) -> None:
-        if not self._closed:
-            self._handler.data_received(answer)
-
-    def acknowledge(self) -> None:
-        pass
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
-    def shut_reading(self) -> None:
-        """Refuse what the peer still writes."""
-
-    def abort(self) -> None:
-        if not self._closed:
-            self._closed = True
-            asyncio.get_running_loop().call_soon(self._handler.connection_lost, None)
+PACKAGE = str(Path(fcgi_async.__file__).parent) + "/"
+OURSELVES = str(Path(__file__).parent) + "/"
+BASELINE = Path(__file__).parent / "baseline.json"
+SHOWN, WARM_UP, COUNTED = 40, 80, 100
+# what the guard counts: way and kind of job
+GUARDED = {
+    "run_all": ("run_all", "plain"),
+    "run": ("run", "plain"),
+    "stream": ("stream", "plain"),
+    "a job with a query": ("run_all", "query"),
+    "a job with a JSON body": ("run_all", "json"),
+    "a job with a STDERR message": ("run_all", "stderr"),
+}
+TOLERANCE = 1.05
+# where no count of this Python is stored: those of another differ by less
+OTHER_TOLERANCE = 1.25
 
 
-def _in_memory(sock: object, handler: TransportHandler, backend: object) -> PeerInMemory:
-    return PeerInMemory(handler)
+@attrs.define
+class Counts:
+    """What was counted over a stretch.
 
+    Attributes:
+        instructions, calls: by function; a generator that goes on is a call too.
+        depths: of the stack, in frames of the package, at each call of one of its functions.
+    """
 
-@contextmanager
-def counted(counts: Counter[CodeType]) -> Iterator[None]:
-    """Count every instruction that is run meanwhile, by function."""
+    instructions: Counter[CodeType] = attrs.field(factory=Counter)
+    calls: Counter[CodeType] = attrs.field(factory=Counter)
+    depths: Counter[int] = attrs.field(factory=Counter)
 
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        if event == "call":
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count everything that runs meanwhile, but for the benchmark itself."""
+
+        def local(frame: FrameType, event: str, argument: Any) -> Any:
+            if event == "opcode":
+                self.instructions[frame.f_code] += 1
+            return local
+
+        def trace(frame: FrameType, event: str, argument: Any) -> Any:
+            code = frame.f_code
+            if code.co_filename.startswith(OURSELVES):
+                return None
+            self.calls[code] += 1
+            if code.co_filename.startswith(PACKAGE):
+                self.depths[depth(frame)] += 1
             frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        elif event == "opcode":
-            counts[frame.f_code] += 1
-        return trace
+            return local
 
-    sys.settrace(trace)
-    try:
-        yield
-    finally:
-        sys.settrace(None)
+        sys.settrace(trace)
+        try:
+            yield
+        finally:
+            sys.settrace(None)
 
-
-async def run(php: Dispatcher, through: str, jobs: int) -> None:
-    """Run so many of the smallest jobs."""
-    if through == "run_all":
-        await php.run_all(Job("/srv/ok.php") for _ in range(jobs))
-    elif through == "map":
-        async with php.map(Job("/srv/ok.php") for _ in range(jobs)) as outcomes:
-            async for outcome in outcomes:
-                outcome.result()
-    else:
-
-        async def loop() -> None:
-            for _ in range(jobs // WORKERS):
-                await php.run(Job("/srv/ok.php"))
-
-        await asyncio.gather(*[loop() for _ in range(WORKERS)])
+    def per_job(self, jobs: int) -> dict[str, float]:
+        """Return the figures of a job; deep, and in a file, it is only if most jobs are."""
+        files: Counter[str] = Counter()
+        for code, number in self.calls.items():
+            if code.co_filename.startswith(PACKAGE):
+                files[code.co_filename] += number
+        return {
+            "instructions": self.instructions.total() / jobs,
+            "calls": self.calls.total() / jobs,
+            "depth": max((depth for depth, number in self.depths.items() if number > jobs / 2), default=0),
+            "files": sum(number > jobs / 2 for number in files.values()),
+        }
 
 
-async def count(through: str, jobs: int) -> Counter[CodeType]:
-    """Return how many instructions each function runs for so many jobs."""
-    counts: Counter[CodeType] = Counter()
-    dial = mock.AsyncMock()
-    with mock.patch("fcgi_async.pool.link.Transport", _in_memory), mock.patch("fcgi_async.pool.pool.dial", dial):
-        async with Dispatcher("unix:///in-memory", max_children=WORKERS, timeouts=Timeouts(total=300)) as php:
-            await run(php, through, 20 * WORKERS)
-            with counted(counts):
-                await run(php, through, jobs)
+def depth(frame: FrameType | None) -> int:
+    """Return how many frames of the package are on the stack."""
+    found = 0
+    while frame is not None:
+        found += frame.f_code.co_filename.startswith(PACKAGE)
+        frame = frame.f_back
+    return found
+
+
+def count(setting: Setting, through: str, backend: str, kind: str) -> Counts:
+    """Count the jobs of a setting, whose address is not looked at."""
+    counts = Counts()
+    with tempfile.TemporaryDirectory() as folder:
+        peer = ScriptedPeer(Path(folder, "peer.sock"), message=kind == "stderr")
+
+        async def main() -> None:
+            own = attrs.evolve(setting, address=peer.address, endpoints=[])
+            async with dispatcher(own) as php:
+                run = getattr(Runner(php, own, kind), through)
+                await run(WARM_UP)
+                with counts.counting():
+                    await run(setting.jobs)
+
+        run_with(peer, backend, main)
     return counts
 
 
-def layer(code: CodeType) -> str | None:
-    """Return which of our layers a function belongs to, `asyncio`, or None for what only measures."""
-    path = Path(code.co_filename)
-    if path.is_relative_to(PACKAGE):
-        return path.relative_to(PACKAGE).parts[0]
-    if "attrs generated" in code.co_filename:
-        return code.co_filename.rpartition("fcgi_async.")[2].partition(".")[0]
-    return "asyncio" if "asyncio" in path.parts else None
+def setting(jobs: int, at_once: int = 16) -> Setting:
+    return Setting(address="", script="/srv/ok.php", jobs=jobs, at_once=at_once)
 
 
-def place(code: CodeType) -> str:
+def guarded() -> dict[str, dict[str, float]]:
+    """Return instructions and calls of each kind of job that the guard looks at."""
+    found = {}
+    for name, (through, kind) in GUARDED.items():
+        figures = count(setting(COUNTED), through, "asyncio", kind).per_job(COUNTED)
+        found[name] = {what: round(figures[what], 1) for what in ("instructions", "calls")}
+    return found
+
+
+def minor() -> str:
+    return ".".join(platform.python_version_tuple()[:2])
+
+
+def worse(
+    found: Mapping[str, Mapping[str, float]], stored: Mapping[str, Mapping[str, Mapping[str, float]]], version: str
+) -> list[str]:
+    """Say of each kind of job that takes more than the stored baseline, by how much."""
+    baseline = stored.get(version) or stored[min(stored)]
+    tolerance = TOLERANCE if version in stored else OTHER_TOLERANCE
+    return [
+        f"{name}: {number:.0f} {what}, and it was {baseline.get(name, {}).get(what)}"
+        for name, figures in found.items()
+        for what, number in figures.items()
+        if number > tolerance * baseline.get(name, {}).get(what, 0.0)
+    ]
+
+
+def place(code: CodeType) -> tuple[str, str]:
     """Return a function's name, and where it stands."""
-    if "attrs generated" in code.co_filename:
-        owner = code.co_filename.rpartition("fcgi_async.")[2].removesuffix(">")
-        return f"making a {owner.rpartition('.')[2]} | {owner.rpartition('.')[0].replace('.', '/')}.py"
-    path = Path(code.co_filename)
-    inside = path.relative_to(PACKAGE) if path.is_relative_to(PACKAGE) else Path("asyncio", path.name)
-    return f"`{code.co_qualname}` | {inside}"
+    name = code.co_filename
+    if "attrs generated methods fcgi_async" in name:
+        owner = name.rpartition("fcgi_async.")[2].removesuffix(">")
+        return f"making a {owner.rpartition('.')[2]}", owner.rpartition(".")[0].replace(".", "/") + ".py"
+    if name.startswith(PACKAGE):
+        return f"`{code.co_qualname}`", name.removeprefix(PACKAGE)
+    return f"`{code.co_qualname}`", "/".join(Path(name).parts[-2:])
 
 
-def report(counts: Counter[CodeType], jobs: int) -> str:
+def layer(code: CodeType) -> str:
+    """Return which of our layers a function belongs to, or who else it is of."""
+    ours = code.co_filename.startswith(PACKAGE) or "attrs generated methods fcgi_async" in code.co_filename
+    first = place(code)[1].partition("/")[0]
+    return first if ours or first in ("asyncio", "_core") else "others"
+
+
+def report(counts: Counts, jobs: int) -> str:
     """Return two tables: by layer, and by function."""
-    known = {code: number for code, number in counts.items() if layer(code)}
-    total = sum(known.values())
+    total = counts.instructions.total()
+    figures = counts.per_job(jobs)
     layers: Counter[str] = Counter()
-    for code, number in known.items():
-        layers[layer(code) or ""] += number
+    for code, number in counts.instructions.items():
+        layers[layer(code)] += number
     lines = ["| layer | instructions / job | share |", "| --- | --- | --- |"]
     lines += [f"| {name} | {number / jobs:.0f} | {number / total:.0%} |" for name, number in layers.most_common()]
     lines += [f"| together | {total / jobs:.0f} | |", ""]
-    lines += ["| function | file | instructions / job | share |", "| --- | --- | --- | --- |"]
-    for code, number in Counter(known).most_common(SHOWN):
-        lines.append(f"| {place(code)} | {number / jobs:.0f} | {number / total:.1%} |")
+    lines += [f"{figures['calls']:.0f} calls, {figures['depth']} deep, in {figures['files']} files of the package", ""]
+    lines += ["| function | file | instructions / job | calls / job | share |", "| --- | --- | --- | --- | --- |"]
+    for code, number in counts.instructions.most_common(SHOWN):
+        cells = (*place(code), f"{number / jobs:.0f}", f"{counts.calls[code] / jobs:.1f}", f"{number / total:.1%}")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Count and print."""
+    """Count and print, or store."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--through", choices=["run_all", "run", "map"], default="run_all")
+    parser.add_argument("--through", choices=["run_all", "run", "stream", "submit"], default="run_all")
+    parser.add_argument("--backend", choices=["asyncio", "uvloop", "trio"], default="asyncio")
+    parser.add_argument("--kind", choices=["plain", "query", "json", "stderr"], default="plain")
     parser.add_argument("--jobs", type=int, default=400)
+    parser.add_argument("--store", action="store_true", help=f"store a baseline in {BASELINE.name}")
+    parser.add_argument("--guard", action="store_true", help="print what would be stored")
+    parser.add_argument("--json", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    print(report(asyncio.run(count(options.through, options.jobs)), options.jobs))
+    if options.store:
+        stored = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
+        BASELINE.write_text(json.dumps(stored | {minor(): guarded()}, indent=2, sort_keys=True) + "\n")
+    elif options.guard:
+        print(json.dumps(guarded()))
+    elif options.json:
+        given, through, backend, *kind = options.json
+        own = Setting(**json.loads(given))
+        own = attrs.evolve(own, jobs=min(own.jobs, COUNTED))
+        print(json.dumps(count(own, through, backend, *kind or ["plain"]).per_job(own.jobs)))
+    else:
+        counts = count(setting(options.jobs), options.through, options.backend, options.kind)
+        print(report(counts, options.jobs))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ import socket
 import struct
 from collections.abc import Mapping
 
-__all__ = ("END_LENGTH", "connect", "encode_record", "encode_request", "ends")
-
 HEADER = struct.Struct("!BBHHBx")
 BEGIN_REQUEST, END_REQUEST, PARAMS, STDIN = 1, 3, 4, 5
 RESPONDER, KEEP_CONN = 1, 1
 END_LENGTH = 16
 END_START = bytes((1, END_REQUEST))
+# asks for nothing, and is answered when the worker has read it: what shows that it is free
+GET_VALUES = HEADER.pack(1, 9, 0, 0, 0)
 
 
 def encode_record(kind: int, content: bytes) -> bytes:
@@ -38,6 +38,17 @@ def encode_request(params: Mapping[str, str], *, keep: bool = True, end: bool = 
 def ends(data: bytes) -> bool:
     """Whether data ends in END_REQUEST, which is known by that record's header alone."""
     return data[-END_LENGTH:][:2] == END_START
+
+
+def read_response(sock: socket.socket) -> bytes:
+    """Read until END_REQUEST."""
+    data = sock.recv(65536)
+    while not ends(data):
+        more = sock.recv(65536)
+        if not more:
+            raise RuntimeError("PHP-FPM closed the connection")
+        data += more
+    return data
 
 
 def connect(address: str) -> socket.socket:

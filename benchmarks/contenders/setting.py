@@ -8,8 +8,6 @@ from typing import Self
 
 import attrs
 
-__all__ = ("Setting",)
-
 
 @attrs.frozen(kw_only=True)
 class Setting:
@@ -19,32 +17,31 @@ class Setting:
         address: of PHP-FPM's pool: `unix:///path` or `tcp://host:port`.
         script: the PHP script, absolute.
         params: the FastCGI parameters that direct clients send; all send the same.
+        query: its QUERY_STRING.
         expected: what the script prints.
-        http_socket, http_port: where nginx listens.
+        http_socket: where nginx listens.
         path: the request target of the script behind nginx.
-        folder: a directory for what the contender writes, gone afterwards.
         workers: of the pool.
         at_once: how many jobs the caller has open at once.
         jobs: how many are measured.
         warm_up: how many are run before that.
-        fan: jobs of one caller at once, where callers fan out; 1 where they do not.
         size: bytes of a body.
+        endpoints: addresses of one pool, shared out among them; none where it has one address.
     """
 
     address: str
     script: str
-    params: dict[str, str]
+    params: dict[str, str] = attrs.field(factory=dict)
+    query: str = ""
     expected: str = "ok"
     http_socket: str = ""
-    http_port: int = 0
     path: str = ""
-    folder: str = ""
     workers: int = 4
     at_once: int = 4
     jobs: int = 1000
     warm_up: int = 200
-    fan: int = 1
     size: int = 0
+    endpoints: list[str] = attrs.field(factory=list)
 
     @property
     def connections(self) -> int:

@@ -1,1 +1,1 @@
-"""What was measured, as a page, as charts and as a budget; nothing here measures."""
+"""What was measured: stored, judged, and written as pages."""

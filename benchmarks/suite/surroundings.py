@@ -1,4 +1,4 @@
-"""What the contenders talk to: private PHP-FPMs, nginx before one of its own, and Go programs; each made when needed.
+"""What the contenders talk to: private PHP-FPMs, nginx before one of its own, Go programs; each made when needed.
 
 Direct clients and nginx have pools of their own, of the same size: a connection that nginx keeps pins a worker, which
 the others would miss.
@@ -7,11 +7,10 @@ the others would miss.
 from __future__ import annotations
 
 import os
-import re
-import socket
+import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -20,20 +19,15 @@ from typing import Any
 
 from anyio.from_thread import start_blocking_portal
 
+from benchmarks.contenders.fastcgi import connect
 from benchmarks.contenders.setting import Setting
-from benchmarks.suite.programs import build_go, find_program
-from fcgi_async import Endpoint, Job, LocalFPM
-from fcgi_async.dispatch.request import RequestEncoder
-from fcgi_async.wire.records import decode_pairs
-
-__all__ = ("WORKERS", "Surroundings", "sent_params", "surroundings")
+from fcgi_async import Dispatcher, Job, LocalFPM
+from fcgi_async.testing import Request, Responder
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "benchmarks/scripts"
 GO_CLIENT = ROOT / "benchmarks/contenders/client.go"
-GO_SERVER = ROOT / "tests/interop/servers/main.go"
-WORKERS = 4
-WIDE = 64
+WORKERS, WIDE = 4, 64
 # bodies are read by the script, and not by PHP before it; what PHP spools of them goes to memory where it can
 INI = {
     "post_max_size": "0",
@@ -42,38 +36,90 @@ INI = {
     "sys_temp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir(),
 }
 NGINX = """\
-daemon off; master_process on; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log warn; {user}
+daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log warn; {user}
 events {{ worker_connections 1024; }}
 http {{
-    access_log off; client_max_body_size 0; keepalive_requests 1000000000; fastcgi_max_temp_file_size 0;
+    access_log off; keepalive_requests 1000000000;
     client_body_temp_path {folder}/body; fastcgi_temp_path {folder}/fastcgi; proxy_temp_path {folder}/proxy;
     uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-    upstream php {{ server unix:{fpm}; keepalive {workers}; keepalive_requests 1000000000; }}
-    server {{
-        listen unix:{folder}/http.sock; listen 127.0.0.1:{port};
-        location / {{ {params} fastcgi_keep_conn on; fastcgi_pass php; }}
-    }}
+    upstream php {{ server unix:{fpm}; {keep} }}
+    server {{ listen unix:{folder}/http.sock; location / {{ {params} fastcgi_pass php; }} }}
 }}
 """
+KEEP = "keepalive {workers}; keepalive_requests 1000000000;"
 NGINX_PARAMS = {
     "QUERY_STRING": "$query_string",
     "REQUEST_METHOD": "$request_method",
     "REQUEST_URI": "$request_uri",
     "CONTENT_TYPE": "$content_type",
     "CONTENT_LENGTH": "$content_length",
+    "SCRIPT_NAME": "$fastcgi_script_name",
 }
 
 
-async def _no_content() -> AsyncIterator[bytes]:
-    """A body of which only the length is asked."""
-    for part in list[bytes]():
-        yield part
+def find_program(name: str) -> str | None:
+    """Return the path of a program, of those that only root's PATH has as well."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
 
 
-def sent_params(address: str, job: Job) -> dict[str, str]:
+def build_go(source: Path, program: Path) -> None:
+    """Compile one file of Go that needs nothing but the standard library."""
+    environment = os.environ | {"GO111MODULE": "off", "GOFLAGS": "", "GOCACHE": str(program.parent / "go-cache")}
+    subprocess.run(["go", "build", "-o", program, source], check=True, env=environment)
+
+
+def wait_for(address: str) -> None:
+    """Wait until somebody listens.
+
+    Raises:
+        TimeoutError: nobody did for 30 seconds.
+    """
+    deadline = monotonic() + 30
+    while True:
+        try:
+            connect(address).close()
+        except OSError as error:
+            if monotonic() > deadline:
+                raise TimeoutError(f"nobody listens on {address}") from error
+            sleep(0.01)
+        else:
+            return
+
+
+async def sent_params(job: Job) -> dict[str, str]:
     """Return the FastCGI parameters that fcgi_async sends for a job, so that others send the same."""
-    encoded = RequestEncoder(Endpoint(address)).encode(job)
-    return {name.decode(): value.decode() for part in encoded.params for name, value in decode_pairs(part)}
+
+    async def answer(request: Request) -> str:
+        return ""
+
+    async with Responder(answer) as responder, Dispatcher(responder.address, max_children=1) as php:
+        await php.run(job)
+        return dict(responder.requests[0].params)
+
+
+@contextmanager
+def nginx_before(fpm: LocalFPM, folder: Path, params: Mapping[str, str], *, keep: bool) -> Iterator[str]:
+    """Run nginx before a PHP-FPM on a unix socket, and yield its own socket; scripts are below SCRIPT_FILENAME."""
+    folder.mkdir(exist_ok=True)
+    text = " ".join(f'fastcgi_param {name} "{value}";' for name, value in params.items())
+    configuration = NGINX.format(
+        folder=folder,
+        fpm=fpm.address.removeprefix("unix://"),
+        keep=KEEP.format(workers=fpm.max_children) if keep else "",
+        params=text + (" fastcgi_keep_conn on; fastcgi_max_temp_file_size 0;" if keep else ""),
+        user="user root;" if os.geteuid() == 0 else "",
+    )
+    (folder / "nginx.conf").write_text(configuration)
+    program = find_program("nginx")
+    if program is None:
+        raise SystemExit("nginx is not installed")
+    command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "early.log")]
+    with subprocess.Popen(command) as process:
+        try:
+            wait_for(f"unix://{folder}/http.sock")
+            yield str(folder / "http.sock")
+        finally:
+            process.terminate()
 
 
 class Surroundings:
@@ -81,17 +127,18 @@ class Surroundings:
 
     Args:
         stack: ends what was started.
-        folder: for sockets and programs; the contenders may write into it.
+        folder: for sockets and programs.
         checkout: of hollodotme/fast-cgi-client, None where there is none.
+        before: a checkout of another state of this project, None where there is none.
     """
 
-    def __init__(self, stack: ExitStack, folder: Path, checkout: Path | None) -> None:
-        self._stack, self.folder, self.checkout = stack, folder, checkout
-        self._portal = stack.enter_context(start_blocking_portal())
+    def __init__(self, stack: ExitStack, folder: Path, checkout: Path | None, before: Path | None) -> None:
+        self._stack, self.folder, self.checkout, self.before = stack, folder, checkout, before
+        self.portal = stack.enter_context(start_blocking_portal())
 
     def _start_fpm(self, listen: str = "unix", workers: int = WORKERS) -> LocalFPM:
         fpm = LocalFPM(max_children=workers, listen=listen, system_ini=False, ini=INI)  # type: ignore[arg-type]
-        return self._stack.enter_context(self._portal.wrap_async_context_manager(fpm))
+        return self._stack.enter_context(self.portal.wrap_async_context_manager(fpm))
 
     @cached_property
     def unix(self) -> LocalFPM:
@@ -106,71 +153,53 @@ class Surroundings:
         return self._start_fpm(workers=WIDE)
 
     @cached_property
-    def nginx(self) -> tuple[str, int]:
-        """nginx's socket and port, before a PHP-FPM of its own."""
-        folder = self.folder / "nginx"
-        folder.mkdir()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        fpm = self._start_fpm()
-        params = sent_params(fpm.address, Job(str(SCRIPTS / "ok.php"))) | NGINX_PARAMS
-        params |= {"SCRIPT_FILENAME": f"{SCRIPTS}$fastcgi_script_name", "SCRIPT_NAME": "$fastcgi_script_name"}
-        configuration = NGINX.format(
-            folder=folder,
-            fpm=fpm.address.removeprefix("unix://"),
-            workers=WORKERS,
-            port=port,
-            params=" ".join(f'fastcgi_param {name} "{value}";' for name, value in params.items()),
-            user="user root;" if os.geteuid() == 0 else "",
-        )
-        (folder / "nginx.conf").write_text(configuration)
-        command = [find_program("nginx"), "-p", folder, "-c", folder / "nginx.conf", "-e", folder / "early.log"]
-        process = subprocess.Popen([str(part) for part in command])
-        self._stack.callback(process.wait)
-        self._stack.callback(process.terminate)
-        wait_for(port)
-        return str(folder / "http.sock"), port
+    def nginx(self) -> str:
+        """nginx's socket, before a PHP-FPM of its own."""
+        params = self.portal.call(sent_params, Job(str(SCRIPTS / "ok.php"))) | NGINX_PARAMS
+        params |= {"SCRIPT_FILENAME": f"{SCRIPTS}$fastcgi_script_name"}
+        return self._stack.enter_context(nginx_before(self._start_fpm(), self.folder / "nginx", params, keep=True))
 
     @cached_property
     def go_client(self) -> str:
-        return self._build(GO_CLIENT, "client")
+        build_go(GO_CLIENT, self.folder / "client")
+        return str(self.folder / "client")
 
     @cached_property
-    def go_server(self) -> str:
-        return self._build(GO_SERVER, "server")
+    def _earlier(self) -> str:
+        """A folder with nothing but the other state's package in it: its checkout has benchmarks of its own."""
+        folder = self.folder / "before"
+        folder.mkdir()
+        assert self.before is not None
+        (folder / "fcgi_async").symlink_to(self.before / "fcgi_async")
+        return str(folder)
 
-    def _build(self, source: Path, name: str) -> str:
-        build_go(source, self.folder / name)
-        return str(self.folder / name)
+    def environment(self, *, before: bool) -> dict[str, str]:
+        """Return the environment of a contender: these benchmarks, and this state of the package or the other one."""
+        path = [self._earlier] if before else []
+        return os.environ | {"PYTHONPATH": os.pathsep.join([*path, str(ROOT)]), "PYTHONHASHSEED": "0"}
 
-    def endpoints(self, count: int) -> tuple[str, ...]:
+    def endpoints(self, count: int) -> list[str]:
         """Return so many addresses of the wide pool: hard links to its socket, each taken for a socket of its own."""
-        target = Path(self.wide.address.removeprefix("unix://"))
         paths = [self.folder / f"{count}-{number}.sock" for number in range(count)]
         for path in paths:
             if not path.exists():
-                path.hardlink_to(target)
-        return tuple(f"unix://{path}" for path in paths)
+                path.hardlink_to(self.wide.address.removeprefix("unix://"))
+        return [f"unix://{path}" for path in paths]
 
-    def setting(self, pool: str, script: str, query: str, changes: Mapping[str, Any], *, nginx: bool) -> Setting:
+    def setting(self, pool: str, script: str, changes: Mapping[str, Any], *, nginx: bool) -> Setting:
         """Return the setting of a case; `nginx` says whether somebody needs it."""
         fpm: LocalFPM = getattr(self, pool)
-        path = str(SCRIPTS / script)
-        size = changes.get("size", 0)
-        job = Job(path, query=query or None)
+        path, query = str(SCRIPTS / script), changes.get("query", "")
+        params = self.portal.call(sent_params, Job(path, query=query or None))
         if script == "count.php":
-            content_type = {"Content-Type": "application/octet-stream"}
-            job = Job(path, content=_no_content(), content_length=size, headers=content_type)
-        http_socket, http_port = self.nginx if nginx else ("", 0)
+            params |= {"REQUEST_METHOD": "POST", "CONTENT_TYPE": "application/octet-stream"}
+            params["CONTENT_LENGTH"] = str(changes["size"])
         return Setting(
             address=fpm.address,
             script=path,
-            params=sent_params(fpm.address, job),
-            http_socket=http_socket,
-            http_port=http_port,
+            params=params,
+            http_socket=self.nginx if nginx else "",
             path=f"/{script}?{query}",
-            folder=str(self.folder),
             workers=fpm.max_children,
             **changes,
         )
@@ -185,45 +214,18 @@ class Surroundings:
                 return f"{name} is not installed"
         return None
 
-    def command(self, parts: tuple[str, ...], setting: str) -> list[str]:
-        """Return a command with its places filled in."""
-        command: list[str] = []
-        for part in parts:
-            if found := re.fullmatch(r"\{endpoints:(\d+)\}", part):
-                command += self.endpoints(int(found[1]))
-            else:
-                command.append(self._fill(part, setting))
-        return command
-
-    def _fill(self, part: str, setting: str) -> str:
-        match part:
-            case "{setting}":
-                return setting
-            case "{go}":
-                return self.go_client
-            case "{server}":
-                return self.go_server
-            case "{checkout}":
-                return str(self.checkout)
-            case _:
-                return part
-
-
-def wait_for(port: int) -> None:
-    """Wait until somebody listens."""
-    deadline = monotonic() + 10
-    while True:
-        with socket.socket() as sock:
-            if sock.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        if monotonic() > deadline:
-            raise TimeoutError("nginx did not start")
-        sleep(0.01)
+    def fill(self, part: str, setting: str) -> str:
+        """Return a part of a command; a place in braces stands for what belongs there."""
+        if part == "{setting}":
+            return setting
+        if part == "{go}":
+            return self.go_client
+        return str(self.checkout) if part == "{checkout}" else part
 
 
 @contextmanager
-def surroundings(checkout: Path | None) -> Iterator[Surroundings]:
+def surroundings(checkout: Path | None = None, before: Path | None = None) -> Iterator[Surroundings]:
     """Yield surroundings that end with the block."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        yield Surroundings(stack, folder, checkout)
+        yield Surroundings(stack, folder, checkout, before)

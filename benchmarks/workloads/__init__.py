@@ -1,36 +1,10 @@
-"""What the contenders are raced over; each module says what it measures and what it does not."""
+"""What the contenders are raced over; each says what it measures and what it does not."""
 
-from benchmarks.workloads import (
-    bodies,
-    cold,
-    endless,
-    endpoints,
-    fan_out,
-    many_jobs,
-    multiplexed,
-    parser,
-    queued,
-    smallest_job,
-    transports,
-    waiting_jobs,
-)
+from benchmarks.suite.race import Workload
+from benchmarks.workloads.bodies import BODIES, FLUSHES
+from benchmarks.workloads.jobs import COLD, EXTRAS, SMALLEST, TCP
+from benchmarks.workloads.queues import ENDPOINTS, QUEUED
 
-__all__ = ("WORKLOADS",)
-
-WORKLOADS = {
-    module.WORKLOAD.name: module.WORKLOAD
-    for module in (
-        smallest_job,
-        transports,
-        cold,
-        waiting_jobs,
-        fan_out,
-        many_jobs,
-        bodies,
-        multiplexed,
-        queued,
-        endpoints,
-        endless,
-        parser,
-    )
+WORKLOADS: dict[str, Workload] = {
+    workload.name: workload for workload in (SMALLEST, EXTRAS, TCP, COLD, BODIES, FLUSHES, QUEUED, ENDPOINTS)
 }
