@@ -23,7 +23,7 @@ faults: $(READY)  ## run the fault suite, and write what it saw to docs/faults.m
 faults-soak: $(READY)  ## run the fault suite 20 times in random order, on one core and on two
 	for run in 1 2 3 4 5 6 7 8 9 10; do taskset -c 0 $(FAULTS) --shuffle 0 && taskset -c 0,1 $(FAULTS) --shuffle 0 || exit 1; done
 
-fuzz: $(READY)  ## give the parsers of the wire 250,000 inputs each, in some six minutes on one core, and write docs/fuzzing.md
+fuzz: $(READY)  ## give the parsers of the wire 250,000 inputs each, in some five minutes on one core, and write their figures into docs/fuzzing.md
 	$(VENV)/bin/python -m tests.fuzz --report docs/fuzzing.md
 
 lint: $(READY)  ## check format, style and types

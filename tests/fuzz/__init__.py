@@ -1,1 +1,1 @@
-"""Fuzzing of the wire: `python -m tests.fuzz` feeds each parser inputs that a grammar mutates and new branches keep."""
+"""Fuzzing of the wire: `python -m tests.fuzz` gives each parser inputs that Hypothesis builds, and writes a page."""
