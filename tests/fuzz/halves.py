@@ -155,7 +155,7 @@ class ClientHalf(Half):
         it = self.connection
         self._just_ended, self._ending = self._ending, set()
         assert len(self._unanswered) <= it.unfinished <= len(self.begun)
-        assert len(it.aborted) + len(it._just_ended) <= 2 * len(self.begun)
+        assert it.aborted + len(it._ids.just_ended) <= 2 * len(self.begun)
         assert not it.open or it.probes_outstanding == self._probes
 
     def check_output(self, over: int, fed: int) -> None:

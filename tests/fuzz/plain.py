@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from fcgi_async.errors import LocalProtocolError, RemoteProtocolError
 from fcgi_async.wire import cgi
 from fcgi_async.wire.cgi import CGIHead, HeadParser
-from fcgi_async.wire.client import ClientConnection
 from fcgi_async.wire.events import ClientEvent, Terminated
 from fcgi_async.wire.parser import RecordParser
 from fcgi_async.wire.records import MalformedPairs, decode_pairs, encode_pair, pack_pairs
@@ -146,23 +145,25 @@ HEAD_SEEDS = [re.findall(rb"[^\n]*\n|[^\n]+", head) for head in HEADS]
 
 
 def drive_whole(data: bytes) -> tuple[bool, str]:
-    """Give a client an answer in two parts, and one whose every byte goes through the parser.
+    """Give a client an answer in two parts, by the shortcuts where they take it, and one whose every byte is parsed.
 
-    The first byte says what was asked, the next two where the answer is cut.
+    The first byte says what was asked besides, the next two where the answer is cut.
     """
-    asked, cut, answer = data[0], int.from_bytes(data[1:3], "big"), data[3:]
-    quick, parsed = ClientConnection(), test_whole.Parsed()
-    names = (frames.MPXS,) if asked & 2 else ()
+    besides, cut, answer = data[0], int.from_bytes(data[1:3], "big"), data[3:]
+    quick, parsed = test_whole.asked(), test_whole.asked()
     for connection in (quick, parsed):
-        test_whole.asked(connection, multiplexing=asked & 1 > 0, names=names, body=asked & 4 > 0)
+        if besides & 1:
+            connection.get_values((frames.MPXS,) if besides & 2 else ())
+        if besides & 4:
+            connection.abort_request(1)
     events = list[ClientEvent]()
     for part in (answer[:cut], answer[cut:]):
-        mine, theirs = quick.receive_data(part), parsed.receive_data(part)
+        mine, theirs = test_whole.receive(quick, part), parsed.receive_data(part)
         assert [str(event) for event in mine] == [str(event) for event in theirs]
         assert test_whole.facts(quick) == test_whole.facts(parsed)
         events += mine
     taken = any(not isinstance(event, Terminated) for event in events)
-    return taken, "not whole" if whole_answer(answer) is None else "whole answers"
+    return taken, "not whole" if whole_answer(answer, 1) is None else "whole answers"
 
 
 def _cuts(answer: bytes, place: int, value: int, asked: int) -> Iterator[bytes]:

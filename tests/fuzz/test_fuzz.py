@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fcgi_async.wire import cgi, client, records
-from fcgi_async.wire.client import ClientConnection
 from fcgi_async.wire.events import RequestEnded
+from fcgi_async.wire.ids import RequestIds
 from fcgi_async.wire.parser import RecordParser
 from fcgi_async.wire.server import ServerConnection
 from fcgi_async.wire.whole import whole_answer
@@ -55,7 +55,7 @@ FAULTS: dict[str, tuple[str, object, str, Callable[..., object], str]] = {
         lambda request_id, content: RequestEnded(request_id, *struct.unpack(">IB3x", content)),
         "rror",
     ),
-    "an id that is taken": ("client, multiplexing", ClientConnection, "_next_id", lambda _: 1, "given twice"),
+    "an id that is taken": ("client, multiplexing", RequestIds, "smallest_free", lambda *_: 1, "given twice"),
     "parameters without end": ("server", ServerConnection, "_receive_params", lambda *_: None, "AssertionError"),
     "what was read is kept": (
         *("record parser", RecordParser, "feed"),
@@ -63,9 +63,9 @@ FAULTS: dict[str, tuple[str, object, str, Callable[..., object], str]] = {
         "AssertionError",
     ),
     "lengths of one byte": ("name-value pairs", records, "_decode_length", lambda d, i: (d[i], i + 1), "Error"),
-    "a lost status": (
+    "an answer that was not there": (
         *("whole answer", client, "whole_answer"),
-        lambda data: (found := whole_answer(data)) and (*found[:2], 0, found[3]),
+        lambda data, request_id: (found := whole_answer(data, request_id)) and (found[0], True),
         "AssertionError",
     ),
     "cuts in an empty line": (
