@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -37,6 +38,7 @@ def dead_links(page: Path, text: str) -> list[str]:
     return dead
 
 
+@functools.cache
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, and of the public names that it is the reference of."""
     text = page.read_text()
@@ -44,12 +46,14 @@ def anchors(page: Path) -> set[str]:
     return titles | set(ENTRY.findall(text))
 
 
+@functools.cache
 def functions(path: Path) -> set[str]:
     """The names of all functions in a source file."""
     nodes = ast.walk(ast.parse(path.read_text()))
     return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
+@functools.cache
 def attributes() -> dict[str, set[str]]:
     """What every class of the package defines in its body, or a class of the package that it is made of."""
     found: dict[str, set[str]] = {}
