@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from fcgi_async.pool.pool import Pool
+from tests.impatience import impatient
 from tests.responder import unix_address
+
+__all__ = ("impatient",)
 
 
 @pytest.fixture
