@@ -23,6 +23,8 @@ SMALL = {
     "readers_that_leave": ["--rounds", "1"],
     "kept": ["--jobs", "10", "--seconds", "0.05", "--requests", "3"],
 }
+# the one that is run every day
+QUICK = "overload"
 # what `python -m benchmarks.NAME` does not run by itself
 NO_SCRIPTS = {"__init__", "__main__", "conftest", "measuring", "test_regression"}
 IMAGES = {"bench-bodies.svg", "bench-cost.svg", "bench-latency.svg", "bench-scale.svg"}
@@ -41,7 +43,9 @@ def test_none_is_forgotten() -> None:
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - NO_SCRIPTS == SMALL.keys()
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [QUICK, *(pytest.param(name, marks=pytest.mark.long) for name in SMALL if name != QUICK)]
+)
 def test_it_prints_a_table(name: str) -> None:
     """It ends well, and prints what it measured."""
     assert run(f"benchmarks.{name}", *SMALL[name]).strip()
@@ -55,6 +59,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_every_contender_ends_well(output: Path) -> None:
     """Each contender of each workload measures itself, but for the one that needs a checkout."""
     measured = Measured.read(output)
@@ -64,6 +69,7 @@ def test_every_contender_ends_well(output: Path) -> None:
     assert [name for name, found in results if isinstance(found, str) or len(found) != 1] == [HOLLODOTME.name]
 
 
+@pytest.mark.long
 def test_the_report_is_of_what_was_measured(output: Path) -> None:
     """The page has every workload and contender; charts and page come out the same when they are made again."""
     page = (output / "benchmarks.md").read_text()
@@ -77,6 +83,7 @@ def test_the_report_is_of_what_was_measured(output: Path) -> None:
     assert {path: path.read_bytes() for path in files} == files
 
 
+@pytest.mark.long
 def test_a_missing_program_is_told(output: Path) -> None:
     """A contender that was not run stands in the page with the reason."""
     measured = Measured.read(output)

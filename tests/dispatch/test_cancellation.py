@@ -16,7 +16,7 @@ from tests.dispatch.settled import settled, slots
 from tests.eventually import eventually
 from tests.responder import HEAD, Held, Request, Responder, echo, ignore, ok
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_loop]
 
 JOB = Job("/a.php")
 

@@ -16,7 +16,7 @@ from fcgi_async import ConnectionLost, Dispatcher, DispatcherClosed, FastCGIErro
 from tests.eventually import eventually
 from tests.responder import HEAD, Held, Request, Responder
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_loop]
 
 OK, BAD = Job("/ok.php"), Job("relative.php")
 

@@ -12,7 +12,7 @@ import pytest
 from fcgi_async import ConfigurationError, Dispatcher, Job
 from tests.responder import Responder, ok
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_loop]
 
 JOB = Job("/a.php")
 

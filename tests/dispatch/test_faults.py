@@ -46,7 +46,7 @@ from tests.responder import (
     reset,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_loop]
 
 NEXT = Job("/next.php")
 BAD = Job("/bad.php", content=b"body")

@@ -10,7 +10,7 @@ import pytest
 from fcgi_async import ConfigurationError, Dispatcher, Job, JobHandle
 from tests.responder import Responder, echo
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_loop]
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from tests.dispatch.settled import settled
 from tests.eventually import eventually
 from tests.responder import HEAD, Held, Request, Responder, echo
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_loop]
 
 JOB = Job("/a.php")
 

@@ -18,7 +18,7 @@ from fcgi_async import (
 )
 from tests.responder import Held, Responder
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_loop]
 
 MANY = 2000
 # of jobs that end between two turns of a task at most: trio runs the tasks of a turn in any order

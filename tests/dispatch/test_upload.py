@@ -33,6 +33,7 @@ from tests.dispatch.settled import settled
 from tests.eventually import eventually
 from tests.responder import Held, Request, Responder, echo, ok
 
+pytestmark = pytest.mark.every_loop
 on_every_loop = pytest.mark.anyio
 
 

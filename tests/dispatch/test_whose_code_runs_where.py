@@ -14,6 +14,7 @@ from fcgi_async import Dispatcher, Endpoint, FastCGIError, Job, JobHandle
 from tests.eventually import eventually
 from tests.responder import Held, Request, Responder, ok
 
+pytestmark = pytest.mark.every_loop
 on_every_loop = pytest.mark.anyio
 
 WHO: ContextVar[str] = ContextVar("WHO", default="nobody")

@@ -74,6 +74,7 @@ def pages(site: Path) -> dict[Path, Found]:
     return {path: Found(path.read_text()) for path in site.rglob("*.html") if path.name != "404.html"}
 
 
+@pytest.mark.long
 def test_every_link_leads_somewhere(site: Path, pages: dict[Path, Found]) -> None:
     """A link within the site leads to a file, and to a name in it."""
     dead = []
@@ -90,6 +91,7 @@ def test_every_link_leads_somewhere(site: Path, pages: dict[Path, Found]) -> Non
     assert dead == []
 
 
+@pytest.mark.long
 def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Found]) -> None:
     """Styles, scripts and pictures are the site's own."""
     foreign = [
@@ -101,6 +103,7 @@ def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Found]) 
     assert foreign == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_the_reference_misses_no_public_name(module: ModuleType, pages: dict[Path, Found]) -> None:
     """What a module exports has an entry, under its own name or that of another module that exports the same."""

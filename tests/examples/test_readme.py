@@ -9,6 +9,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from fcgi_async.fpm.local import find_free_port
 from tests.asgi.server import ROOT
 
@@ -21,6 +23,7 @@ def commands() -> str:
     return given.replace("8000", str(find_free_port()))
 
 
+@pytest.mark.long
 def test_a_service_of_ones_own(tmp_path: Path) -> None:
     """It answers with the results of twenty jobs, in their order."""
     said, complained = tmp_path / "stdout", tmp_path / "stderr"

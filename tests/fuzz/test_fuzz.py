@@ -29,6 +29,7 @@ from tests.wire import frames
 every_target = pytest.mark.parametrize("name", TARGETS)
 
 
+@pytest.mark.long
 @every_target
 def test_nothing_is_found(name: str) -> None:
     """A short run finds nothing, passes the first record with most inputs, and reaches nearly all branches."""
