@@ -7,8 +7,9 @@ OTHERS := $(VENV)/.others
 demo: $(READY)  ## run the main job: real PHP jobs on a private PHP-FPM
 	$(VENV)/bin/fcgi-async demo --timeline demo-timeline.svg
 
-# two processes, each with a PHP-FPM of its own; a file's tests stay together, and so do the fixtures that they share
-SUITE := $(VENV)/bin/python -m pytest -n 2 --dist=loadfile
+# each with a PHP-FPM of its own; a file's tests stay together, and so do the fixtures that they share. 0: all in one.
+PROCESSES := 2
+SUITE := $(VENV)/bin/python -m pytest -n $(PROCESSES) --dist=loadfile
 
 test: $(READY) $(OTHERS)  ## run the test suite against a real PHP-FPM, and servers and clients of others: five minutes
 	$(SUITE) --loops=asyncio -m "not long"
