@@ -8,7 +8,7 @@ import pytest
 
 from fcgi_async.pool.pool import Pool
 from tests.impatience import impatient
-from tests.responder import unix_address
+from tests.listening import unix_address
 
 __all__ = ("impatient",)
 

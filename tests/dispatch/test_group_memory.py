@@ -8,7 +8,8 @@ import weakref
 import pytest
 
 from fcgi_async import ConfigurationError, Dispatcher, Job, JobHandle
-from tests.responder import Responder, echo
+from fcgi_async.testing import Responder
+from tests.handlers import echo
 
 pytestmark = [pytest.mark.anyio, pytest.mark.every_loop]
 

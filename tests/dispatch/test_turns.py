@@ -16,7 +16,8 @@ from fcgi_async import (
     InvalidJob,
     Job,
 )
-from tests.responder import Held, Responder
+from fcgi_async.testing import Responder
+from tests.handlers import Held
 
 pytestmark = [pytest.mark.anyio, pytest.mark.every_loop]
 
