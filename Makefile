@@ -2,15 +2,22 @@ VENV := .venv
 READY := $(VENV)/.ready
 OTHERS := $(VENV)/.others
 
-.PHONY: demo test interop faults faults-soak lint format docs screenshot bench bench-quick bench-report bench-guard bench-baseline measure traffic venv clean fuzz
+.PHONY: demo test test-all interop faults faults-soak lint format docs screenshot bench bench-quick bench-report bench-guard bench-baseline measure traffic venv clean fuzz
 
 demo: $(READY)  ## run the main job: real PHP jobs on a private PHP-FPM
 	@mkdir -p build
 	$(VENV)/bin/fcgi-async demo --json build/demo.json
 	$(VENV)/bin/python -m docs.timeline build/demo.json build/demo-timeline.png
 
-test: $(READY) $(OTHERS)  ## run the test suite against a real PHP-FPM, and servers and clients of others
-	$(VENV)/bin/python -m pytest
+# each with a PHP-FPM of its own; a file's tests stay together, and so do the fixtures that they share. 0: all in one.
+PROCESSES := 2
+SUITE := $(VENV)/bin/python -m pytest -n $(PROCESSES) --dist=loadfile
+
+test: $(READY) $(OTHERS)  ## run the test suite against a real PHP-FPM, and servers and clients of others: five minutes
+	$(SUITE) --loops=asyncio -m "not long"
+
+test-all: $(READY) $(OTHERS)  ## the same with what takes long, and everything on every event loop: ten minutes
+	$(SUITE)
 
 interop: $(READY) $(OTHERS)  ## see what the servers of others support, and write docs/interop.md
 	$(VENV)/bin/python -m pytest -p tests.interop.seen tests/interop --interop-matrix docs/interop.md

@@ -1,5 +1,8 @@
 """What all tests share: the event loops they run on, and the real PHP-FPM they run against.
 
+With `--loops=asyncio` the tests in the folders of `ONE_LOOP_WILL_DO` run on asyncio alone, unless they are marked
+`every_loop`; all others run on each loop.
+
 Nothing here skips: a machine without php-fpm fails every test that needs it, with LocalFPM's own message.
 """
 
@@ -37,6 +40,36 @@ if sys.version_info >= (3, 12):
         return loop
 
     EAGER = [pytest.param(("asyncio", {"use_uvloop": False, "loop_factory": eager_loop}), id="asyncio+eager")]
+
+
+# what is tested there keeps books, or a peer: it looks the same to it whichever event loop moves the bytes
+ONE_LOOP_WILL_DO = {"asgi", "cli", "dispatch", "interop", "telemetry", "testing"}
+TESTS = Path(__file__).parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option."""
+    loops = ("asyncio", "all")
+    parser.addoption("--loops", choices=loops, default="all", help="on which event loops to test what keeps books")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the other event loops, with `--loops=asyncio`, where one will do."""
+    if config.getoption("--loops") == "all":
+        return
+    needed = [item for item in items if needed_on_its_loop(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not needed_on_its_loop(item)])
+    items[:] = needed
+
+
+def needed_on_its_loop(item: pytest.Item) -> bool:
+    """Whether a test proves something on this event loop that it does not prove on asyncio."""
+    folder = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
+    if folder not in ONE_LOOP_WILL_DO or item.get_closest_marker("every_loop"):
+        return True
+    callspec: Any = getattr(item, "callspec", None)
+    name, options = callspec.params.get("anyio_backend", ("asyncio", {})) if callspec else ("asyncio", {})
+    return name == "asyncio" and not any(options.values())
 
 
 class StartFPM(Protocol):

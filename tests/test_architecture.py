@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -55,6 +56,7 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@functools.cache
 def imports(source: str, module: str, *, package: bool = False) -> list[Import]:
     """Every import in a source, wherever it stands; a name imported from a package may be a module of it."""
     return list(_imports(ast.parse(source), module if package else module.rpartition(".")[0], False))
@@ -171,6 +173,12 @@ OFFERING = [module for module, path in FILES.items() if not path.stem.startswith
 every_module = pytest.mark.parametrize("module", FILES)
 
 
+@functools.cache
+def imported_anywhere() -> dict[str, set[str]]:
+    """What the modules of the package take from each other."""
+    return imported_names(path.read_text() for path in FILES.values())
+
+
 @every_module
 def test_imports_point_downward(module: str) -> None:
     """A layer knows those below it, and none above."""
@@ -198,8 +206,7 @@ def test_module_has_a_docstring(module: str) -> None:
 @pytest.mark.parametrize("module", OFFERING)
 def test_module_lists_what_it_offers(module: str) -> None:
     """`__all__` has every name that other modules take, once, in order, and none that is not there."""
-    imported = imported_names(path.read_text() for path in FILES.values())
-    assert export_faults(FILES[module].read_text(), imported.get(module, set())) == []
+    assert export_faults(FILES[module].read_text(), imported_anywhere().get(module, set())) == []
 
 
 def test_telemetry_is_imported_by_nobody() -> None:

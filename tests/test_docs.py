@@ -34,6 +34,7 @@ def dead_links(page: Path, text: str) -> list[str]:
     return dead
 
 
+@cache
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, and of the public names that it is the reference of."""
     text = page.read_text()

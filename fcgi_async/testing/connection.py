@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from struct import pack
+from typing import NoReturn
 
 import anyio
 import attrs
@@ -47,7 +48,8 @@ class Application:
     Attributes:
         run: calls the handler for a request and ends it.
         arrived: takes note of a request whose parameters are complete.
-        values: what GET_VALUES is answered with, or the fault that strikes instead.
+        values: what GET_VALUES is answered with on a connection, or the fault that strikes instead.
+        closes_after_values: whether the connection is closed after that answer.
         multiplex: whether requests run at the same time.
         max_requests: how many requests may be open, over all connections.
         open_requests: how many are.
@@ -55,7 +57,8 @@ class Application:
 
     run: Callable[[Request], Awaitable[None]]
     arrived: Callable[[Request], None]
-    values: Callable[[], Mapping[str, str] | Interruption]
+    values: Callable[[ServedConnection], Awaitable[Mapping[str, str] | Interruption]]
+    closes_after_values: bool
     multiplex: bool
     max_requests: int
     open_requests: Callable[[], int]
@@ -132,6 +135,12 @@ class ServedConnection:
         with suppress(ClientGone):
             await self._application.run(request)
         if self._closing and not self.unended:
+            self._shut_down()
+
+    def close_when_idle(self) -> None:
+        """Close in good order between two requests: now, where none runs."""
+        self._closing = True
+        if self._running is None and not self.unended:
             self._shut_down()
 
     # what requests ask for
@@ -234,6 +243,8 @@ class ServedConnection:
                 raise ClientGone("the client broke the protocol")
 
     async def _begin(self, event: RequestBegun) -> None:
+        if self._closing and not self.unended:
+            await self._leave()
         if not self._application.multiplex and self.unended:
             refusal = ProtocolStatus.CANT_MPX_CONN
         elif self._application.open_requests() >= self._application.max_requests:
@@ -261,7 +272,7 @@ class ServedConnection:
             await self.end(request, 0, ProtocolStatus.REQUEST_COMPLETE)
 
     async def _answer_values(self, names: list[bytes]) -> None:
-        values = self._application.values()
+        values = await self._application.values(self)
         if isinstance(values, Interruption):
             # who answers is who reads
             async with self._writing:
@@ -270,6 +281,8 @@ class ServedConnection:
             known = {name.encode(): value.encode() for name, value in values.items()}
             self._machine.send_values({name: known[name] for name in names if name in known})
             await self._send(self._machine.data_to_send())
+            if self._application.closes_after_values:
+                await self._leave()
 
     def _note_end(self, request: Request, app_status: int, protocol_status: ProtocolStatus) -> None:
         del self.unended[request.request_id]
@@ -360,6 +373,12 @@ class ServedConnection:
             # what is unread makes the reset
             await anyio.wait_readable(self._sock)
         self._scope.cancel()
+
+    async def _leave(self) -> NoReturn:
+        """Close in good order, whatever the client still sends."""
+        self._shut_down()
+        await self._discard_input()
+        raise ClientGone("the responder has closed the connection")
 
     def _shut_down(self) -> None:
         with suppress(OSError):

@@ -16,6 +16,8 @@ from fcgi_async.net.address import Address, AddressFamily
 
 __all__ = ("Listener", "listening")
 
+# hosts of which any free port will do
+_LOOPBACK = {"tcp": "127.0.0.1", "tcp6": "[::1]"}
 _SOCKET_NAME = "fcgi.sock"
 # what sun_path holds on Linux, less NUL
 _LONGEST_SOCKET_PATH = 107
@@ -34,7 +36,8 @@ def listening(address: str | None, backlog: int) -> Iterator[Listener]:
     """Listen; afterwards close, and remove what was made.
 
     Args:
-        address: None for a unix socket in a private folder, "tcp" for a free port of 127.0.0.1, or an address.
+        address: None for a unix socket in a private folder, "tcp" for a free port of 127.0.0.1, "tcp6" for one of
+            ::1, or an address.
         backlog: how many connections the kernel keeps waiting.
 
     Raises:
@@ -46,8 +49,8 @@ def listening(address: str | None, backlog: int) -> Iterator[Listener]:
             _listening(Address.parse(f"unix://{folder}/{_SOCKET_NAME}"), backlog) as listener,
         ):
             yield listener
-    elif address == "tcp":
-        with _listening(None, backlog) as listener:
+    elif address in _LOOPBACK:
+        with _listening(_LOOPBACK[address], backlog) as listener:
             yield listener
     else:
         with _listening(Address.parse(address), backlog) as listener:
@@ -55,7 +58,7 @@ def listening(address: str | None, backlog: int) -> Iterator[Listener]:
 
 
 @contextmanager
-def _listening(address: Address | None, backlog: int) -> Iterator[Listener]:
+def _listening(address: Address | str, backlog: int) -> Iterator[Listener]:
     family, place = _place(address)
     with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
         try:
@@ -66,15 +69,18 @@ def _listening(address: Address | None, backlog: int) -> Iterator[Listener]:
         except OSError as error:
             raise ConfigurationError(f"a responder cannot listen at {address}: {error}") from error
         try:
-            yield Listener(sock, str(address) if address else f"tcp://127.0.0.1:{sock.getsockname()[1]}")
+            yield Listener(
+                sock, f"tcp://{address}:{sock.getsockname()[1]}" if isinstance(address, str) else str(address)
+            )
         finally:
-            if address is not None and address.family is AddressFamily.UNIX:
+            if isinstance(address, Address) and address.family is AddressFamily.UNIX:
                 Path(address.path).unlink(missing_ok=True)
 
 
-def _place(address: Address | None) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
-    if address is None:
-        return socket.AF_INET, ("127.0.0.1", 0)
+def _place(address: Address | str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
+    """Return where to bind a socket: for a host alone at any free port."""
+    if isinstance(address, str):
+        return (socket.AF_INET6 if ":" in address else socket.AF_INET), (address.strip("[]"), 0)
     if address.family is AddressFamily.TCP:
         return (socket.AF_INET6 if ":" in address.host else socket.AF_INET), (address.host, address.port)
     return socket.AF_UNIX, address.path if address.family is AddressFamily.UNIX else "\0" + address.path

@@ -151,6 +151,16 @@ class Request:
         """
         return await self._read_all(self.stdin)
 
+    async def read_part(self) -> bytes:
+        """Return the next part of the body as it arrives, with nothing at its end.
+
+        Raises:
+            ClientGone: the connection ended before the body did.
+        """
+        while self.stdin.given == len(self.stdin.received) and not self.stdin.ended:
+            await self._carrier.receive_more(self)
+        return self.stdin.take()
+
     async def data(self) -> bytes:
         """Return all of a Filter's file, once it has arrived; also when asked again. Other roles have none.
 
@@ -160,13 +170,8 @@ class Request:
         return await self._read_all(self.file)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while True:
-            while self.stdin.given == len(self.stdin.received) and not self.stdin.ended:
-                await self._carrier.receive_more(self)
-            if part := self.stdin.take():
-                yield part
-            else:
-                return
+        while part := await self.read_part():
+            yield part
 
     async def _read_all(self, stream: ReceivedStream) -> bytes:
         while not stream.ended:

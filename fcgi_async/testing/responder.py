@@ -26,6 +26,8 @@ __all__ = ("Handler", "Responder")
 
 Handler = Callable[[Request], Awaitable[Answer]]
 
+_Values = Mapping[str, str] | Interruption | None
+ValuesPlan = _Values | Callable[[ServedConnection], Awaitable[_Values]]
 FaultPlan = Fault | Mapping[int, Fault] | Callable[[Request], Fault | None] | None
 
 
@@ -52,8 +54,8 @@ class Responder:
     Args:
         handler: called with each `Request`; returns a `Reply`, its body as text or bytes, a fault, or None where it
             has answered through the request itself (where it has not, the answer is an empty 200).
-        address: where to listen: None for a unix socket in a private folder, "tcp" for a free port of 127.0.0.1, or
-            an address such as `unix:///path`, `unix://@name` and `tcp://127.0.0.1:9000`.
+        address: where to listen: None for a unix socket in a private folder, "tcp" for a free port of 127.0.0.1, "tcp6"
+            for one of ::1, or an address such as `unix:///path`, `unix://@name` and `tcp://127.0.0.1:9000`.
         multiplex: whether GET_VALUES is answered FCGI_MPXS_CONNS=1, and many requests are taken on a connection.
         workers: how many connections are served at a time; more wait in the backlog. With `multiplex` it is said as
             FCGI_MAX_CONNS.
@@ -62,7 +64,9 @@ class Responder:
         backlog: how many connections the kernel keeps waiting.
         fault: what goes wrong: one `Fault` for every request, a mapping from a request's number (from 1) to its fault,
             or a function of the request. It may be changed at any time.
-        values: what GET_VALUES is answered with instead, or an `Interruption` that strikes then.
+        values: what GET_VALUES is answered with instead, or an `Interruption` that strikes then; or an async function
+            that is called with the `ServedConnection` each time and returns one of these, or None for the usual answer.
+        closes_after_values: whether the connection is closed after the answer to GET_VALUES, as by PHP before 8.2.13.
 
     Attributes:
         address: where it listens, as a `Dispatcher` takes it.
@@ -81,7 +85,8 @@ class Responder:
     max_requests: int = attrs.field(default=100, kw_only=True, validator=attrs.validators.ge(1))
     backlog: int = attrs.field(default=128, kw_only=True)
     fault: FaultPlan = attrs.field(default=None, kw_only=True)
-    values: Mapping[str, str] | Interruption | None = attrs.field(default=None, kw_only=True)
+    values: ValuesPlan = attrs.field(default=None, kw_only=True)
+    closes_after_values: bool = attrs.field(default=False, kw_only=True)
     address: str = attrs.field(init=False)
     requests: list[Request] = attrs.field(factory=list, init=False)
     connections: list[ServedConnection] = attrs.field(factory=list, init=False)
@@ -92,6 +97,7 @@ class Responder:
     _stack: ExitStack = attrs.field(factory=ExitStack, init=False, repr=False)
     _backend: Backend | None = attrs.field(default=None, init=False, repr=False)
     _listener: Listener = attrs.field(init=False, repr=False)
+    _listening: bool = attrs.field(default=True, init=False, repr=False)
     _accepting: anyio.Lock = attrs.field(init=False, repr=False)
     _arrived: anyio.Event = attrs.field(init=False, repr=False)
 
@@ -132,29 +138,45 @@ class Responder:
         while len(self.requests) < count:
             await self._arrived.wait()
 
+    def stop_listening(self) -> None:
+        """Refuse connections from now on, those in the backlog too; what was taken is served to its end."""
+        if self._listening:
+            self._listening = False
+            anyio.notify_closing(self._listener.sock)
+            self._listener.sock.close()
+
+    def reload(self) -> None:
+        """Close every connection as a graceful reload of PHP-FPM does: now, or after the request that runs on it."""
+        for connection in self.connections:
+            if connection.is_open:
+                connection.close_when_idle()
+
     async def _work(self) -> None:
         application = Application(
             run=self._run,
             arrived=self._note_arrival,
             values=self._answer_to_get_values,
+            closes_after_values=self.closes_after_values,
             multiplex=self.multiplex,
             max_requests=self.max_requests if self.multiplex else self.workers,
             open_requests=lambda: sum(len(connection.unended) for connection in self.connections if connection.is_open),
         )
-        while True:
-            sock = await self._accept()
+        while (sock := await self._accept()) is not None:
             connection = ServedConnection(sock, application, len(self.connections) + 1)
             self.connections.append(connection)
             self.most_connections = max(self.most_connections, self.open_connections)
             await connection.serve()
 
-    async def _accept(self) -> socket.socket:
+    async def _accept(self) -> socket.socket | None:
+        """Return the next connection, or None once nothing listens any more."""
         async with self._accepting:
             while True:
-                await anyio.wait_readable(self._listener.sock)
+                if not self._listening:
+                    return None
                 try:
+                    await anyio.wait_readable(self._listener.sock)
                     sock, _ = self._listener.sock.accept()
-                except (BlockingIOError, ConnectionAbortedError):
+                except (BlockingIOError, ConnectionAbortedError, anyio.ClosedResourceError):
                     continue
                 break
         sock.setblocking(False)
@@ -168,9 +190,10 @@ class Responder:
         self._arrived.set()
         self._arrived = anyio.Event()
 
-    def _answer_to_get_values(self) -> Mapping[str, str] | Interruption:
-        if self.values is not None:
-            return self.values
+    async def _answer_to_get_values(self, connection: ServedConnection) -> Mapping[str, str] | Interruption:
+        values = await self.values(connection) if callable(self.values) else self.values
+        if values is not None:
+            return values
         if not self.multiplex:
             # PHP-FPM says no more
             return {FCGI_MPXS_CONNS.decode(): "0"}

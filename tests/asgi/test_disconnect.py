@@ -23,7 +23,7 @@ from tests.asgi.client import Client
 from tests.eventually import eventually
 from tests.fpm.marks import ended, started
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_loop]
 
 START: Message = {"type": "http.response.start", "status": 200, "headers": []}
 

@@ -38,18 +38,21 @@ def test_none_is_forgotten() -> None:
     assert {path.stem for path in paths if 'if __name__ == "__main__"' in path.read_text()} == SCENARIOS.keys()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_scenario_prints_a_table(name: str) -> None:
     """It ends well, and prints what it measured."""
     assert run(f"benchmarks.scenarios.{name}", *SCENARIOS[name]).startswith("| ")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["uvloop", "trio"])
 def test_instructions_are_counted_on_every_loop(backend: str) -> None:
     """The count of asyncio is the guard's."""
     assert "| together |" in run("benchmarks.bytecodes", "--jobs", "20", "--through", "run", "--backend", backend)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_every_contender_ends_well(tmp_path: Path) -> None:
     """Each measures itself, but for the one that needs a checkout; this state of the project is its own `before`."""

@@ -142,7 +142,7 @@ def test_deadline_on_a_private_fpm(command: RunCommand, tmp_path: Path) -> None:
     assert "fcgi-async ping" not in result.err
 
 
-@pytest.mark.parametrize("name", ["run", "map"])
+@pytest.mark.parametrize("name", ["run", pytest.param("map", marks=pytest.mark.long)])
 def test_silent_peer_is_not_waited_for_without_a_word(
     start: StartCommand, serve: Serve, tmp_path: Path, name: str
 ) -> None:

@@ -11,8 +11,10 @@ import pytest
 from fcgi_async.commands.wording import in_options
 from fcgi_async.errors import StatusUnavailable
 from fcgi_async.fpm.status import StatusPage, fetch_status
+from fcgi_async.testing import Request, Responder, Stall
 from tests.cli.conftest import SCRIPTS, Result, RunCommand
-from tests.responder import HEAD, Request, Responder, unix_address
+from tests.handlers import HEAD
+from tests.listening import unix_address
 
 ECHO = str(SCRIPTS / "echo.php")
 POOL = ["--fpm", "unix:///nowhere/fpm.sock", "--max-children", "4"]
@@ -142,9 +144,9 @@ async def test_status_page(tmp_path: Path, anyio_backend: object, head: bytes | 
 
     async def script(request: Request) -> None:
         if head is None:
-            await request.wait_gone()
+            await request.fault(Stall())
         else:
-            await request.respond(b"no page", head)
+            await request.write_stdout(head + b"no page")
 
     async with Responder(script, unix_address(tmp_path)) as responder:
         with pytest.raises(StatusUnavailable) as caught:

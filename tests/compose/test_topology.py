@@ -69,6 +69,7 @@ def test_a_client_that_goes(topology: Topology) -> None:
     soon(lambda: pool(topology).active == 0)
 
 
+@pytest.mark.long
 def test_the_suite_on_that_fpm(topology: Topology) -> None:
     """`docker compose run --rm tests` does this with all tests: they share an FPM that is there, over TCP."""
     environment = {"FCGI_ASYNC_TEST_FPM": topology.fpm, "FCGI_ASYNC_TEST_FPM_STATUS": topology.status}

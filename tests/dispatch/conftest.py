@@ -8,7 +8,10 @@ import pytest
 
 from fcgi_async.pool.manner import Fact
 from fcgi_async.pool.peer import Peer
-from tests.responder import unix_address
+from tests.impatience import impatient
+from tests.listening import unix_address
+
+__all__ = ("impatient",)
 
 
 @pytest.fixture

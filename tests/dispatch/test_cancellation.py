@@ -11,12 +11,13 @@ import anyio
 import pytest
 
 from fcgi_async import Dispatcher, Endpoint, FastCGIError, Job, JobCancelled, JobTimeout
+from fcgi_async.testing import Request, Responder, Stall
 from tests.checkpoints import USES, Use, use_upload
 from tests.dispatch.settled import settled, slots
 from tests.eventually import eventually
-from tests.responder import HEAD, Held, Request, Responder, echo, ignore, ok
+from tests.handlers import HEAD, Held, echo, ok
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_loop]
 
 JOB = Job("/a.php")
 
@@ -50,8 +51,8 @@ async def test_queued_job_never_runs(address: str) -> None:
 
 async def test_job_that_waits_for_its_worker_never_runs(address: str) -> None:
     """A job whose connection waits for its first answer is still in the queue."""
-    async with Responder(ok, address, values=ignore) as responder, Dispatcher(endpoint(address)) as php:
-        await cancelled_run(php, JOB, lambda: responder.connections == 1)
+    async with Responder(ok, address, values=Stall()) as responder, Dispatcher(endpoint(address)) as php:
+        await cancelled_run(php, JOB, lambda: len(responder.connections) == 1)
         assert (php.statistics().cancelled, php.statistics().queued) == (1, 0)
         assert not responder.requests
 
@@ -64,12 +65,12 @@ async def test_running_job_is_drained(address: str) -> None:
 
     async def script(request: Request) -> None:
         if request.script == "/slow.php":
-            await request.stdout(HEAD + b"before")
+            await request.write_stdout(HEAD + b"before")
             started.set()
             await held.wait()
-            await request.stdout(b"SECRET")
+            await request.write_stdout(b"SECRET")
         else:
-            await request.respond(b"mine")
+            await request.write_stdout(HEAD + b"mine")
 
     async with Responder(script, address) as responder, Dispatcher(endpoint(address)) as php:
         await cancelled_run(php, Job("/slow.php"), started.is_set)
@@ -79,7 +80,7 @@ async def test_running_job_is_drained(address: str) -> None:
         assert len(responder.requests) == 1
         held.set()
         assert (await next_one).content == b"mine"
-        assert responder.connections == 1
+        assert len(responder.connections) == 1
 
 
 async def test_body_is_written_to_its_end(address: str) -> None:
@@ -91,7 +92,7 @@ async def test_body_is_written_to_its_end(address: str) -> None:
         started.set()
         await go_on.wait()
         lengths.append(len(await request.body()))
-        await request.respond()
+        await request.write_stdout(HEAD)
 
     async with Responder(script, address), Dispatcher(endpoint(address)) as php:
         await cancelled_run(php, Job("/a.php", content=bytes(3_000_000)), started.is_set)
@@ -122,11 +123,11 @@ async def test_too_much_unwanted_output(address: str) -> None:
     async def script(request: Request) -> None:
         if request.script == "/next.php":
             return await ok(request)
-        await request.stdout(HEAD)
+        await request.write_stdout(HEAD)
         started.set()
         await held.wait()
         while True:
-            await request.stdout(bytes(10_000))
+            await request.write_stdout(bytes(10_000))
             written[0] += 10_000
 
     async with Responder(script, address), Dispatcher(endpoint(address, drain_bytes=100_000)) as php:
@@ -146,7 +147,7 @@ async def test_slot_is_not_given_away_while_the_script_runs(address: str) -> Non
                 assert slots(php.statistics()) <= 2
             held.release()
             await settled(php)
-            assert responder.most_running == 2
+            assert responder.most_at_once == 2
 
 
 async def test_error_of_a_cancelled_handle(address: str) -> None:
@@ -183,12 +184,12 @@ async def test_cancelled_at_every_turn_of_the_loop(address: str, use: Use) -> No
         async with Dispatcher(endpoint(address, max_children=2, **settings)) as php:
             completed, count = 0, 0
             while completed < 3:
-                assert count < 400
+                assert count < 1000
                 # sometimes over a new connection, sometimes over a kept one
                 if count % 2:
                     await settled(php)
-                    responder.drop_idle()
-                    await eventually(lambda: not php.statistics().idle and not responder.open)
+                    responder.reload()
+                    await eventually(lambda: not php.statistics().idle and not responder.open_connections)
                 with anyio.CancelScope() as scope:
                     async with anyio.create_task_group() as tasks:
                         tasks.start_soon(steps, count, scope)
@@ -209,11 +210,11 @@ async def test_dispatcher_closed_at_every_turn_of_the_loop(address: str, use: Us
         # uvloop opens a descriptor of its own with its first connection
         async with Dispatcher(endpoint(address)) as php:
             await php.ping()
-        await eventually(lambda: responder.open == 0)
+        await eventually(lambda: responder.open_connections == 0)
         before = len(os.listdir("/proc/self/fd"))
         completed, count = 0, 0
         while completed < 2:
-            assert count < 400
+            assert count < 1000
             with anyio.CancelScope() as scope:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(steps, count, scope)
@@ -223,7 +224,7 @@ async def test_dispatcher_closed_at_every_turn_of_the_loop(address: str, use: Us
             completed += not scope.cancelled_caught
             if count:
                 assert slots(php.statistics()) == 0
-            await eventually(lambda: responder.open == 0)
+            await eventually(lambda: responder.open_connections == 0)
             count += 1 + count // 10
         gc.collect()
         await eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)

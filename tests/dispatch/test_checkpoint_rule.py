@@ -13,10 +13,11 @@ import pytest
 import trio.testing
 
 from fcgi_async import ConnectionLost, Dispatcher, DispatcherClosed, FastCGIError, InvalidJob, Job, QueueFull
+from fcgi_async.testing import Request, Reset, Responder
 from tests.eventually import eventually
-from tests.responder import HEAD, Held, Request, Responder
+from tests.handlers import HEAD, Held
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_loop]
 
 OK, BAD = Job("/ok.php"), Job("relative.php")
 
@@ -42,7 +43,7 @@ def others_run(backend: str) -> Iterator[None]:
 async def script(request: Request) -> None:
     """A script that answers at once, in lines."""
     await request.body()
-    await request.respond(b"one\ntwo\nthree\n")
+    await request.write_stdout(HEAD + b"one\ntwo\nthree\n")
 
 
 @attrs.define(eq=False)
@@ -280,8 +281,8 @@ async def test_reading_that_is_cancelled_loses_nothing(address: str) -> None:
     """Not at the checkpoint either that a read passes with all at hand."""
 
     async def unfinished(request: Request) -> None:
-        await request.stdout(HEAD + b"one\ntwo\n")
-        await request.peer.reset()
+        await request.write_stdout(HEAD + b"one\ntwo\n")
+        await request.fault(Reset())
 
     async def cancelled(call: Callable[[], Awaitable[object]]) -> None:
         with anyio.CancelScope() as scope:

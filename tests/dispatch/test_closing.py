@@ -8,8 +8,9 @@ import anyio
 import pytest
 
 from fcgi_async import Dispatcher, DispatcherClosed, Job
+from fcgi_async.testing import Responder
 from tests.eventually import eventually
-from tests.responder import Held, Responder
+from tests.handlers import Held
 
 JOB = Job("/held.php")
 
@@ -19,6 +20,7 @@ async def test_second_close_ends_though_the_first_was_cancelled_twice(address: s
     """The dispatcher is closed, and so is whoever waits for that, whatever was done to the task that closes it."""
     held = Held()
     async with Responder(held, address):
+        before = asyncio.all_tasks()
         php = Dispatcher(address, max_children=2)
         await php.__aenter__()
         handle = await php.submit(JOB)
@@ -36,7 +38,7 @@ async def test_second_close_ends_though_the_first_was_cancelled_twice(address: s
             await second
         assert php.closed
         assert isinstance(handle.exception(), DispatcherClosed)
-        assert {task for task in asyncio.all_tasks() if "fcgi_async" in repr(task)} == set()
+        assert {task for task in asyncio.all_tasks() - before if "fcgi_async" in repr(task)} == set()
 
 
 @pytest.mark.anyio

@@ -19,9 +19,10 @@ from fcgi_async import (
     QueueTimeout,
     Timeouts,
 )
+from fcgi_async.testing import Close, Request, Responder, Stall
 from tests.dispatch.settled import settled
 from tests.eventually import eventually
-from tests.responder import Held, Request, Responder, ignore, ok
+from tests.handlers import Held, ok
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +32,7 @@ SHORT, LONG = 0.02, 3600.0
 
 async def never(request: Request) -> None:
     """A script that does not answer."""
-    await request.wait_gone()
+    await request.fault(Stall())
 
 
 async def quick_or_never(request: Request) -> None:
@@ -152,7 +153,7 @@ async def test_no_time_at_all(address: str) -> None:
 
 async def test_waiting_for_a_worker_is_queue_time(address: str) -> None:
     """A connection whose worker does not answer is waited for in the queue, not in connecting."""
-    async with Responder(ok, address, values=ignore), Dispatcher(endpoint(address)) as php:
+    async with Responder(ok, address, values=Stall()), Dispatcher(endpoint(address)) as php:
         with pytest.raises(QueueTimeout):
             await php.run(Job("/a.php", queue_timeout=SHORT))
         assert php.statistics().connecting == 1
@@ -187,7 +188,7 @@ async def test_deadlines_of_another_attempt(address: str) -> None:
         attempts.append(1)
         responder.stop_listening()
         away.set()
-        await request.peer.close()
+        await request.fault(Close())
 
     async with Responder(script, address) as responder:
         async with Dispatcher(Endpoint(address, max_children=1, reconnect_timeout=LONG)) as php:

@@ -29,9 +29,11 @@ from fcgi_async import (
 from fcgi_async.dispatch.request import RequestEncoder
 from fcgi_async.job.settings import Unset
 from fcgi_async.pool.worker import Worker
+from fcgi_async.testing import Close, Drip, Request, Responder, ServedConnection, Stall
 from tests.dispatch.settled import settled, slots
 from tests.eventually import eventually
-from tests.responder import Held, Peer, Request, Responder, answer, answer_and_close, echo, ignore, ok
+from tests.handlers import HEAD, Held, echo, ok
+from tests.wire import frames
 
 pytestmark = pytest.mark.anyio
 
@@ -53,10 +55,12 @@ async def test_run(address: str) -> None:
     """A job is sent, answered, and its response says everything that came back."""
 
     async def script(request: Request) -> None:
-        await request.stderr(b"PHP message: ")
-        await request.stdout(b"Status: 404 Not Found\r\nContent-type: text/plain\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n")
-        await request.stderr(b"warning")
-        await request.stdout(b"\r\n" + await request.body())
+        await request.write_stderr(b"PHP message: ")
+        await request.write_stdout(
+            b"Status: 404 Not Found\r\nContent-type: text/plain\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n"
+        )
+        await request.write_stderr(b"warning")
+        await request.write_stdout(b"\r\n" + await request.body())
         await request.end(app_status=7)
 
     async with Responder(script, address), Dispatcher(address, max_children=1) as php:
@@ -99,9 +103,9 @@ async def test_bodies_both_ways_at_once(address: str, size: int) -> None:
     """A body of any size goes out while its echo comes in, without one waiting for the other."""
 
     async def script(request: Request) -> None:
-        await request.respond()
-        while part := await request.read():
-            await request.stdout(part)
+        await request.write_stdout(HEAD)
+        while part := await request.read_part():
+            await request.write_stdout(part)
 
     body = bytes(i * 7 % 251 for i in range(997)) * (size // 997 + 1)
     async with Responder(script, address), Dispatcher(address, max_children=1) as php:
@@ -111,12 +115,12 @@ async def test_bodies_both_ways_at_once(address: str, size: int) -> None:
 
 async def test_byte_by_byte(address: str) -> None:
     """A response that comes one byte at a time is the same response."""
-    async with Responder(echo, address, piece=1), Dispatcher(address, max_children=1) as php:
+    async with Responder(echo, address, fault=Drip()), Dispatcher(address, max_children=1) as php:
         assert (await php.run(Job("/a.php", content=b"0"))).content == b"0"
         assert (await php.run(Job("/a.php", content=b"1"))).content == b"1"
 
 
-@pytest.mark.parametrize("where", ["tcp://127.0.0.1:1", "tcp://[::1]:1"])
+@pytest.mark.parametrize("where", ["tcp", "tcp6"])
 async def test_tcp(where: str) -> None:
     """TCP, v4 and v6, serves as well."""
     async with Responder(echo, where) as responder, Dispatcher(responder.address, max_children=2) as php:
@@ -128,7 +132,7 @@ async def test_connection_is_reused(address: str) -> None:
     """One job after the other goes over one connection; only the first pays for connecting."""
     async with Responder(ok, address) as responder, Dispatcher(address, max_children=1) as php:
         timings = [(await php.run(JOB)).timing for _ in range(5)]
-        assert responder.connections == 1
+        assert len(responder.connections) == 1
         assert timings[0].connect > 0
         assert [timing.connect for timing in timings[1:]] == [0] * 4
 
@@ -143,9 +147,9 @@ async def test_never_more_than_the_share(address: str) -> None:
             await eventually(lambda: len(held.running) == 3)
             assert slots(php.statistics()) == 3
             await anyio.wait_all_tasks_blocked()
-            assert (responder.open, responder.running) == (3, 3)
+            assert (responder.open_connections, responder.running) == (3, 3)
             held.release()
-        assert (responder.most_open, responder.most_running) == (3, 3)
+        assert (responder.most_connections, responder.most_at_once) == (3, 3)
 
 
 async def test_priority(address: str) -> None:
@@ -176,10 +180,10 @@ async def test_response_too_large(address: str, limits: Limits, message: str) ->
 
     async def script(request: Request) -> None:
         if request.script == "/small.php":
-            await request.respond(b"s", b"A: b\r\n\r\n")
+            await request.write_stdout(b"A: b\r\n\r\ns")
             return
-        await request.respond(bytes(1000))
-        await request.wait_gone()
+        await request.write_stdout(HEAD + bytes(1000))
+        await request.fault(Stall())
 
     endpoint = Endpoint(address, max_children=1, linger=0.0, drain_timeout=0.01)
     async with Responder(script, address), Dispatcher(endpoint, limits=limits) as php:
@@ -200,8 +204,8 @@ async def test_stderr_is_cut(address: str) -> None:
 
     async def script(request: Request) -> None:
         for _ in range(3):
-            await request.stderr(b"12345")
-        await request.respond(b"ok")
+            await request.write_stderr(b"12345")
+        await request.write_stdout(HEAD + b"ok")
 
     async with Responder(script, address), Dispatcher(address, max_children=1, limits=Limits(stderr=7)) as php:
         response = await php.run(JOB)
@@ -217,7 +221,7 @@ async def test_invalid_job_is_refused_before_anything_is_sent(address: str) -> N
         assert caught.value.job is job
         with pytest.raises(InvalidJob, match="a job is a Job, not str"):
             await php.run("/a.php")  # type: ignore[arg-type]
-        assert responder.connections == 0
+        assert len(responder.connections) == 0
 
 
 async def test_fault_of_ours_is_not_called_the_jobs(
@@ -242,7 +246,7 @@ async def test_fault_of_ours_is_not_called_the_jobs(
         assert any(record.exc_info and record.levelno == logging.ERROR for record in caplog.records)
         assert (await php.run(Job("/b.php"))).text == "ok"
         # nobody knows what was written to the first
-        assert responder.connections == 2
+        assert len(responder.connections) == 2
         await settled(php)
 
 
@@ -259,7 +263,7 @@ async def test_job_that_cannot_be_encoded(address: str, monkeypatch: pytest.Monk
             await php.run(Job("/a.php", query={"a": 1}))
         assert not caught.value.may_have_run
         assert (await php.run(Job("/b.php"))).text == "ok"
-        assert responder.connections == 1
+        assert len(responder.connections) == 1
 
 
 # after the response
@@ -270,7 +274,7 @@ async def test_response_before_the_script_ends(address: str) -> None:
     held = anyio.Event()
 
     async def script(request: Request) -> None:
-        await request.respond(b"done")
+        await request.write_stdout(HEAD + b"done")
         await request.end()
         await held.wait()
 
@@ -285,7 +289,7 @@ async def test_response_before_the_script_ends(address: str) -> None:
             assert len(responder.requests) == 1
             held.set()
         assert results[0].content == b"done"
-        assert responder.connections == 1
+        assert len(responder.connections) == 1
 
 
 async def test_waiting_for_the_worker(address: str) -> None:
@@ -293,7 +297,7 @@ async def test_waiting_for_the_worker(address: str) -> None:
     held = anyio.Event()
 
     async def script(request: Request) -> None:
-        await request.respond(b"done")
+        await request.write_stdout(HEAD + b"done")
         await request.end()
         await held.wait()
 
@@ -312,10 +316,10 @@ async def test_strays_reach_nobody(address: str) -> None:
     """What a script prints after finishing is dropped and counted, and is not in the next response."""
 
     async def script(request: Request) -> None:
-        await request.respond(b"mine")
+        await request.write_stdout(HEAD + b"mine")
         await request.end()
-        await request.stray(b"SECRET")
-        await request.stray(b"SECRET")
+        await request.send_raw(frames.stdout(request.request_id, b"SECRET"))
+        await request.send_raw(frames.stdout(request.request_id, b"SECRET"))
 
     async with Responder(script, address), Dispatcher(address, max_children=1) as php:
         for _ in range(3):
@@ -327,16 +331,16 @@ async def test_worker_that_does_not_come_back(address: str) -> None:
     """A worker that is not free within drain_timeout is closed on, and its slot lingers before it is given away."""
 
     async def script(request: Request) -> None:
-        await request.respond(b"done")
+        await request.write_stdout(HEAD + b"done")
         await request.end()
         if request.script == "/slow.php":
-            await request.wait_gone()
+            await request.fault(Stall())
 
     endpoint = Endpoint(address, max_children=1, drain_timeout=0.01, linger=0.02)
     async with Responder(script, address) as responder, Dispatcher(endpoint) as php:
         await php.run(Job("/slow.php"))
         assert (await php.run(Job("/quick.php"))).content == b"done"
-        assert responder.connections == 2
+        assert len(responder.connections) == 2
 
 
 async def test_idle_connection_is_closed(address: str) -> None:
@@ -345,9 +349,9 @@ async def test_idle_connection_is_closed(address: str) -> None:
     async with Responder(ok, address) as responder, Dispatcher(endpoint) as php:
         await php.run(JOB)
         await eventually(lambda: slots(php.statistics()) == 0)
-        await eventually(lambda: responder.open == 0)
+        await eventually(lambda: responder.open_connections == 0)
         await php.run(JOB)
-        assert responder.connections == 2
+        assert len(responder.connections) == 2
 
 
 async def test_idle_zero(address: str) -> None:
@@ -356,9 +360,9 @@ async def test_idle_zero(address: str) -> None:
     async with Responder(ok, address) as responder, Dispatcher(endpoint) as php:
         await php.run_all([JOB] * 5)
         assert (await settled(php)).idle == 0
-        assert responder.connections == 1
+        assert len(responder.connections) == 1
         await php.run(JOB)
-        assert responder.connections == 2
+        assert len(responder.connections) == 2
 
 
 async def test_connection_serves_so_many(address: str) -> None:
@@ -366,17 +370,17 @@ async def test_connection_serves_so_many(address: str) -> None:
     endpoint = Endpoint(address, max_children=1, keepalive=KeepAlive(max_requests=2))
     async with Responder(ok, address) as responder, Dispatcher(endpoint) as php:
         await php.run_all([JOB] * 5)
-        assert responder.connections == 3
+        assert len(responder.connections) == 3
 
 
 async def test_without_handshake(address: str) -> None:
     """A peer that knows no GET_VALUES is served with one connection per job, freed by END_REQUEST."""
     endpoint = Endpoint(address, max_children=2, handshake=False)
-    async with Responder(echo, address, values=ignore) as responder, Dispatcher(endpoint) as php:
+    async with Responder(echo, address, values=Stall()) as responder, Dispatcher(endpoint) as php:
         jobs = [Job("/a.php", content=str(i)) for i in range(6)]
         assert [response.text for response in await php.run_all(jobs)] == list("012345")
-        assert responder.connections == 6
-        assert responder.most_running <= 2
+        assert len(responder.connections) == 6
+        assert responder.most_at_once <= 2
         assert not any(request.keep_conn for request in responder.requests)
         assert slots(await settled(php)) == 0
 
@@ -384,13 +388,13 @@ async def test_without_handshake(address: str) -> None:
 async def test_php_that_closes_behind_get_values(address: str, caplog: pytest.LogCaptureFixture) -> None:
     """PHP before 8.2.13 answers GET_VALUES and closes: every job is served, none is run twice; that is said once."""
     async with (
-        Responder(echo, address, values=answer_and_close) as responder,
+        Responder(echo, address, closes_after_values=True) as responder,
         Dispatcher(address, max_children=2) as php,
     ):
         jobs = [Job("/a.php", content=str(i)) for i in range(10)]
         assert [response.text for response in await php.run_all(jobs)] == list("0123456789")
         assert len(responder.requests) == 10
-        assert responder.most_running <= 2
+        assert responder.most_at_once <= 2
     (said,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert said.startswith(f"{address} closes a connection behind its answer to GET_VALUES, as PHP before 8.2.13 does")
 
@@ -614,7 +618,7 @@ async def test_scripts_without_a_caller_are_not_waited_for(address: str) -> None
     """Leaving closes kept connections and those whose scripts run on by themselves, at once."""
 
     async def script(request: Request) -> None:
-        await request.respond(b"done")
+        await request.write_stdout(HEAD + b"done")
         await request.end()
         await anyio.sleep_forever()
 
@@ -627,7 +631,7 @@ async def test_scripts_without_a_caller_are_not_waited_for(address: str) -> None
 
 async def test_leaving_while_connecting(address: str) -> None:
     """A connection that waits for its first answer is closed with the dispatcher."""
-    async with Responder(ok, address, values=ignore):
+    async with Responder(ok, address, values=Stall()):
         async with Dispatcher(address, max_children=1, shutdown_timeout=0.0) as php:
             handle = await php.submit(JOB)
             await eventually(lambda: php.statistics().connecting == 1)
@@ -759,7 +763,7 @@ async def test_ping(address: str) -> None:
         assert await php.ping() >= 0
         await php.run(JOB)
         assert await php.ping() >= 0
-        assert responder.connections == 1
+        assert len(responder.connections) == 1
         assert len(responder.requests) == 1
         assert (await settled(php)).idle == 1
 
@@ -809,7 +813,7 @@ async def test_ping_where_nobody_is(address: str) -> None:
 
 async def test_ping_of_a_peer_that_closes_behind_get_values(address: str) -> None:
     """An old PHP answers a ping as well."""
-    async with Responder(ok, address, values=answer_and_close), Dispatcher(address, max_children=1) as php:
+    async with Responder(ok, address, closes_after_values=True), Dispatcher(address, max_children=1) as php:
         for _ in range(6):
             await php.ping()
 
@@ -818,18 +822,17 @@ async def test_ping_of_a_connection_that_goes(address: str) -> None:
     """A kept connection that closes instead of answering is no answer: another worker is asked."""
     seen: dict[int, int] = {}
 
-    async def values(peer: Peer) -> None:
-        seen[peer.number] = seen.get(peer.number, 0) + 1
-        if peer.number == 1 and seen[1] == 4:
-            await peer.close()
-        await answer(peer)
+    async def values(connection: ServedConnection) -> Close | None:
+        number = connection.number
+        seen[number] = seen.get(number, 0) + 1
+        return Close() if number == 1 and seen[1] == 4 else None
 
     async with Responder(ok, address, values=values) as responder, Dispatcher(address, max_children=1) as php:
         await php.run(JOB)
         await settled(php)
         assert seen == {1: 3}
         await php.ping()
-        assert responder.connections == 2
+        assert len(responder.connections) == 2
 
 
 async def test_ping_while_paused(address: str) -> None:

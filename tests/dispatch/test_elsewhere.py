@@ -12,7 +12,9 @@ import anyio.to_thread
 import pytest
 
 from fcgi_async import ConfigurationError, Dispatcher, Job, JobHandle
-from tests.responder import Held, Responder, ok, unix_address
+from fcgi_async.testing import Responder
+from tests.handlers import Held, ok
+from tests.listening import unix_address
 
 JOB = Job("/a.php")
 
@@ -105,7 +107,7 @@ async def test_what_runs_there(address: str, loop: str) -> None:
 
     async with Responder(ok, address) as responder, Dispatcher(address, max_children=2) as php:
         async with php.group() as group, php.stream(JOB) as response:
-            responder.script = held
+            responder.handler = held
             handle = await group.submit(JOB)
             reads = (response.__anext__, response.aread, response.aiter_lines().__anext__)
             await anyio.to_thread.run_sync(lambda: anyio.run(use, backend=loop))

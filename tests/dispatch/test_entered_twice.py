@@ -10,9 +10,10 @@ import anyio
 import pytest
 
 from fcgi_async import ConfigurationError, Dispatcher, Job
-from tests.responder import Responder, ok
+from fcgi_async.testing import Responder
+from tests.handlers import ok
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_loop]
 
 JOB = Job("/a.php")
 

@@ -23,9 +23,10 @@ from fcgi_async import (
     Outcome,
     Response,
 )
+from fcgi_async.testing import Request, Reset, Responder
 from tests.dispatch.settled import settled
 from tests.eventually import eventually
-from tests.responder import Held, Request, Responder, echo, ok
+from tests.handlers import HEAD, Held, echo, ok
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +47,7 @@ async def backwards(request: Request) -> None:
     """A script that answers the sooner the later it came: each waits until the ones behind it are answered."""
     number = int(await request.body())
     await eventually(lambda: number in LAST or number >= 3)
-    await request.respond(str(number).encode())
+    await request.write_stdout(HEAD + str(number).encode())
     LAST.add(number - 1)
 
 
@@ -57,8 +58,8 @@ async def picky(request: Request) -> None:
     """A script that kills its worker for odd numbers."""
     number = await request.body()
     if int(number) % 2:
-        await request.peer.reset()
-    await request.respond(number)
+        await request.fault(Reset())
+    await request.write_stdout(HEAD + number)
 
 
 # run_all
@@ -80,7 +81,7 @@ async def test_many(address: str) -> None:
         responses = await php.run_all(Job("/n.php", content=str(n)) for n in range(300))
         assert [response.text for response in responses] == [str(n) for n in range(300)]
         assert len(responder.requests) == 300
-        assert responder.connections == 4
+        assert len(responder.connections) == 4
         assert (await settled(php)).completed == 300
 
 

@@ -23,9 +23,10 @@ from fcgi_async import (
     JobHandle,
     JobNotDone,
 )
+from fcgi_async.testing import Request, Reset, Responder, Stall
 from tests.dispatch.settled import settled
 from tests.eventually import eventually
-from tests.responder import Held, Request, Responder, echo, ok
+from tests.handlers import HEAD, Held, echo, ok
 
 pytestmark = pytest.mark.anyio
 
@@ -36,10 +37,10 @@ async def mixed(request: Request) -> None:
     """A script that answers, kills its worker, or takes until the caller has gone."""
     await request.body()
     if request.script == "/bad.php":
-        await request.peer.reset()
+        await request.fault(Reset())
     if request.script == "/slow.php":
-        await request.wait_gone()
-    await request.respond(b"good")
+        await request.fault(Stall())
+    await request.write_stdout(HEAD + b"good")
 
 
 def endpoint(address: str, max_children: int = 2) -> Endpoint:

@@ -8,9 +8,10 @@ import weakref
 import pytest
 
 from fcgi_async import ConfigurationError, Dispatcher, Job, JobHandle
-from tests.responder import Responder, echo
+from fcgi_async.testing import Responder
+from tests.handlers import echo
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_loop]
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,8 @@ import pytest
 
 from fcgi_async import Dispatcher, Job, JobTimeout, Retry
 from fcgi_async.dispatch.job_log import log_stderr
-from tests.responder import Held, Request, Responder, ok
+from fcgi_async.testing import Close, Request, Responder
+from tests.handlers import Held, ok
 
 pytestmark = pytest.mark.anyio
 
@@ -65,8 +66,8 @@ async def test_line_of_a_job_that_was_sent_again(address: str, caplog: pytest.Lo
     async def second_time(request: Request) -> None:
         requests.append(request)
         if len(requests) == 1:
-            await request.stderr(b"PHP message: PHP Warning:  of the first attempt")
-            await request.peer.close()
+            await request.write_stderr(b"PHP message: PHP Warning:  of the first attempt")
+            await request.fault(Close())
         await ok(request)
 
     async with Responder(second_time, address, workers=2) as responder:

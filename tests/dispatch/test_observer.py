@@ -21,9 +21,10 @@ from fcgi_async import (
     QueueTimeout,
     Timeouts,
 )
+from fcgi_async.testing import Request, Reset, Responder
 from tests.dispatch.settled import settled
 from tests.eventually import eventually
-from tests.responder import Held, Request, Responder, echo, ok
+from tests.handlers import Held, echo, ok
 
 pytestmark = pytest.mark.anyio
 
@@ -161,7 +162,7 @@ async def test_connection_of_a_job(address: str, seen: Seen) -> None:
 
 async def test_params_of_observers(address: str) -> None:
     """What observers add is sent; the job's own parameters go first, the endpoint's do not."""
-    requests: list[dict[str, str]] = []
+    requests: list[Mapping[str, str]] = []
 
     async def keep(request: Request) -> None:
         requests.append(request.params)
@@ -185,7 +186,7 @@ async def test_params_that_a_job_may_not_have(
     address: str, seen: Seen, params: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Observers cannot send what a job could not; that is logged, and the job is run and seen without."""
-    requests: list[dict[str, str]] = []
+    requests: list[Mapping[str, str]] = []
 
     async def keep(request: Request) -> None:
         requests.append(request.params)
@@ -206,7 +207,7 @@ async def test_params_that_a_job_may_not_have(
 
 async def test_params_of_an_upload(address: str) -> None:
     """A body that is streamed has them as well, and so has another attempt."""
-    requests: list[dict[str, str]] = []
+    requests: list[Mapping[str, str]] = []
 
     async def parts() -> AsyncIterator[bytes]:
         yield b"abc"
@@ -229,7 +230,7 @@ async def test_attempts_are_counted(address: str, seen: Seen) -> None:
     async def second_time(request: Request) -> None:
         requests.append(request)
         if len(requests) == 1:
-            await request.peer.reset()
+            await request.fault(Reset())
         await ok(request)
 
     async with Responder(second_time, address, workers=2) as responder:

@@ -10,8 +10,9 @@ import anyio
 import pytest
 
 from fcgi_async import Dispatcher, DispatcherClosed, InvalidJob, Job, Outcome
+from fcgi_async.testing import Request, Responder
 from tests.eventually import eventually
-from tests.responder import Held, Request, Responder, echo, ok
+from tests.handlers import Held, echo, ok
 
 pytestmark = pytest.mark.anyio
 

@@ -8,9 +8,10 @@ import anyio
 import pytest
 
 from fcgi_async import ConfigurationError, Dispatcher, Endpoint, Job
+from fcgi_async.testing import ProtocolStatus, Request, Reset, Responder
 from tests.dispatch.settled import settled
 from tests.eventually import eventually
-from tests.responder import Held, Request, Responder, ok, reset
+from tests.handlers import Held, ok
 
 on_every_loop = pytest.mark.anyio
 
@@ -45,12 +46,12 @@ async def test_endpoint_that_is_not_there(address: str) -> None:
 async def test_endpoint_that_is_away_is_left_alone(address: str) -> None:
     """One that closes every connection is tried again with back-off, not for every job; the other serves them all."""
     endpoints = [Endpoint(address + "1", max_children=2), Endpoint(address + "2", max_children=1)]
-    async with Responder(ok, address + "1", values=reset) as away, Responder(ok, address + "2") as there:
+    async with Responder(ok, address + "1", values=Reset()) as away, Responder(ok, address + "2") as there:
         async with Dispatcher(endpoints) as php:
             for _ in range(300):
                 await php.run(JOB)
             assert len(there.requests) == 300
-            assert away.connections < 30
+            assert len(away.connections) < 30
 
 
 @on_every_loop
@@ -77,7 +78,7 @@ async def test_job_that_did_not_run_goes_elsewhere(address: str) -> None:
     """A job that an endpoint's worker refused, or left unread, is served by another endpoint."""
 
     async def overloaded(request: Request) -> None:
-        await request.end(protocol_status=2)
+        await request.end(protocol_status=ProtocolStatus.OVERLOADED)
 
     held = Held()
     endpoints = [Endpoint(address + "1", max_children=1), Endpoint(address + "2", max_children=1)]

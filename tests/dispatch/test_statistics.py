@@ -10,9 +10,10 @@ import attrs
 import pytest
 
 from fcgi_async import ConnectError, Dispatcher, Endpoint, Job, JobTimeout, QueueFull, QueueTimeout, Statistics
+from fcgi_async.testing import Responder
 from tests.dispatch.settled import settled
 from tests.eventually import eventually
-from tests.responder import Held, Responder, ok
+from tests.handlers import Held, ok
 
 pytestmark = pytest.mark.anyio
 

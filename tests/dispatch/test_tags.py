@@ -7,7 +7,8 @@ from typing import assert_type
 import pytest
 
 from fcgi_async import Dispatcher, FastCGIError, Job, JobHandle, Outcome, Response
-from tests.responder import Responder, ok
+from fcgi_async.testing import Responder
+from tests.handlers import ok
 
 pytestmark = pytest.mark.anyio
 

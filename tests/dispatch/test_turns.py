@@ -16,9 +16,10 @@ from fcgi_async import (
     InvalidJob,
     Job,
 )
-from tests.responder import Held, Responder
+from fcgi_async.testing import Responder
+from tests.handlers import Held
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_loop]
 
 MANY = 2000
 # of jobs that end between two turns of a task at most: trio runs the tasks of a turn in any order

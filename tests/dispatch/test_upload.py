@@ -30,10 +30,12 @@ from fcgi_async.job.body import BodyStream
 from fcgi_async.net.backend import Backend, TaskHandle
 from fcgi_async.net.current import current_backend
 from fcgi_async.pool.attempt import JobSlot
+from fcgi_async.testing import ProtocolStatus, Request, Reset, Responder
 from tests.dispatch.settled import settled
 from tests.eventually import eventually
-from tests.responder import Held, Request, Responder, echo, ok
+from tests.handlers import HEAD, Held, echo, ok
 
+pytestmark = pytest.mark.every_loop
 on_every_loop = pytest.mark.anyio
 
 
@@ -66,7 +68,7 @@ async def test_upload(address: str, parts: tuple[bytes, ...]) -> None:
         assert responder.requests[0].params["CONTENT_LENGTH"] == str(len(response.content))
         assert (await settled(php)).idle == 1
         assert (await php.run(uploaded(b"next"))).content == b"next"
-        assert responder.connections == 1
+        assert len(responder.connections) == 1
 
 
 @on_every_loop
@@ -74,9 +76,9 @@ async def test_both_ways_at_once(address: str) -> None:
     """The response is read while the body is written: 10 MB against 10 MB do not wait for each other."""
 
     async def script(request: Request) -> None:
-        await request.respond()
-        while part := await request.read():
-            await request.stdout(part)
+        await request.write_stdout(HEAD)
+        while part := await request.read_part():
+            await request.write_stdout(part)
 
     async with Responder(script, address), Dispatcher(endpoint(address)) as php:
         response = await php.run(uploaded(*[bytes([n]) * 1_000_000 for n in range(10)]))
@@ -106,7 +108,7 @@ async def test_slow_peer_holds_up_the_iterable(address: str) -> None:
 
     async def script(request: Request) -> None:
         await read_on.wait()
-        await request.respond(str(len(await request.body())).encode())
+        await request.write_stdout(HEAD + str(len(await request.body())).encode())
 
     async with Responder(script, address), Dispatcher(endpoint(address)) as php:
         handle = await php.submit(Job("/a.php", content=parts(), content_length=20_000_000))
@@ -140,7 +142,7 @@ async def test_nothing_is_sent_before_the_first_part(address: str) -> None:
         assert (error.may_have_run, error.body_truncated) == (False, False)
         assert (await php.run(Job("/b.php", content=b"next"))).content == b"next"
         assert len(responder.requests) == 1
-        assert responder.connections == 1
+        assert len(responder.connections) == 1
 
 
 @on_every_loop
@@ -184,7 +186,7 @@ async def test_ended_in_the_middle(address: str, how: str) -> None:
             await handle
         assert (caught.value.may_have_run, caught.value.body_truncated) == (True, True)
         assert "with a truncated body" in str(caught.value)
-        await eventually(lambda: closed and responder.open == 0)
+        await eventually(lambda: closed and responder.open_connections == 0)
         assert (await php.run(Job("/b.php", content=b"next"))).content == b"next"
 
 
@@ -256,13 +258,13 @@ async def test_answer_before_the_body_is_through(address: str) -> None:
             closed.append(True)
 
     async def early(request: Request) -> None:
-        await request.respond(b"enough")
+        await request.write_stdout(HEAD + b"enough")
         await request.end()
 
     async with Responder(early, address) as responder, Dispatcher(endpoint(address)) as php:
         response = await php.run(Job("/a.php", content=parts(), content_length=50))
         assert response.content == b"enough"
-        await eventually(lambda: closed and responder.open == 0)
+        await eventually(lambda: closed and responder.open_connections == 0)
         assert (await php.run(Job("/b.php"))).content == b"enough"
 
 
@@ -289,8 +291,8 @@ async def test_worker_that_leaves_while_the_first_part_is_awaited(address: str) 
         await asked.wait()
         open_before = php.statistics()
         assert open_before.busy == 1
-        responder.drop_idle()
-        await eventually(lambda: responder.open == 0)
+        responder.reload()
+        await eventually(lambda: responder.open_connections == 0)
         go_on.set()
         assert (await handle).content == b"onetwo"
         await eventually(lambda: closed)
@@ -307,8 +309,8 @@ async def test_refused_in_the_middle(address: str, tmp_path: Path, replayable: b
 
     async def script(request: Request) -> None:
         if len(responder.requests) == 1:
-            await request.read()
-            await request.end(protocol_status=2)
+            await request.read_part()
+            await request.end(protocol_status=ProtocolStatus.OVERLOADED)
             # reads no more, so that the body stays in the middle
             await anyio.sleep_forever()
         await echo(request)
@@ -335,7 +337,7 @@ async def test_idempotent_iterable_is_not_sent_twice(address: str) -> None:
 
     async def script(request: Request) -> None:
         await request.body()
-        await request.peer.reset()
+        await request.fault(Reset())
 
     async with Responder(script, address) as responder, Dispatcher(endpoint(address)) as php:
         with pytest.raises(ConnectionLost) as caught:
@@ -353,8 +355,8 @@ async def test_replayable_body_is_sent_again(address: str, tmp_path: Path) -> No
     async def script(request: Request) -> None:
         body = await request.body()
         if len(responder.requests) < 3:
-            await request.peer.reset()
-        await request.respond(body)
+            await request.fault(Reset())
+        await request.write_stdout(HEAD + body)
 
     async with Responder(script, address) as responder, Dispatcher(endpoint(address)) as php:
         response = await php.run(Job("/a.php", files={"f": ("n", path, "a/b")}, idempotent=True))
@@ -391,7 +393,7 @@ async def test_many_uploads(address: str) -> None:
     """Uploads share workers as other jobs do."""
     async with Responder(ok, address) as responder, Dispatcher(endpoint(address, 3)) as php:
         await php.run_all([uploaded(b"a" * 1000, b"b" * 1000) for _ in range(50)])
-        assert responder.most_running <= 3
+        assert responder.most_at_once <= 3
         assert (await settled(php)).completed == 50
 
 

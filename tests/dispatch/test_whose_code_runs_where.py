@@ -11,9 +11,11 @@ import anyio
 import pytest
 
 from fcgi_async import Dispatcher, Endpoint, FastCGIError, Job, JobHandle
+from fcgi_async.testing import Request, Reset, Responder
 from tests.eventually import eventually
-from tests.responder import Held, Request, Responder, ok
+from tests.handlers import Held, ok
 
+pytestmark = pytest.mark.every_loop
 on_every_loop = pytest.mark.anyio
 
 WHO: ContextVar[str] = ContextVar("WHO", default="nobody")
@@ -26,7 +28,7 @@ class Stop(BaseException):
 async def dies(request: Request) -> None:
     """A script that kills its worker."""
     await request.body()
-    await request.peer.reset()
+    await request.fault(Reset())
 
 
 @on_every_loop
@@ -79,7 +81,7 @@ async def test_what_a_generator_raises_reaches_its_caller_alone(address: str) ->
         held.release()
         assert (await other).text == "/held.php"
         assert (await php.run(Job("/a.php"))).text == "ok"
-        assert responder.connections == 2
+        assert len(responder.connections) == 2
 
 
 @on_every_loop

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import unquote
 
+import pytest
+
 import fcgi_async
 import fcgi_async.asgi
 import fcgi_async.telemetry.otel
@@ -90,6 +92,7 @@ def missing(module: ModuleType, there: set[str]) -> list[str]:
     ]
 
 
+@pytest.mark.long
 def test_the_site(tmp_path: Path) -> None:
     """It builds without a warning, no link is dead, nothing is loaded from elsewhere, no public name is missing."""
     build(tmp_path)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,17 @@ def matches(expected: str, printed: str) -> bool:
     return re.fullmatch("".join(lines), printed.rstrip() + "\n") is not None
 
 
-@pytest.mark.parametrize("page", typed_pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def pages() -> list[Any]:
+    """The pages as parameters; the tutorial has a virtual environment made."""
+    return [
+        pytest.param(
+            page, id=page.relative_to(ROOT).as_posix(), marks=[pytest.mark.long] if page.stem == "tutorial" else []
+        )
+        for page in typed_pages()
+    ]
+
+
+@pytest.mark.parametrize("page", pages())
 def test_a_page(page: Path, machine: Machine, tmp_path: Path) -> None:
     """Its commands succeed and print what it shows."""
     empty = tmp_path / "empty"

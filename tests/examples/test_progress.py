@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from selenium.webdriver.common.by import By
 
 from tests.asgi.server import Service
@@ -13,6 +14,7 @@ from tests.eventually import soon
 from tests.examples.browser import browser, complaints, states, text
 
 
+@pytest.mark.long
 def test_progress_arrives_while_jobs_run(progress: Service, tmp_path: Path) -> None:
     """Tiles fill while others wait; no more run than the share of three; in the end all twenty are done, and whole."""
     with browser(tmp_path / "profile") as driver:
@@ -37,6 +39,7 @@ def test_progress_arrives_while_jobs_run(progress: Service, tmp_path: Path) -> N
         assert complaints(driver) == []
 
 
+@pytest.mark.long
 def test_cancel(progress: Service, tmp_path: Path) -> None:
     """The button ends the jobs: those that run are cut off, those that were queued never run, the workers are free."""
     with browser(tmp_path / "profile") as driver:

@@ -1,4 +1,4 @@
-"""A FastCGI client in blocking standard library: a witness that shares no code with what it helps to test."""
+"""A FastCGI client in blocking standard library: a witness whose bytes are not those of the code that it tests."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.wire import frames
+
 HEADER = struct.Struct(">BBHHBx")
-BEGIN_REQUEST, END_REQUEST, PARAMS, STDIN, STDOUT, STDERR = 1, 3, 4, 5, 6, 7
-RESPONDER = 1
-REQUEST_ID = 1
+END_REQUEST, STDOUT, STDERR = 3, 6, 7
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,7 @@ def raw_request(
         **(params or {}),
     }
     with raw_connect(address, timeout=timeout) as connection:
-        connection.sendall(
-            record(BEGIN_REQUEST, struct.pack(">HB5x", RESPONDER, 0))
-            + record(PARAMS, b"".join(pair(name, value) for name, value in environment.items()))
-            + record(PARAMS, b"")
-            + (record(STDIN, body) if body else b"")
-            + record(STDIN, b"")
-        )
+        connection.sendall(raw_bytes(environment, body))
         streams = {STDOUT: bytearray(), STDERR: bytearray()}
         for kind, content in read_records(connection):
             if kind == END_REQUEST:
@@ -82,13 +76,11 @@ def raw_request(
     return RawResponse(head.decode("latin-1"), answer, bytes(streams[STDERR]))
 
 
-def record(kind: int, content: bytes) -> bytes:
-    return HEADER.pack(1, kind, REQUEST_ID, len(content), 0) + content
-
-
-def pair(name: str, value: str) -> bytes:
-    encoded = name.encode(), value.encode()
-    return b"".join(struct.pack(">I", len(text) | 0x80000000) for text in encoded) + b"".join(encoded)
+def raw_bytes(params: Mapping[str, str], body: bytes = b"") -> bytes:
+    """A whole request, of which the connection is not kept."""
+    pairs = b"".join(frames.pair(name.encode(), value.encode()) for name, value in params.items())
+    stdin = frames.stdin(1, body) if body else b""
+    return b"".join((frames.begin(1, flags=0), frames.params(1, pairs), frames.params(1), stdin, frames.stdin(1)))
 
 
 def read_records(connection: socket.socket) -> Iterator[tuple[int, bytes]]:

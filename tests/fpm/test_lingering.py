@@ -11,8 +11,10 @@ import pytest
 
 from fcgi_async import Dispatcher, Endpoint, Job, KeepAlive, LocalFPM, StatusPage
 from fcgi_async.pool import monitor
+from fcgi_async.testing import Request, Responder, Stall
 from tests.eventually import eventually
-from tests.responder import Held, Request, Responder, unix_address
+from tests.handlers import HEAD, Held
+from tests.listening import unix_address
 
 pytestmark = pytest.mark.anyio
 
@@ -201,7 +203,7 @@ async def test_closing_while_the_page_is_asked(tmp_path: Path, monkeypatch: pyte
 
     async def silent(request: Request) -> None:
         asked.set()
-        await request.wait_gone()
+        await request.fault(Stall())
 
     async with (
         Responder(held, unix_address(tmp_path)) as responder,
@@ -213,7 +215,7 @@ async def test_closing_while_the_page_is_asked(tmp_path: Path, monkeypatch: pyte
             await eventually(lambda: held.running)
             handle.cancel()
             await asked.wait()
-        await eventually(lambda: page.open == 0)
+        await eventually(lambda: page.open_connections == 0)
         held.release()
 
 
@@ -224,7 +226,7 @@ async def test_job_that_nobody_has_accepted(tmp_path: Path, monkeypatch: pytest.
     held = Held()
 
     async def script(request: Request) -> None:
-        await request.respond(fpm_page)
+        await request.write_stdout(HEAD + fpm_page)
 
     async with (
         Responder(held, unix_address(tmp_path)) as responder,

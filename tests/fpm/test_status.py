@@ -14,8 +14,10 @@ import pytest
 
 from fcgi_async import Dispatcher, Endpoint, Job, LocalFPM, StatusPage, StatusUnavailable
 from fcgi_async.fpm.status import ProcessState, fetch_status, parse_status
+from fcgi_async.testing import Close, Drip, Handler, ProtocolStatus, Request, Reset, Responder, Stall
 from tests.eventually import eventually
-from tests.responder import Request, Responder, Script, reset, unix_address
+from tests.handlers import HEAD
+from tests.listening import unix_address
 
 PROCESS = {
     "pid": 21847,
@@ -212,29 +214,29 @@ async def test_nobody_there(address: str, said: str) -> None:
 
 
 async def _silent(request: Request) -> None:
-    await request.wait_gone()
+    await request.fault(Stall())
 
 
 async def _overloaded(request: Request) -> None:
-    await request.end(protocol_status=2)
+    await request.end(protocol_status=ProtocolStatus.OVERLOADED)
 
 
 async def _endless(request: Request) -> None:
-    await request.respond()
+    await request.write_stdout(HEAD)
     while True:
-        await request.stdout(bytes(60_000))
+        await request.write_stdout(bytes(60_000))
 
 
 async def _closing(request: Request) -> None:
-    await request.peer.close()
+    await request.fault(Close())
 
 
 async def _no_head(request: Request) -> None:
-    await request.stdout(b"no head at all\n\n")
+    await request.write_stdout(b"no head at all\n\n")
 
 
 async def _no_record(request: Request) -> None:
-    await request.peer.send(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+    await request.send_raw(b"HTTP/1.0 400 Bad Request\r\n\r\n")
 
 
 @pytest.mark.anyio
@@ -249,7 +251,7 @@ async def _no_record(request: Request) -> None:
         (_no_record, "closed without an answer"),
     ],
 )
-async def test_peer_that_misbehaves(tmp_path: Path, script: Script, said: str) -> None:
+async def test_peer_that_misbehaves(tmp_path: Path, script: Handler, said: str) -> None:
     """Whatever a peer does, there is an error in time that names the page."""
     address = unix_address(tmp_path)
     async with Responder(script, address):
@@ -262,7 +264,7 @@ async def test_reset(tmp_path: Path) -> None:
     """A connection that is reset names its reason."""
 
     async def script(request: Request) -> None:
-        await reset(request.peer)
+        await request.fault(Reset())
 
     async with Responder(script, unix_address(tmp_path)) as responder:
         with pytest.raises(StatusUnavailable, match=r"connection failed|closed without"):
@@ -276,9 +278,9 @@ async def test_page_in_pieces(tmp_path: Path) -> None:
     async def script(request: Request) -> None:
         assert (request.params["SCRIPT_NAME"], request.params["QUERY_STRING"]) == ("/s", "full&json")
         assert not request.keep_conn
-        await request.respond(page())
+        await request.write_stdout(HEAD + page())
 
-    async with Responder(script, unix_address(tmp_path), piece=1) as responder:
+    async with Responder(script, unix_address(tmp_path), fault=Drip()) as responder:
         assert await fetch_status(StatusPage(responder.address, path="/s")) == parse_status(page())
 
 
@@ -290,7 +292,7 @@ async def test_nothing_is_left_behind(tmp_path: Path, end: Callable[[anyio.Cance
 
     async def script(request: Request) -> None:
         asked.set()
-        await request.wait_gone()
+        await request.fault(Stall())
 
     async with Responder(script, unix_address(tmp_path)) as responder, anyio.create_task_group() as tasks:
 
@@ -305,5 +307,5 @@ async def test_nothing_is_left_behind(tmp_path: Path, end: Callable[[anyio.Cance
             tasks.start_soon(lambda: fetch_status(StatusPage(responder.address), timeout=60))
             await asked.wait()
             end(tasks.cancel_scope)
-    await eventually(lambda: responder.open == 0)
+    await eventually(lambda: responder.open_connections == 0)
     assert len(os.listdir("/proc/self/fd")) <= before

@@ -21,6 +21,7 @@ from tests.fuzz.inputs import pieces
 from tests.fuzz.run import TARGETS, fuzz
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TARGETS)
 def test_nothing_is_found(name: str) -> None:
     """A short round finds nothing, and enough inputs get past their first unit."""

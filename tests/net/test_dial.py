@@ -15,7 +15,7 @@ import pytest
 from fcgi_async.net.address import Address
 from fcgi_async.net.dial import dial
 from tests.eventually import eventually
-from tests.responder import bound_address, listening, unix_address
+from tests.listening import bound_address, listening, unix_address
 
 pytestmark = pytest.mark.anyio
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from fcgi_async import Dispatcher, Endpoint, Job, JobFailed, JobNotDone, LocalFP
 from tests.conftest import StartFPM
 from tests.eventually import eventually
 from tests.fpm.marks import ended, started
-from tests.fpm.raw_client import BEGIN_REQUEST, PARAMS, RESPONDER, STDIN, pair, raw_connect, record
+from tests.fpm.raw_client import raw_bytes, raw_connect
+from tests.wire import frames
 
 pytestmark = pytest.mark.anyio
 
@@ -157,12 +157,7 @@ async def test_a_truncated_body_is_refused(fpm: LocalFPM, marks: Path) -> None:
 
     def send_half() -> bytes:
         with raw_connect(fpm.address) as connection:
-            connection.sendall(
-                record(BEGIN_REQUEST, struct.pack(">HB5x", RESPONDER, 0))
-                + record(PARAMS, b"".join(pair(name, value) for name, value in environment.items()))
-                + record(PARAMS, b"")
-                + record(STDIN, body)
-            )
+            connection.sendall(raw_bytes(environment, body).removesuffix(frames.stdin(1)))
             connection.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: connection.recv(65536), b""))
 

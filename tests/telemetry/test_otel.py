@@ -29,7 +29,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from fcgi_async import ConnectError, Dispatcher, Endpoint, Job, LocalFPM
 from fcgi_async.telemetry.otel import OpenTelemetry
 from fcgi_async.telemetry.readings import BUCKETS, READINGS
-from tests.responder import Responder, ok
+from fcgi_async.testing import Responder
+from tests.handlers import ok
 from tests.telemetry.scenario import WAYS, endpoint, every_ending, every_way
 
 pytestmark = pytest.mark.anyio
@@ -306,7 +307,7 @@ async def test_without_providers(fpm: LocalFPM, scripts: Path) -> None:
 
 async def test_tcp_and_nobody_there(collected: Collected) -> None:
     """A port is told; of an endpoint that cannot be reached too, and that PHP did not start the job."""
-    async with Responder(ok, "tcp://127.0.0.1:1") as responder:
+    async with Responder(ok, "tcp") as responder:
         async with collected.telemetry.instrument(Dispatcher(responder.address, max_children=1)) as php:
             await php.run(Job("/a.php", method="BREW", uri="/pots/1?secret=x", tag=1))
     host, _, port = responder.address.removeprefix("tcp://").rpartition(":")

@@ -1,9 +1,8 @@
-"""Metrics of jobs on a real PHP-FPM, as Prometheus gets them: scraped over HTTP."""
+"""Metrics of jobs on a real PHP-FPM, as Prometheus gets them."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -11,7 +10,7 @@ from urllib.request import urlopen
 import anyio
 import attrs
 import pytest
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 
 from fcgi_async import Dispatcher, Job, Statistics
@@ -24,10 +23,13 @@ pytestmark = pytest.mark.anyio
 
 @attrs.define(eq=False)
 class Scraped:
-    """A collector, and the endpoint that is scraped."""
+    """A collector, and the registry that is scraped."""
 
-    collector: PrometheusCollector
-    port: int
+    registry: CollectorRegistry = attrs.field(factory=lambda: CollectorRegistry(auto_describe=True))
+    collector: PrometheusCollector = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.collector = PrometheusCollector(self.registry)
 
     async def samples(self, name: str) -> dict[tuple[tuple[str, str], ...], float]:
         """Scrape, and return a sample's values by their labels, but for the dispatcher's."""
@@ -44,20 +46,28 @@ class Scraped:
         return {family.name: family.type for family in families if not family.name.endswith("_created")}
 
     def _scrape(self) -> str:
-        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=20) as answer:
-            return str(answer.read().decode())
+        return generate_latest(self.registry).decode()
 
 
 @pytest.fixture
-def scraped() -> Iterator[Scraped]:
-    """A registry of its own, on a free port of the loopback."""
-    registry = CollectorRegistry(auto_describe=True)
-    collector = PrometheusCollector(registry)
-    server, thread = start_http_server(0, "127.0.0.1", registry)
-    yield Scraped(collector, server.server_port)
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def scraped() -> Scraped:
+    """A collector with a registry of its own."""
+    return Scraped()
+
+
+def test_over_http(scraped: Scraped) -> None:
+    """What an HTTP client gets of prometheus_client's own server is what the registry has."""
+    scraped.collector.instrument(Dispatcher("unix:///run/php/php-fpm.sock", max_children=1), name="test")
+    server, thread = start_http_server(0, "127.0.0.1", scraped.registry)
+    try:
+        with urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=20) as answer:
+            got = answer.read()
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert got == generate_latest(scraped.registry)
+    assert b"fcgi_slots_limit" in got
 
 
 async def test_every_way(scraped: Scraped, start_fpm: Any, scripts: Path) -> None:

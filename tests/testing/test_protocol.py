@@ -7,20 +7,8 @@ import pytest
 
 from fcgi_async.testing import Request, Responder
 from tests.eventually import eventually
-from tests.testing.wire_client import (
-    ABORT,
-    DATA,
-    PARAMS,
-    STDIN,
-    STDOUT,
-    UNKNOWN,
-    VALUES,
-    begin,
-    connected,
-    get_values,
-    request,
-)
-from tests.wire.frames import pair, record
+from tests.testing.wire_client import STDOUT, UNKNOWN, VALUES, connected, request
+from tests.wire import frames
 
 pytestmark = pytest.mark.anyio
 
@@ -38,8 +26,8 @@ async def test_values_without_multiplexing() -> None:
     async with Responder(echo) as responder:
         client = await connected(responder.address)
         with client.sock:
-            await client.send(get_values(*NAMES))
-            assert await client.record() == (VALUES, 0, pair(b"FCGI_MPXS_CONNS", b"0"))
+            await client.send(frames.get_values(*NAMES))
+            assert await client.record() == (VALUES, 0, frames.pair(b"FCGI_MPXS_CONNS", b"0"))
 
 
 async def test_values_with_multiplexing() -> None:
@@ -47,8 +35,8 @@ async def test_values_with_multiplexing() -> None:
     async with Responder(echo, multiplex=True, workers=3, max_requests=7) as responder:
         client = await connected(responder.address)
         with client.sock:
-            await client.send(get_values(*NAMES))
-            values = pair(NAMES[0], b"1") + pair(NAMES[1], b"7") + pair(NAMES[2], b"3")
+            await client.send(frames.get_values(*NAMES))
+            values = frames.pair(NAMES[0], b"1") + frames.pair(NAMES[1], b"7") + frames.pair(NAMES[2], b"3")
             assert await client.record() == (VALUES, 0, values)
 
 
@@ -59,12 +47,12 @@ async def test_values_are_answered_when_the_worker_is_free() -> None:
     async def finishes_early(request: Request) -> None:
         await request.respond("")
         await go_on.wait()
-        await request.send_raw(record(STDOUT, request.request_id, b"stray"))
+        await request.send_raw(frames.record(STDOUT, request.request_id, b"stray"))
 
     async with Responder(finishes_early) as responder:
         client = await connected(responder.address)
         with client.sock:
-            await client.send(request(), get_values(NAMES[0]))
+            await client.send(request(), frames.get_values(NAMES[0]))
             assert await client.answer() == (HEAD, COMPLETE)
             go_on.set()
             assert await client.record() == (STDOUT, 1, b"stray")
@@ -77,7 +65,7 @@ async def test_unknown_management_record(multiplex: bool) -> None:
     async with Responder(echo, multiplex=multiplex) as responder:
         client = await connected(responder.address)
         with client.sock:
-            await client.send(record(99, 0, b"what"), request(body=b"x"))
+            await client.send(frames.record(99, 0, b"what"), request(body=b"x"))
             assert await client.record() == (UNKNOWN, 0, bytes((99, 0, 0, 0, 0, 0, 0, 0)))
             assert await client.answer() == (HEAD + b"x", COMPLETE)
 
@@ -88,7 +76,7 @@ async def test_unknown_role(multiplex: bool) -> None:
     async with Responder(echo, multiplex=multiplex) as responder:
         client = await connected(responder.address)
         with client.sock:
-            await client.send(begin(role=9))
+            await client.send(frames.begin(1, role=9))
             assert await client.answer() == (b"", UNKNOWN_ROLE)
     assert responder.requests == []
 
@@ -128,8 +116,8 @@ async def test_requests_of_one_connection_run_together() -> None:
     async with Responder(handler, multiplex=True) as responder:
         client = await connected(responder.address)
         with client.sock:
-            await client.send(begin(1), request(2, body=b"b"), record(PARAMS, 1), record(STDIN, 1, b"a"))
-            await client.send(record(STDIN, 1))
+            await client.send(frames.begin(1), request(2, body=b"b"), frames.params(1), frames.stdin(1, b"a"))
+            await client.send(frames.stdin(1))
             assert await client.answer(2) == (HEAD + b"b", COMPLETE)
             first_may_end.set()
             assert await client.answer(1) == (HEAD + b"a", COMPLETE)
@@ -168,7 +156,7 @@ async def test_abort() -> None:
         with client.sock:
             await client.send(request(1), request(2))
             assert await client.answer(2) == (HEAD, COMPLETE)
-            await client.send(record(ABORT, 1))
+            await client.send(frames.abort(1))
             assert await client.answer(1) == (b"", bytes((0, 0, 0, 9, 0)))
     assert [seen.aborted.is_set() for seen in responder.requests] == [True, False]
 
@@ -178,7 +166,7 @@ async def test_abort_before_the_parameters_are_complete() -> None:
     async with Responder(echo, multiplex=True) as responder:
         client = await connected(responder.address)
         with client.sock:
-            await client.send(begin(), record(ABORT, 1))
+            await client.send(frames.begin(1), frames.abort(1))
             assert await client.answer() == (b"", COMPLETE)
     assert responder.requests == []
 
@@ -188,7 +176,7 @@ async def test_authorizer() -> None:
     async with Responder(echo) as responder:
         client = await connected(responder.address)
         with client.sock:
-            await client.send(begin(role=2), record(PARAMS, 1, pair(b"A", b"b")), record(PARAMS, 1))
+            await client.send(frames.begin(1, role=2), frames.params(1, frames.pair(b"A", b"b")), frames.params(1))
 
             async def read() -> None:
                 assert responder.requests[0].params == {"A": "b"}
@@ -208,8 +196,8 @@ async def test_filter(multiplex: bool) -> None:
     async with Responder(handler, multiplex=multiplex) as responder:
         client = await connected(responder.address)
         with client.sock:
-            streams = [record(PARAMS, 1), record(STDIN, 1, b"body"), record(STDIN, 1), record(DATA, 1, b"file")]
-            await client.send(begin(role=3), *streams, record(DATA, 1))
+            streams = [frames.params(1), frames.stdin(1, b"body"), frames.stdin(1), frames.data(1, b"file")]
+            await client.send(frames.begin(1, role=3), *streams, frames.data(1))
             assert await client.answer() == (HEAD + b"body|file", COMPLETE)
 
 
@@ -257,7 +245,7 @@ async def test_client_that_leaves_in_its_body(multiplex: bool) -> None:
     async with Responder(echo, multiplex=multiplex, workers=1) as responder:
         client = await connected(responder.address)
         with client.sock:
-            await client.send(begin(), record(PARAMS, 1), record(STDIN, 1, b"half"))
+            await client.send(frames.begin(1), frames.params(1), frames.stdin(1, b"half"))
             await responder.wait_for_requests(1)
         other = await connected(responder.address)
         with other.sock:

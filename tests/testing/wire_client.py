@@ -9,11 +9,9 @@ import attrs
 
 from fcgi_async.net.address import Address
 from fcgi_async.net.dial import dial
-from fcgi_async.testing import Role
-from tests.wire.frames import record
+from tests.wire import frames
 
-BEGIN, ABORT, END, PARAMS, STDIN, STDOUT, STDERR, DATA, GET_VALUES, VALUES, UNKNOWN = range(1, 12)
-KEEP = 1
+END, STDOUT, VALUES, UNKNOWN = 3, 6, 10, 11
 
 
 @attrs.define(eq=False)
@@ -59,22 +57,14 @@ async def connected(address: str | None) -> WireClient:
     return WireClient(await dial(Address.parse(address), connect_timeout=10))
 
 
-def begin(request_id: int = 1, role: int = Role.RESPONDER, flags: int = KEEP) -> bytes:
-    return record(BEGIN, request_id, bytes((0, role, flags, 0, 0, 0, 0, 0)))
-
-
-def request(request_id: int = 1, *, params: bytes = b"\x01\x01AB", body: bytes = b"", flags: int = KEEP) -> bytes:
+def request(request_id: int = 1, *, params: bytes = b"\x01\x01AB", body: bytes = b"", flags: int = 1) -> bytes:
     """A whole Responder request."""
     return b"".join(
         (
-            begin(request_id, flags=flags),
-            record(PARAMS, request_id, params),
-            record(PARAMS, request_id),
-            record(STDIN, request_id, body) if body else b"",
-            record(STDIN, request_id),
+            frames.begin(request_id, flags=flags),
+            frames.params(request_id, params),
+            frames.params(request_id),
+            frames.stdin(request_id, body) if body else b"",
+            frames.stdin(request_id),
         )
     )
-
-
-def get_values(*names: bytes) -> bytes:
-    return record(GET_VALUES, 0, b"".join(bytes((len(name), 0)) + name for name in names))

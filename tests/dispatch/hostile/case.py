@@ -8,7 +8,7 @@ import attrs
 
 from fcgi_async import FastCGIError, Limits
 from tests.dispatch.hostile.peer import NOT_MULTIPLEXING, Behaviour, Strike, Wire
-from tests.responder import HEAD
+from tests.handlers import HEAD
 from tests.wire import frames
 
 # the name of the job, where there is but one

@@ -18,7 +18,7 @@ from tests.dispatch.hostile.case import (
     says_for_ever,
 )
 from tests.dispatch.hostile.peer import NOT_MULTIPLEXING, Wire
-from tests.responder import HEAD
+from tests.handlers import HEAD
 from tests.wire import frames
 from tests.wire.frames import record
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from fcgi_async import Limits, RemoteProtocolError, ResponseTooLarge
 from tests.dispatch.hostile.case import Answers, Case, Fails, head, says, says_for_ever
-from tests.responder import HEAD
+from tests.handlers import HEAD
 from tests.wire import frames
 
 __all__ = ("CASES",)

@@ -9,7 +9,7 @@ from fcgi_async import ConnectError, QueueTimeout, RemoteProtocolError
 from fcgi_async.wire.spec import RecordType
 from tests.dispatch.hostile.case import Answers, Case, Fails, answer, says, says_and_closes
 from tests.dispatch.hostile.peer import NOT_MULTIPLEXING, Strike, Wire
-from tests.responder import HEAD
+from tests.handlers import HEAD
 from tests.wire import frames
 from tests.wire.frames import MPXS, pair, record
 

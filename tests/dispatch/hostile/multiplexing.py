@@ -16,7 +16,7 @@ from fcgi_async import (
 )
 from tests.dispatch.hostile.case import Answers, Case, Expected, Fails, answer
 from tests.dispatch.hostile.peer import Strike, Wire
-from tests.responder import HEAD
+from tests.handlers import HEAD
 from tests.wire import frames
 
 __all__ = ("CASES",)

@@ -13,7 +13,8 @@ import anyio.abc
 import attrs
 
 from fcgi_async.wire.spec import RecordType
-from tests.responder import HEAD, bound_address, listening
+from tests.handlers import HEAD
+from tests.listening import bound_address, listening
 from tests.wire import frames
 
 _HEADER = Struct(">BBHHBx")

@@ -7,7 +7,7 @@ from typing import Final
 from fcgi_async import ConnectionLost, RemoteProtocolError
 from fcgi_async.wire.spec import RecordType
 from tests.dispatch.hostile.case import Answers, Case, Fails, answer, says, says_and_closes
-from tests.responder import HEAD
+from tests.handlers import HEAD
 from tests.wire import frames
 from tests.wire.frames import record
 

@@ -9,7 +9,7 @@ from typing import Final
 from fcgi_async import ConnectError, ConnectionLost, QueueTimeout, RemoteProtocolError
 from tests.dispatch.hostile.case import Answers, Case, Fails, answer, says, says_and_waits
 from tests.dispatch.hostile.peer import NOT_MULTIPLEXING, Gone, Strike, Wire
-from tests.responder import HEAD
+from tests.handlers import HEAD
 from tests.wire import frames
 
 __all__ = ("CASES",)
