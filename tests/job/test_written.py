@@ -15,6 +15,7 @@ from fcgi_async.errors import InvalidJob
 from fcgi_async.job.job import Job
 from fcgi_async.job.settings import UNSET
 from fcgi_async.wire.spec import Role
+from tests.ids import readable
 
 KEPT = ("script", "uri", "method", "priority", "timeout", "queue_timeout", "run_timeout", "idempotent",
         "finishes_early", "success_mark", "role", "tag")  # fmt: skip
@@ -116,7 +117,7 @@ def test_stream_is_refused(content: AsyncIterator[bytes]) -> None:
         Job("/a.php", content=content, content_length=4).dump()
 
 
-@pytest.mark.parametrize("tag", [object(), b"x", {1, 2}, float("nan"), {"a": object()}, {(1, 2): 3}], ids=repr)
+@pytest.mark.parametrize("tag", [object(), b"x", {1, 2}, float("nan"), {"a": object()}, {(1, 2): 3}], ids=readable)
 def test_tag_is_refused(tag: object) -> None:
     """A tag that JSON has no form for is refused; any other job may have it."""
     with pytest.raises(InvalidJob, match="the job's tag cannot be expressed in JSON"):
