@@ -49,8 +49,8 @@ class StoreError(JobsError):
     """The database is at fault.
 
     Attributes:
-        may_be_stored: whether the put may be in the database nevertheless. False is a promise that it is not. Putting
-            again what was built by `Jobs.prepare()` is safe either way: its ids are the client's.
+        may_be_stored: whether what was to be written may be in the database nevertheless; False is a promise that it is
+            not. A put may be made again either way, with the same `id`.
     """
 
     def __init__(self, message: str, *, may_be_stored: bool = False) -> None:

@@ -24,6 +24,7 @@ import attrs
 
 from fcgi_async.errors import FastCGIError, InvalidJob, RequestRejected
 from fcgi_async.job.response import Response
+from fcgi_async.jobs.errors import PayloadTooLarge
 from fcgi_async.jobs.record import State
 from fcgi_async.jobs.task import Task
 
@@ -67,7 +68,7 @@ def decide(task: Task, failed: int, ended: Response | FastCGIError, *, now: floa
     reason = _describe(ended)
     if ended.may_have_run:
         return _doubt(task, failed, reason)
-    if isinstance(ended, InvalidJob):
+    if isinstance(ended, InvalidJob | PayloadTooLarge):
         return Fate("dead", counts=True, reason=reason)
     if isinstance(ended, RequestRejected):
         return Fate("delayed", _REJECTED_PAUSE, reason=reason)

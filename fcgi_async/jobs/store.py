@@ -23,10 +23,12 @@ class Claim:
 
     Attributes:
         jobs: those that are the worker's now, in the order in which they are to begin.
+        more: whether there was more that it might have taken.
         wait: seconds until something delayed is due or a rate allows more, if that is known; None if not.
     """
 
     jobs: tuple[Claimed, ...]
+    more: bool = False
     wait: float | None = None
 
 
@@ -58,7 +60,7 @@ class Store(Protocol):
         """Announce a worker and its tasks, before it claims anything; it is alive until it leaves or is found dead."""
 
     async def leave(self, worker: str) -> None:
-        """Take a worker's announcement back, and give back what it still has, as not begun."""
+        """Take a worker's announcement back, and give back what it still has as not begun; settle before what was."""
 
     async def renew(self, worker: str) -> bool:
         """Say that the worker is alive; return False if it was taken for dead, and its jobs given to others."""
@@ -78,7 +80,7 @@ class Store(Protocol):
         Args:
             worker: who takes them; announced before.
             lanes: the queues that it serves; those paused give nothing.
-            count: how many at most.
+            count: how many at most; 0 only looks whether there are any.
             durable: whether the claim must be on disk before it is told.
         """
         ...

@@ -12,25 +12,20 @@ from fcgi_async.jobs.record import (
     Claimed,
     Lane,
     Limits,
-    NewJob,
     Query,
     Record,
     Settlement,
     State,
     StoredResponse,
-    new_id,
 )
 from fcgi_async.jobs.store import Store
 from tests.jobs.conftest import MakeStore
 from tests.jobs.polling import until
+from tests.jobs.records import job
 
 pytestmark = pytest.mark.anyio
 
 WORKER = "worker-1"
-
-
-def job(task: str = "mail", **settings: object) -> NewJob:
-    return NewJob(**{"id": new_id(), "task": task, "data": "{}", **settings})  # type: ignore[arg-type]
 
 
 def lane(*tasks: str, queue: str = "default", weight: int = 1, **limits: object) -> Lane:

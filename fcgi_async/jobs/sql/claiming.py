@@ -36,13 +36,14 @@ def claim(dialect: Dialect, worker: str, lanes: Sequence[Lane], count: int, turn
     wait: float | None = None
     for lane in lanes:
         if lane.queue not in paused:
-            waiting[lane.queue], pause = _candidates(dialect, lane, count)
+            waiting[lane.queue], pause = _candidates(dialect, lane, count + 1)
             wait = _sooner(wait, pause)
+    found = sum(len(candidates) for candidates in waiting.values())
     picked = turns.pick(waiting, {lane.queue: lane.weight for lane in lanes}, count)
-    if len(picked) < count:
+    if found <= len(picked):
         due = cast("int | None", dialect.query(NEXT_DUE)[0][0])
         wait = _sooner(wait, None if due is None else max(due, 0) / 1000)
-    return Claim(jobs=_take(dialect, worker, picked) if picked else (), wait=wait)
+    return Claim(jobs=_take(dialect, worker, picked) if picked else (), more=found > len(picked), wait=wait)
 
 
 def _candidates(dialect: Dialect, lane: Lane, count: int) -> tuple[list[_Candidate], float | None]:
