@@ -1,8 +1,11 @@
 """Durable jobs: jobs that are kept in a database until they are done."""
 
 from fcgi_async.jobs.backoff import Backoff
+from fcgi_async.jobs.batches import Batch
+from fcgi_async.jobs.chains import Chain
 from fcgi_async.jobs.client import Jobs
 from fcgi_async.jobs.errors import (
+    BatchClosed,
     DuplicateJob,
     JobsError,
     JobUnsuccessful,
@@ -14,16 +17,21 @@ from fcgi_async.jobs.errors import (
     StoreError,
     StoreFull,
     StoreUnavailable,
+    UnknownBatch,
     UnknownJob,
     UnknownTask,
 )
 from fcgi_async.jobs.handle import JobHandle
-from fcgi_async.jobs.record import Counts, Record, State, StoredResponse, WorkerRecord
+from fcgi_async.jobs.record import BatchRecord, Counts, Record, State, StoredResponse, WorkerRecord
 from fcgi_async.jobs.task import Rate, Task
 from fcgi_async.jobs.worker import Worker
 
 __all__ = (
     "Backoff",
+    "Batch",
+    "BatchClosed",
+    "BatchRecord",
+    "Chain",
     "Counts",
     "DuplicateJob",
     "JobHandle",
@@ -43,6 +51,7 @@ __all__ = (
     "StoreUnavailable",
     "StoredResponse",
     "Task",
+    "UnknownBatch",
     "UnknownJob",
     "UnknownTask",
     "Worker",

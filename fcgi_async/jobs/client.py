@@ -8,7 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import attrs
+
 from fcgi_async.errors import ConfigurationError, InvalidJob
+from fcgi_async.jobs.batches import Batch, Step, make_successors, new_batch
+from fcgi_async.jobs.chains import Chain
 from fcgi_async.jobs.checks import check_name, check_number, check_whole
 from fcgi_async.jobs.errors import DuplicateJob, PayloadTooLarge
 from fcgi_async.jobs.handle import JobHandle, Waiting
@@ -130,6 +134,59 @@ class Jobs:
             await self._store.put(new)
         return [self._handle(job) for job in new]
 
+    def batch(
+        self,
+        *,
+        then: Step | None = None,
+        on_failure: Step | None = None,
+        id: str | None = None,
+        abandon_after: float = 3600.0,
+    ) -> Batch:
+        """Return a batch, to be entered: jobs that are added run at once, and one is put once all of them are done.
+
+            async with jobs.batch(then=report, on_failure=alarm) as batch:
+                for page in pages:
+                    await batch.add(render, {"page": page})
+
+        Args:
+            then: put once, when the batch is closed and all of its jobs are done: a task, which gets
+                `{"batch": ID, "jobs": HOW_MANY}`, or a pair of a task and its own data.
+            on_failure: put once, when the first job of the batch is dead, cancelled or in doubt, or the batch is
+                abandoned: a task, which gets `{"batch": ID, "job": ID, "state": STATE}`, or a pair.
+            id: a name for the batch, as `enqueue()` takes one; entering one that is open goes on adding to it.
+            abandon_after: seconds, more than 0; if nothing is added for so long, the process that adds is taken for
+                lost: the batch fails, and `then` is not put.
+
+        Raises:
+            InvalidJob: the data of what follows cannot be written as JSON.
+            PayloadTooLarge: it is longer than `payload_limit`.
+            ConfigurationError: an argument is out of its range.
+        """
+        check_number("batch(abandon_after)", abandon_after, least=0.001)
+        name = new_id() if id is None else check_name("id", id)
+        new = new_batch(name, then, on_failure, self._make)
+        return Batch(self._store, self._make, self.handle, name, new, abandon_after)
+
+    async def chain(self, first: tuple[Task, object], *following: Step) -> Chain:
+        """Put a job, and others each of which is put when the one before is done, in the same transaction.
+
+            await jobs.chain((fetch, {"url": url}), resize, (publish, {"to": "web"}))
+
+        Args:
+            first: a task and its data.
+            following: pairs of a task and its data, or tasks, which get the JSON that the one before answered with.
+
+        Raises:
+            InvalidJob: what `enqueue()` does; nothing is stored.
+            PayloadTooLarge: likewise.
+            ConfigurationError: likewise.
+            StoreUnavailable: likewise.
+            StoreFull: likewise.
+        """
+        successors = make_successors((first, *following), self._make)
+        await self._store.put([successors[0].new_job("null", successors[1:])])
+        return Chain(tuple(self.handle(successor.id) for successor in successors))
+
     def statement(
         self,
         task: Task,
@@ -247,6 +304,9 @@ class Jobs:
 
     def _handle(self, job: NewJob) -> JobHandle:
         return JobHandle(self._store, self._waiting, job.id)
+
+    def _make(self, task: Task, data: object, *, id: str | None = None, batch: str | None = None) -> NewJob:
+        return attrs.evolve(self._new(task, data, 0.0, None, None, 0.0, id), batch=batch)
 
     def _new(
         self,

@@ -8,8 +8,10 @@ JobsError (FastCGIError)
  |   +- SchemaMismatch           the tables are of a newer version, or not ours
  +- PayloadTooLarge              the data is longer than `Jobs(payload_limit=...)`; nothing was stored
  +- DuplicateJob                 another job holds the unique key; nothing was stored
+ +- BatchClosed                  nothing can be added to the batch any more; nothing was stored
  +- UnknownTask                  no task of that name is known here
  +- UnknownJob                   no job of that id is in the database (any more)
+ +- UnknownBatch                 no batch of that id is in the database (any more)
  +- JobUnsuccessful              a result was asked for of a job that is dead, cancelled or in doubt
  +- ResultNotKept                the job is done, and its response was not stored
  +- ResultTimeout (TimeoutError) the job was not done in time; it goes on
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from fcgi_async.jobs.record import Record
 
 __all__ = (
+    "BatchClosed",
     "DuplicateJob",
     "JobUnsuccessful",
     "JobsError",
@@ -36,6 +39,7 @@ __all__ = (
     "StoreError",
     "StoreFull",
     "StoreUnavailable",
+    "UnknownBatch",
     "UnknownJob",
     "UnknownTask",
 )
@@ -92,12 +96,20 @@ class DuplicateJob(JobsError):
         self.id = id
 
 
+class BatchClosed(JobsError):
+    """Nothing can be added to the batch: it was left, or taken for abandoned, or is not there; nothing was stored."""
+
+
 class UnknownTask(JobsError):
     """No task of that name is known here."""
 
 
 class UnknownJob(JobsError):
     """No job of that id is in the database; done ones leave it after a time."""
+
+
+class UnknownBatch(JobsError):
+    """No batch of that id is in the database; those that are over leave it after a time."""
 
 
 class JobUnsuccessful(JobsError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from fcgi_async.errors import FastCGIError
 from fcgi_async.job.response import Response
 from fcgi_async.jobs.fate import Fate, decide
@@ -12,6 +14,11 @@ __all__ = ("settle_attempt",)
 
 _LONGEST_ERROR = 4000
 _LONGEST_STDERR = 64 << 10
+_LONGEST_ANSWER = 1 << 20
+_NO_ANSWER = (
+    f"the next job of the chain gets the answer of this one, which is not JSON of at most {_LONGEST_ANSWER} bytes: "
+    "echo JSON, or give the next job data of its own"
+)
 
 
 def settle_attempt(
@@ -27,7 +34,12 @@ def settle_attempt(
         keep: seconds for which jobs that are done are kept at least.
     """
     fate = decide(task, claimed.failed, ended, now=now)
-    response, error = None, fate.reason
+    response, answer, error = None, None, fate.reason
+    if fate.state == "done" and claimed.answers and isinstance(ended, Response):
+        answer = _answer(ended)
+        if answer is None:
+            fate = Fate("dead", counts=True, reason=_NO_ANSWER)
+            error = fate.reason
     if fate.state == "done" and task.keep_result is not None and isinstance(ended, Response):
         if len(ended.content) <= task.result_limit:
             response = _stored(ended)
@@ -48,6 +60,7 @@ def settle_attempt(
         keep=_kept(fate, task, keep),
         response=response,
         follows=claimed.follows,
+        answer=answer,
         durable=task.on_loss != "again",
     )
 
@@ -55,6 +68,16 @@ def settle_attempt(
 def _kept(fate: Fate, task: Task, keep: float) -> float | None:
     # dead and in-doubt ones stay until they are retried or purged
     return max(keep, task.keep_result or 0.0) if fate.state == "done" else None
+
+
+def _answer(response: Response) -> str | None:
+    """Return what the next of a chain gets, in ASCII, so that every database takes it; None if it is not JSON."""
+    if len(response.content) > _LONGEST_ANSWER:
+        return None
+    try:
+        return json.dumps(json.loads(response.content), allow_nan=False, separators=(",", ":"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _stored(response: Response) -> StoredResponse:

@@ -16,10 +16,12 @@ import attrs
 __all__ = (
     "FINISHED",
     "STATES",
+    "BatchRecord",
     "Claimed",
     "Counts",
     "Lane",
     "Limits",
+    "NewBatch",
     "NewJob",
     "Query",
     "Record",
@@ -69,6 +71,41 @@ class NewJob:
 
 
 @attrs.frozen(kw_only=True)
+class NewBatch:
+    """A batch to be stored.
+
+    Attributes:
+        id: the client's; storing it twice stores it once.
+        next_done: the jobs that are put once all of it are done, as JSON.
+        next_failed: the jobs that are put once one of it has failed, as JSON.
+    """
+
+    id: str
+    next_done: str | None = None
+    next_failed: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class BatchRecord:
+    """What the database knows of a batch.
+
+    Attributes:
+        open: whether jobs may still be added.
+        total: how many were added.
+        pending: how many of them have not ended.
+        failed: how many of them are dead, cancelled or in doubt; and 1 if the batch was abandoned.
+        finished: when the last one ended; None if it has not, or the batch is open.
+    """
+
+    id: str
+    open: bool
+    total: int
+    pending: int
+    failed: int
+    finished: float | None
+
+
+@attrs.frozen(kw_only=True)
 class Claimed:
     """A job that a worker has taken: what it needs to run it.
 
@@ -77,6 +114,7 @@ class Claimed:
         attempt: which claim of the job this is, the fence of its settlement.
         failed: how many attempts before counted as failed.
         follows: whether a batch or a chain waits for its end.
+        answers: whether the next of its chain gets what it answers.
     """
 
     number: int
@@ -89,6 +127,7 @@ class Claimed:
     due: float
     trace: str | None
     follows: bool
+    answers: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -184,6 +223,7 @@ class Settlement:
         keep: seconds until it leaves the database; None to keep it.
         response: what is stored of the response.
         follows: whether a batch or a chain waits for its end.
+        answer: the JSON that it answered with, for the next of its chain.
         durable: whether it must be on disk before anyone is told.
     """
 
@@ -198,6 +238,7 @@ class Settlement:
     keep: float | None = None
     response: StoredResponse | None = None
     follows: bool = False
+    answer: str | None = attrs.field(default=None, repr=False)
     durable: bool = True
 
 

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 import attrs
 
-from fcgi_async.jobs.record import Claimed, Counts, Lane, NewJob, Query, Record, Settlement
+from fcgi_async.jobs.record import BatchRecord, Claimed, Counts, Lane, NewBatch, NewJob, Query, Record, Settlement
 
 __all__ = ("Action", "Bell", "Claim", "Store")
 
@@ -54,6 +54,31 @@ class Store(Protocol):
             For each job None if it is stored, or was before under the same id; otherwise the id of the job that holds
             its unique key ("" if that has let go meanwhile).
         """
+        ...
+
+    async def make_batch(self, batch: NewBatch, open_for: float) -> None:
+        """Store a batch that jobs can be added to, unless it is there; abandoned if none is for `open_for` seconds.
+
+        Raises:
+            BatchClosed: it is there and closed.
+        """
+
+    async def add(self, batch: str, jobs: Sequence[NewJob], open_for: float) -> None:
+        """Put jobs that name the batch, in one transaction; on disk when it returns.
+
+        Raises:
+            BatchClosed: it is closed or not there; nothing is stored.
+        """
+
+    async def close_batch(self, batch: str, *, abandoned: bool) -> None:
+        """Let nothing be added any more, and put what follows if it is time; an abandoned batch has failed.
+
+        Raises:
+            BatchClosed: it is closed or not there.
+        """
+
+    async def find_batch(self, batch: str) -> BatchRecord | None:
+        """Return what is known of a batch; None if it is not there (any more)."""
         ...
 
     async def register(self, worker: str, lanes: Sequence[Lane]) -> None:
@@ -124,7 +149,7 @@ class Store(Protocol):
         """Let nobody take jobs of a queue any more, or again."""
 
     async def sweep(self) -> int:
-        """Delete jobs whose time to be kept is over, some at a time; return how many."""
+        """Delete jobs whose time to be kept is over, some at a time; return how many. Close abandoned batches."""
         ...
 
     async def wait(self, bell: Bell, heard: int, timeout: float) -> int:

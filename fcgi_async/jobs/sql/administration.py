@@ -15,6 +15,7 @@ from fcgi_async.jobs.record import (
     StoredResponse,
     WorkerRecord,
 )
+from fcgi_async.jobs.sql.batches import Ended, abandon_old, follow
 from fcgi_async.jobs.sql.dialect import Dialect
 from fcgi_async.jobs.sql.settling import KEEP
 from fcgi_async.jobs.sql.statements import (
@@ -82,12 +83,18 @@ def change(dialect: Dialect, action: Action, query: Query) -> int:
     if not fits:
         return 0
     where, parameters = _conditions(query, fits)
-    statement = f"SELECT j.number, j.state FROM fcgi_jobs AS j WHERE {where} ORDER BY j.number LIMIT :count"
-    changed = 0
-    for number, state in dialect.query(statement, parameters):
+    statement = f"""SELECT j.number, j.state, j.id, j.batch, j.chain FROM fcgi_jobs AS j
+        WHERE {where} ORDER BY j.number LIMIT :count"""
+    changed, ended = 0, []
+    rows = cast("list[tuple[int, State, str, str | None, str | None]]", dialect.query(statement, parameters))
+    for number, state, id, batch, chain in rows:
         running = action == "cancel" and state == "running"
         how = {"retry": RETRY, "cancel": CANCEL_RUNNING if running else CANCEL, "purge": PURGE}[action]
-        changed += dialect.change(how, {"number": number, "keep": round(KEEP * 1000)})
+        done = dialect.change(how, {"number": number, "keep": round(KEEP * 1000)})
+        changed += done
+        if done and batch is not None and action != "purge" and not running:
+            ended.append(Ended(id, batch, chain, before=state, state="ready" if action == "retry" else "cancelled"))
+    follow(dialect, ended)
     if changed:
         dialect.will_ring("work" if action == "retry" else "ends")
     return changed
@@ -104,6 +111,7 @@ def pause(dialect: Dialect, queue: str, paused: bool) -> None:
 
 def sweep(dialect: Dialect) -> int:
     """Delete what need not be kept any more; see `Store.sweep()`."""
+    abandon_old(dialect, KEEP)
     return dialect.change(SWEEP)
 
 

@@ -20,6 +20,7 @@ from fcgi_async.jobs.sql.statements import (
     WRITE_RATE,
 )
 from fcgi_async.jobs.store import Claim
+from fcgi_async.jobs.successors import wants_answer
 from fcgi_async.jobs.turns import Turns
 
 __all__ = ("claim",)
@@ -133,6 +134,7 @@ def _claimed(row: tuple[object, ...]) -> Claimed:
         due=due / 1000,
         trace=trace,
         follows=batch is not None or chain is not None,
+        answers=wants_answer(chain),
     )
 
 

@@ -75,11 +75,13 @@ _TABLES: Final = (
     result_headers {text},
     result {blob}
 ){options}""",
-    # open: jobs may still be added; pending: jobs that have not ended; next_*: jobs to put then, as JSON
+    # open: jobs may still be added, until open_until unless one is; pending: jobs that have not ended; next_*: jobs to
+    # put then, as JSON
     """CREATE TABLE fcgi_batches (
     id {name} NOT NULL PRIMARY KEY,
     created {long} NOT NULL DEFAULT {now},
     open INTEGER NOT NULL DEFAULT 1,
+    open_until {long},
     total INTEGER NOT NULL DEFAULT 0,
     pending INTEGER NOT NULL DEFAULT 0,
     failed INTEGER NOT NULL DEFAULT 0,

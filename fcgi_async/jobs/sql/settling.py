@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, cast
 
 import attrs
 
-from fcgi_async.jobs.record import FINISHED, Settlement
+from fcgi_async.jobs.record import FINISHED, Settlement, State
+from fcgi_async.jobs.sql.batches import Ended, follow
 from fcgi_async.jobs.sql.dialect import Dialect
-from fcgi_async.jobs.sql.statements import HELD, SETTLE, SETTLE_ANYWAY
+from fcgi_async.jobs.sql.statements import FOLLOWS, HELD, SETTLE, SETTLE_ANYWAY
 
 __all__ = ("KEEP", "settle")
 
@@ -20,26 +21,36 @@ KEEP: Final = 600.0
 
 def settle(dialect: Dialect, worker: str, settlements: Sequence[Settlement]) -> list[bool]:
     """Write how attempts ended; see `Store.settle()`."""
-    settled = [_settle(dialect, worker, settlement) for settlement in settlements]
+    states = [_settle(dialect, worker, settlement) for settlement in settlements]
     if any(settlement.state in FINISHED for settlement in settlements):
         dialect.will_ring("ends")
-    return settled
+    follow(dialect, _ended(dialect, zip(settlements, states, strict=True)))
+    return [state is not None for state in states]
 
 
-def _settle(dialect: Dialect, worker: str, settlement: Settlement) -> bool:
+def _ended(dialect: Dialect, settled: Iterable[tuple[Settlement, State | None]]) -> Iterator[Ended]:
+    for settlement, state in settled:
+        if settlement.follows and state is not None and state not in ("ready", "delayed"):
+            [(id, batch, chain)] = dialect.query(FOLLOWS, {"number": settlement.number})
+            names = cast("tuple[str, str | None, str | None]", (id, batch, chain))
+            yield Ended(*names, before="running", state=state, answer=settlement.answer)
+
+
+def _settle(dialect: Dialect, worker: str, settlement: Settlement) -> State | None:
+    """Write how an attempt ended; return the state of the job, None if it is no longer this worker's."""
     parameters = _parameters(worker, settlement)
     if dialect.change(SETTLE, parameters) == 1:
-        return True
+        return settlement.state
     rows = dialect.query(HELD, parameters)
     if not rows:
-        return False
+        return None
     # the script has completed the job itself, or somebody has cancelled it meanwhile
     state, cancel = rows[0]
     if state == "done":
         settlement = attrs.evolve(settlement, state="done", counts=False, error=None, keep=settlement.keep or KEEP)
     elif cancel and settlement.state in ("ready", "delayed"):
         settlement = attrs.evolve(settlement, state="cancelled", keep=KEEP)
-    return dialect.change(SETTLE_ANYWAY, _parameters(worker, settlement)) == 1
+    return settlement.state if dialect.change(SETTLE_ANYWAY, _parameters(worker, settlement)) == 1 else None
 
 
 def _parameters(worker: str, settlement: Settlement) -> dict[str, object]:

@@ -18,6 +18,7 @@ __all__ = (
     "CLAIMED_COLUMNS",
     "COUNTS",
     "FIND_COLUMNS",
+    "FOLLOWS",
     "HAS_ID",
     "HELD",
     "HOLDER",
@@ -105,6 +106,8 @@ SETTLE: Final = f"{_SETTLE} AND state = 'running' AND cancel = 0"
 SETTLE_ANYWAY: Final = _SETTLE
 HELD: Final = """SELECT state, cancel FROM fcgi_jobs
     WHERE number = :number AND worker = :worker AND attempt = :attempt{locked}"""
+
+FOLLOWS: Final = "SELECT id, batch, chain FROM fcgi_jobs WHERE number = :number"
 
 OF_WORKER: Final = """SELECT number, attempt, state, failed, on_loss, attempts, batch, chain FROM fcgi_jobs
     WHERE worker = :worker ORDER BY number{locked}"""

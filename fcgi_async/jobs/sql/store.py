@@ -10,8 +10,8 @@ from typing import ClassVar, Generic, TypeVar
 import attrs
 
 from fcgi_async.jobs.committer import Committer
-from fcgi_async.jobs.record import Claimed, Counts, Lane, NewJob, Query, Record, Settlement
-from fcgi_async.jobs.sql import administration, claiming, putting, settling, workers
+from fcgi_async.jobs.record import BatchRecord, Claimed, Counts, Lane, NewBatch, NewJob, Query, Record, Settlement
+from fcgi_async.jobs.sql import administration, batches, claiming, putting, settling, workers
 from fcgi_async.jobs.sql.dialect import Dialect
 from fcgi_async.jobs.store import Action, Bell, Claim
 from fcgi_async.jobs.turns import Turns
@@ -98,6 +98,22 @@ class SQLStore(Generic[D]):
     async def put(self, jobs: Sequence[NewJob]) -> list[str | None]:
         """As `Store.put()`."""
         return await self._committer.call(partial(putting.put, jobs=jobs))
+
+    async def make_batch(self, batch: NewBatch, open_for: float) -> None:
+        """As `Store.make_batch()`."""
+        await self._committer.call(partial(batches.make, batch=batch, open_for=open_for))
+
+    async def add(self, batch: str, jobs: Sequence[NewJob], open_for: float) -> None:
+        """As `Store.add()`."""
+        await self._committer.call(partial(batches.add, batch=batch, jobs=jobs, open_for=open_for))
+
+    async def close_batch(self, batch: str, *, abandoned: bool) -> None:
+        """As `Store.close_batch()`."""
+        await self._committer.call(partial(batches.close, batch=batch, abandoned=abandoned))
+
+    async def find_batch(self, batch: str) -> BatchRecord | None:
+        """As `Store.find_batch()`."""
+        return await self._committer.call(partial(batches.find, batch=batch), durable=False)
 
     def statement(self, job: NewJob) -> tuple[str, tuple[object, ...]]:
         """As `Store.statement()`."""
