@@ -9,6 +9,7 @@ something may have come: it finds out.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ __all__ = ("Feed",)
 
 logger = logging.getLogger("fcgi_async.jobs")
 
+_SHORTEST_LOOK = 0.005
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
@@ -61,6 +63,7 @@ class Feed:
     _down: bool = attrs.field(default=False, init=False)
     _closed: bool = attrs.field(default=False, init=False)
     _change: Change = attrs.field(factory=Change, init=False)
+    _due_change: Change = attrs.field(factory=Change, init=False)
     _durable: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -135,6 +138,16 @@ class Feed:
                 self._take(claim, rung)
             self._change.tell()
 
+    async def until_due(self) -> None:
+        """Wait until something delayed is due, or a rate allows more, as far as that is known."""
+        while True:
+            due = self.due
+            left = math.inf if due is None else max(due - time.monotonic(), _SHORTEST_LOOK)
+            with anyio.move_on_after(left) as scope:
+                await self._due_change.until(lambda due=due: self.due != due)  # type: ignore[misc]
+            if scope.cancelled_caught:
+                return
+
     async def look(self) -> None:
         """Find out whether there is something to claim, without a PHP worker.
 
@@ -142,6 +155,8 @@ class Feed:
             StoreUnavailable: the database cannot be read.
         """
         if self._more or self._going or self._ready or self._closed:
+            # the next claim says it again
+            self._set_due(None)
             return
         claim = await self._store.claim(self._worker, self._lanes, 0, durable=False)
         self._note_wait(claim)
@@ -183,4 +198,9 @@ class Feed:
             self._fasts += 1
 
     def _note_wait(self, claim: Claim) -> None:
-        self.due = None if claim.wait is None else time.monotonic() + claim.wait
+        self._set_due(None if claim.wait is None else time.monotonic() + claim.wait)
+
+    def _set_due(self, due: float | None) -> None:
+        if due != self.due:
+            self.due = due
+            self._due_change.tell()

@@ -61,6 +61,7 @@ def settle_attempt(
         response=response,
         follows=claimed.follows,
         answer=answer,
+        frees=task.running is not None,
         durable=task.on_loss != "again",
     )
 

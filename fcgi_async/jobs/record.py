@@ -224,6 +224,7 @@ class Settlement:
         response: what is stored of the response.
         follows: whether a batch or a chain waits for its end.
         answer: the JSON that it answered with, for the next of its chain.
+        frees: whether others may be waiting for one job less of its task to run.
         durable: whether it must be on disk before anyone is told.
     """
 
@@ -239,6 +240,7 @@ class Settlement:
     response: StoredResponse | None = None
     follows: bool = False
     answer: str | None = attrs.field(default=None, repr=False)
+    frees: bool = False
     durable: bool = True
 
 

@@ -41,7 +41,6 @@ logger = logging.getLogger("fcgi_async.jobs")
 
 # seconds between looks at the database when no bell is heard, and between searches for lost workers
 _LOOK = 1.0
-_SHORTEST_LOOK = 0.005
 _TEND = 0.5
 # seconds for settling what was cancelled
 _LAST_WORDS = 5.0
@@ -136,7 +135,7 @@ class Worker:
         try:
             async with anyio.create_task_group() as services:
                 guard = partial(self._guard, services.cancel_scope)
-                for service in (self._settler.run, self._watch, self._tend, self._renew):
+                for service in (self._settler.run, self._watch, self._look_when_due, self._tend, self._renew):
                     services.start_soon(guard, service)
                 async with anyio.create_task_group() as feeding:
                     feeding.start_soon(guard, self._feed.run)
@@ -220,15 +219,18 @@ class Worker:
     async def _watch(self) -> None:
         heard = await self._store.wait("work", -1, 0)
         while True:
-            due = self._feed.due
             # others' looks come at other times
-            look = _LOOK * random.uniform(0.8, 1.2)
-            timeout = look if due is None else min(max(due - time.monotonic(), _SHORTEST_LOOK), look)
-            now = await self._store.wait("work", heard, timeout)
+            now = await self._store.wait("work", heard, _LOOK * random.uniform(0.8, 1.2))
             if now != heard:
                 heard = now
                 self._feed.ring()
                 continue
+            with suppress(StoreUnavailable, StoreFull):
+                await self._feed.look()
+
+    async def _look_when_due(self) -> None:
+        while True:
+            await self._feed.until_due()
             with suppress(StoreUnavailable, StoreFull):
                 await self._feed.look()
 

@@ -44,7 +44,8 @@ def claim(dialect: Dialect, worker: str, lanes: Sequence[Lane], count: int, turn
     if found <= len(picked):
         due = cast("int | None", dialect.query(NEXT_DUE)[0][0])
         wait = _sooner(wait, None if due is None else max(due, 0) / 1000)
-    return Claim(jobs=_take(dialect, worker, picked) if picked else (), more=found > len(picked), wait=wait)
+    jobs, pause = _take(dialect, worker, picked) if picked else ((), None)
+    return Claim(jobs=jobs, more=found > len(picked), wait=_sooner(wait, pause))
 
 
 def _candidates(dialect: Dialect, lane: Lane, count: int) -> tuple[list[_Candidate], float | None]:
@@ -98,7 +99,8 @@ def _interval(rate: tuple[int, float]) -> int:
     return max(round(per * 1e6 / count), 1)
 
 
-def _take(dialect: Dialect, worker: str, picked: Sequence[_Candidate]) -> tuple[Claimed, ...]:
+def _take(dialect: Dialect, worker: str, picked: Sequence[_Candidate]) -> tuple[tuple[Claimed, ...], float | None]:
+    """Take jobs; return them, and in how many seconds a rate that is used up now allows one more."""
     names = ", ".join(f":n{index}" for index in range(len(picked)))
     numbers = {f"n{index}": candidate[2] for index, candidate in enumerate(picked)}
     rows = dialect.query(f"SELECT {CLAIMED_COLUMNS} FROM fcgi_jobs WHERE number IN ({names})", numbers)
@@ -110,13 +112,17 @@ def _take(dialect: Dialect, worker: str, picked: Sequence[_Candidate]) -> tuple[
             for _, _, number, limits in picked
         ],
     )
+    wait: float | None = None
     for limits in {candidate[3].task: candidate[3] for candidate in picked}.values():
         if limits.rate is not None:
             taken = sum(candidate[3].task == limits.task for candidate in picked)
             arrival, now = _rate(dialect, limits.task)
-            arrival = max(arrival, now) + taken * _interval(limits.rate)
+            interval = _interval(limits.rate)
+            arrival = max(arrival, now) + taken * interval
             dialect.change(WRITE_RATE, {"task": limits.task, "arrival": arrival})
-    return tuple(_claimed(by_number[candidate[2]]) for candidate in picked)
+            used_up = arrival + interval - limits.rate[0] * interval - now
+            wait = _sooner(wait, used_up / 1e6 if used_up > 0 else None)
+    return tuple(_claimed(by_number[candidate[2]]) for candidate in picked), wait
 
 
 def _claimed(row: tuple[object, ...]) -> Claimed:

@@ -24,6 +24,8 @@ def settle(dialect: Dialect, worker: str, settlements: Sequence[Settlement]) -> 
     states = [_settle(dialect, worker, settlement) for settlement in settlements]
     if any(settlement.state in FINISHED for settlement in settlements):
         dialect.will_ring("ends")
+    if any(settlement.frees for settlement in settlements):
+        dialect.will_ring("work")
     follow(dialect, _ended(dialect, zip(settlements, states, strict=True)))
     return [state is not None for state in states]
 
