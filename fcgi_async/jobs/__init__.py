@@ -23,6 +23,7 @@ from fcgi_async.jobs.errors import (
 )
 from fcgi_async.jobs.handle import JobHandle
 from fcgi_async.jobs.record import BatchRecord, Counts, Record, State, StoredResponse, WorkerRecord
+from fcgi_async.jobs.schedule import Cron
 from fcgi_async.jobs.task import Rate, Task
 from fcgi_async.jobs.worker import Worker
 
@@ -33,6 +34,7 @@ __all__ = (
     "BatchRecord",
     "Chain",
     "Counts",
+    "Cron",
     "DuplicateJob",
     "JobHandle",
     "JobUnsuccessful",

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import attrs
 
 from fcgi_async.jobs.record import BatchRecord, Claimed, Counts, Lane, NewBatch, NewJob, Query, Record, Settlement
+from fcgi_async.jobs.schedule import Cron
 
 __all__ = ("Action", "Bell", "Claim", "Store")
 
@@ -125,6 +126,17 @@ class Store(Protocol):
         """Make ready what the worker has by the database, and not in hand: numbers in `held`. Return how many.
 
         A claim whose answer was lost leaves such jobs. There must be no claim under way.
+        """
+        ...
+
+    async def begin_crons(self, crons: Sequence[Cron]) -> None:
+        """Make schedules that are not known begin now, and those with another line or time zone begin anew."""
+
+    async def tick(self, crons: Sequence[Cron]) -> float | None:
+        """Put jobs of schedules whose time has come, one for each time however many call this.
+
+        Returns:
+            Seconds until the next time; None if there is none.
         """
         ...
 

@@ -32,6 +32,7 @@ from fcgi_async.jobs.errors import PayloadTooLarge, StoreError, StoreFull, Store
 from fcgi_async.jobs.feed import Feed
 from fcgi_async.jobs.outcome import settle_attempt
 from fcgi_async.jobs.record import Claimed, Lane, Limits
+from fcgi_async.jobs.schedule import Cron
 from fcgi_async.jobs.settler import Settler
 from fcgi_async.jobs.task import Task
 
@@ -47,6 +48,8 @@ _LAST_WORDS = 5.0
 # seconds until a PHP-FPM that cannot be reached is tried again
 _FPM_PAUSE = 0.5
 _SWEEP = 1000
+# seconds between looks at the database's clock
+_CLOCK, _SHORTEST_TICK = 10.0, 0.005
 
 
 class Worker:
@@ -59,6 +62,7 @@ class Worker:
         php: whose PHP workers it uses; others may use them too.
         jobs: the database.
         tasks: what it runs; jobs of other tasks are left to other workers.
+        schedules: what it puts by the clock; its tasks may be other workers'.
         queues: the weights of the queues that it serves, 1 or more each; None serves those of its tasks alike.
         ahead: how many jobs are claimed beside one for each PHP worker in hand, 0 or more: the claim's way to the
             database and back is then over when a PHP worker becomes free.
@@ -76,6 +80,7 @@ class Worker:
         jobs: Jobs,
         tasks: Iterable[Task],
         *,
+        schedules: Iterable[Cron] = (),
         queues: Mapping[str, int] | None = None,
         ahead: int = 1,
         priority: int = -1,
@@ -86,6 +91,7 @@ class Worker:
         check_number("Worker(shutdown_timeout)", shutdown_timeout, least=0, optional=True)
         check_number("Worker(keep_done)", keep_done, least=0)
         self._tasks = _by_name(tasks)
+        self._crons = _check_crons(schedules)
         self._lanes = _lanes(self._tasks.values(), queues)
         self.id = _new_worker_id()
         self._php, self._jobs, self._store = php, jobs, jobs.store
@@ -132,10 +138,19 @@ class Worker:
         runners = max(self._php.statistics().share, 1)
         self._settler.most = 2 * runners + self._ahead
         await self._store.register(self.id, self._lanes)
+        if self._crons:
+            await self._store.begin_crons(self._crons)
         try:
             async with anyio.create_task_group() as services:
                 guard = partial(self._guard, services.cancel_scope)
-                for service in (self._settler.run, self._watch, self._look_when_due, self._tend, self._renew):
+                for service in (
+                    self._settler.run,
+                    self._watch,
+                    self._look_when_due,
+                    self._tend,
+                    self._renew,
+                    self._put_by_clock,
+                ):
                     services.start_soon(guard, service)
                 async with anyio.create_task_group() as feeding:
                     feeding.start_soon(guard, self._feed.run)
@@ -246,6 +261,17 @@ class Worker:
                 logger.debug("the database cannot be tended: %s", error)
             await anyio.sleep(_TEND * random.uniform(0.8, 1.2))
 
+    async def _put_by_clock(self) -> None:
+        while self._crons:
+            wait: float | None = None
+            try:
+                wait = await self._store.tick(self._crons)
+            except (StoreUnavailable, StoreFull) as error:
+                logger.debug("nothing can be put by the clock: %s", error)
+                wait = _LOOK
+            # looked at sometimes, since clocks are put forward
+            await anyio.sleep(_CLOCK if wait is None else min(max(wait, _SHORTEST_TICK), _CLOCK))
+
     async def _renew(self) -> None:
         each = self._store.renewed_each()
         while each is not None:
@@ -286,6 +312,16 @@ def _by_name(tasks: Iterable[Task]) -> dict[str, Task]:
         if found.setdefault(task.name, task) is not task:
             raise ConfigurationError(f"Worker(tasks) has two tasks called {task.name!r}")
     return found
+
+
+def _check_crons(schedules: Iterable[Cron]) -> tuple[Cron, ...]:
+    crons = tuple(schedules)
+    for cron in crons:
+        if not isinstance(cron, Cron):
+            raise ConfigurationError(f"Worker(schedules) must be Crons, not {cron!r}")
+    if len({cron.name for cron in crons}) < len(crons):
+        raise ConfigurationError("Worker(schedules) has two of the same name")
+    return crons
 
 
 def _lanes(tasks: Iterable[Task], queues: Mapping[str, int] | None) -> tuple[Lane, ...]:

@@ -11,7 +11,8 @@ import attrs
 
 from fcgi_async.jobs.committer import Committer
 from fcgi_async.jobs.record import BatchRecord, Claimed, Counts, Lane, NewBatch, NewJob, Query, Record, Settlement
-from fcgi_async.jobs.sql import administration, batches, claiming, putting, settling, workers
+from fcgi_async.jobs.schedule import Cron
+from fcgi_async.jobs.sql import administration, batches, claiming, putting, schedule, settling, workers
 from fcgi_async.jobs.sql.dialect import Dialect
 from fcgi_async.jobs.store import Action, Bell, Claim
 from fcgi_async.jobs.turns import Turns
@@ -146,6 +147,14 @@ class SQLStore(Generic[D]):
     async def leave(self, worker: str) -> None:
         """As `Store.leave()`."""
         await self._committer.call(partial(workers.leave, worker=worker))
+
+    async def begin_crons(self, crons: Sequence[Cron]) -> None:
+        """As `Store.begin_crons()`."""
+        await self._committer.call(partial(schedule.begin, crons=crons))
+
+    async def tick(self, crons: Sequence[Cron]) -> float | None:
+        """As `Store.tick()`."""
+        return await self._committer.call(partial(schedule.tick, crons=crons))
 
     async def find(self, query: Query) -> list[Record]:
         """As `Store.find()`."""
