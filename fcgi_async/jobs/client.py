@@ -227,6 +227,7 @@ class Jobs:
         *,
         states: Iterable[State] = (),
         task: str | None = None,
+        queue: str | None = None,
         after: int = 0,
         limit: int = 100,
     ) -> list[Record]:
@@ -235,6 +236,7 @@ class Jobs:
         Args:
             states: only those in one of these states; () for any.
             task: only those of this task.
+            queue: only those of this queue, as the workers of their tasks have said.
             after: only those whose `number` is higher.
             limit: how many at most, 1 or more.
 
@@ -242,7 +244,7 @@ class Jobs:
             StoreUnavailable: the database cannot be read.
         """
         check_whole("limit", limit, least=1)
-        return await self._store.find(Query(states=tuple(states), task=task, after=after, limit=limit))
+        return await self._store.find(Query(states=tuple(states), task=task, queue=queue, after=after, limit=limit))
 
     async def get(self, id: str) -> Record:
         """Return what the database knows of a job, its stored response too.
@@ -274,17 +276,24 @@ class Jobs:
         """
         return await self._store.change("cancel", self._named(ids))
 
-    async def purge(self, *ids: str, states: Iterable[State] = ("done", "dead", "cancelled")) -> int:
+    async def purge(
+        self,
+        *ids: str,
+        states: Iterable[State] = ("done", "dead", "cancelled"),
+        older: float | None = None,
+    ) -> int:
         """Delete jobs that have ended, or are in doubt if that is named; return how many.
 
         Args:
             ids: which; all if none is given.
             states: in one of these states.
+            older: seconds, 0 or more; only those that ended, or began last, so long ago; None for any.
         """
+        check_number("older", older, least=0, optional=True)
         named, purged = tuple(states), 0
         while True:
             # in several transactions, so that nobody waits long
-            found = await self._store.change("purge", Query(ids=ids, states=named, limit=500))
+            found = await self._store.change("purge", Query(ids=ids, states=named, older=older, limit=500))
             purged += found
             if found < 500:
                 return purged

@@ -86,6 +86,18 @@ class JobHandle:
             raise UnknownJob(f"no job {self.id!r} is in the database; those that are done leave it after a time")
         return found[0]
 
+    async def progress(self) -> tuple[int, int] | None:
+        """Return how far the running attempt said it was, and of how much; None if it has not said.
+
+        PHP says it by `FcgiJobs::progress(3, 10)`; each attempt begins anew.
+
+        Raises:
+            UnknownJob: it is not in the database (any more).
+            StoreUnavailable: the database cannot be read.
+        """
+        record = await self.record()
+        return None if record.progress is None else (record.progress, record.progress_of or 0)
+
     async def cancel(self) -> bool:
         """Cancel the job; return whether that concerned it, which it does until it has ended.
 

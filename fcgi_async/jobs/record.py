@@ -283,6 +283,8 @@ class Query:
     """Which jobs are meant. What is None or empty does not matter.
 
     Attributes:
+        queue: of their tasks, as the last worker that runs them said.
+        older: jobs that ended, or began last, so many seconds ago at least.
         after: jobs whose number is higher.
         limit: so many at most, in the order of their numbers.
         content: whether the stored response is read too.
@@ -292,6 +294,8 @@ class Query:
     states: tuple[State, ...] = ()
     task: str | None = None
     batch: str | None = None
+    queue: str | None = None
+    older: float | None = None
     after: int = 0
     limit: int = 100
     content: bool = False

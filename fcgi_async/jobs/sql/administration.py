@@ -127,6 +127,12 @@ def _conditions(query: Query, states: tuple[State, ...]) -> tuple[str, dict[str,
         if value is not None:
             parameters[column] = value
             conditions.append(f"j.{column} = :{column}")
+    if query.queue is not None:
+        parameters["queue"] = query.queue
+        conditions.append("j.task IN (SELECT name FROM fcgi_tasks WHERE queue = :queue)")
+    if query.older is not None:
+        parameters["older"] = round(query.older * 1000)
+        conditions.append("COALESCE(j.finished, j.started, j.created) <= {now} - :older")
     return " AND ".join(conditions), parameters
 
 
