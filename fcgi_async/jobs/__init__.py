@@ -22,12 +22,14 @@ from fcgi_async.jobs.errors import (
     UnknownTask,
 )
 from fcgi_async.jobs.handle import JobHandle
+from fcgi_async.jobs.observer import AttemptObservation, WorkerObserver, WorkerStatistics
 from fcgi_async.jobs.record import BatchRecord, Counts, Record, State, StoredResponse, WorkerRecord
 from fcgi_async.jobs.schedule import Cron
 from fcgi_async.jobs.task import Rate, Task
 from fcgi_async.jobs.worker import Worker
 
 __all__ = (
+    "AttemptObservation",
     "Backoff",
     "Batch",
     "BatchClosed",
@@ -57,5 +59,7 @@ __all__ = (
     "UnknownJob",
     "UnknownTask",
     "Worker",
+    "WorkerObserver",
     "WorkerRecord",
+    "WorkerStatistics",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -50,11 +50,19 @@ class Jobs:
         self._store = find_store(url)
         self.payload_limit = payload_limit
         self._waiting = Waiting()
+        self._trace: Callable[[], str | None] | None = None
 
     @property
     def store(self) -> Store:
         """The database, for those who extend this."""
         return self._store
+
+    def trace_by(self, trace: Callable[[], str | None]) -> None:
+        """Have jobs carry a trace: a function that returns the W3C traceparent of who puts one, or None.
+
+        Telemetry does it by `instrument_jobs()`.
+        """
+        self._trace = trace
 
     async def __aenter__(self) -> Self:
         """Connect, and make the tables or migrate them.
@@ -346,6 +354,7 @@ class Jobs:
             priority=wanted,
             unique=unique,
             unique_for=unique_for,
+            trace=None if self._trace is None else self._trace(),
         )
 
     def _encode(self, task: Task, data: object) -> str:

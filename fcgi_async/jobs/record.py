@@ -115,6 +115,7 @@ class Claimed:
         failed: how many attempts before counted as failed.
         follows: whether a batch or a chain waits for its end.
         answers: whether the next of its chain gets what it answers.
+        taken: when it was claimed, by the monotonic clock of who claimed it.
     """
 
     number: int
@@ -128,6 +129,7 @@ class Claimed:
     trace: str | None
     follows: bool
     answers: bool = False
+    taken: float = attrs.field(factory=time.monotonic, eq=False)
 
 
 @attrs.frozen(kw_only=True)

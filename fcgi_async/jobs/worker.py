@@ -30,6 +30,7 @@ from fcgi_async.jobs.checks import check_number, check_whole
 from fcgi_async.jobs.client import Jobs
 from fcgi_async.jobs.errors import PayloadTooLarge, StoreError, StoreFull, StoreUnavailable
 from fcgi_async.jobs.feed import Feed
+from fcgi_async.jobs.observer import Attempt, Tally, WorkerObserver, WorkerStatistics, begin
 from fcgi_async.jobs.outcome import settle_attempt
 from fcgi_async.jobs.record import Claimed, Lane, Limits
 from fcgi_async.jobs.schedule import Cron
@@ -48,6 +49,8 @@ _LAST_WORDS = 5.0
 # seconds until a PHP-FPM that cannot be reached is tried again
 _FPM_PAUSE = 0.5
 _SWEEP = 1000
+# seconds between counts of what is in the database, for those who observe
+_COUNT = 15.0
 # seconds between looks at the database's clock
 _CLOCK, _SHORTEST_TICK = 10.0, 0.005
 
@@ -98,9 +101,11 @@ class Worker:
         self._ahead, self._priority = ahead, priority
         self._shutdown_timeout, self._keep_done = shutdown_timeout, keep_done
         # claimed, and perhaps run
-        self._begun: dict[int, Claimed] = {}
+        self._begun: dict[int, Attempt] = {}
         self._settler = Settler(self._store, self.id)
         self._feed = Feed(self._store, self.id, self._lanes, ahead, self._settler)
+        self._observers: list[WorkerObserver] = []
+        self._tally = Tally()
         self._stopping = anyio.Event()
         self._failure: Exception | None = None
         self._started = False
@@ -117,6 +122,27 @@ class Worker:
         """Take no more jobs, finish those that run within `shutdown_timeout`, and give the others back."""
         self._stopping.set()
         self._feed.close()
+
+    @property
+    def php(self) -> Dispatcher:
+        """Whose PHP workers it uses."""
+        return self._php
+
+    def observe(self, observer: WorkerObserver) -> None:
+        """Have an observer told of each attempt from now on; telemetry does it by `instrument_worker()`."""
+        self._observers.append(observer)
+
+    def statistics(self) -> WorkerStatistics:
+        """Return what it does and has done; free to call, from any thread."""
+        tally = self._tally
+        return WorkerStatistics(
+            in_hand=self.in_hand,
+            claimed=tally.claimed,
+            ended=dict(tally.ended),
+            lost=self._settler.lost,
+            recovered=tally.recovered,
+            counts=tally.counts,
+        )
 
     async def run(self) -> None:
         """Run jobs until `stop()`.
@@ -150,6 +176,7 @@ class Worker:
                     self._tend,
                     self._renew,
                     self._put_by_clock,
+                    self._count,
                 ):
                     services.start_soon(guard, service)
                 async with anyio.create_task_group() as feeding:
@@ -200,6 +227,9 @@ class Worker:
                 await anyio.sleep(_FPM_PAUSE)
 
     async def _attempt(self, slot: HeldSlot, claimed: Claimed) -> None:
+        self._tally.claimed += 1
+        attempt = begin(self._observers, claimed, time.monotonic() - claimed.taken)
+        claimed = attempt.claimed
         task = self._tasks[claimed.task]
         ended: Response[str] | FastCGIError
         try:
@@ -207,13 +237,14 @@ class Worker:
         except (InvalidJob, PayloadTooLarge) as error:
             ended = error
         else:
-            self._begun[claimed.number] = claimed
+            self._begun[claimed.number] = attempt
             self._store.begun(self.id, claimed)
             try:
-                ended = await slot.run(job)
+                with attempt.running():
+                    ended = await slot.run(job)
             except FastCGIError as error:
                 ended = error
-        self._settle(task, claimed, ended)
+        self._settle(task, attempt, ended)
 
     def _job(self, task: Task, claimed: Claimed) -> Job[str]:
         most = self._jobs.payload_limit
@@ -222,10 +253,13 @@ class Worker:
             raise PayloadTooLarge(f"the data of job {claimed.id!r} is longer than payload_limit={most}")
         return task.job(claimed)
 
-    def _settle(self, task: Task, claimed: Claimed, ended: Response[str] | FastCGIError) -> None:
+    def _settle(self, task: Task, attempt: Attempt, ended: Response[str] | FastCGIError) -> None:
+        claimed = attempt.claimed
         settlement = settle_attempt(task, claimed, ended, now=time.time(), keep=self._keep_done)
         self._settler.add(settlement)
         self._begun.pop(claimed.number, None)
+        self._tally.ended[settlement.state] = self._tally.ended.get(settlement.state, 0) + 1
+        attempt.done(settlement)
         if settlement.state not in ("done", "ready"):
             logger.warning("job %s of task %s is %s: %s", claimed.id, claimed.task, settlement.state, settlement.error)
 
@@ -253,6 +287,7 @@ class Worker:
         while True:
             try:
                 recovered = await self._store.recover()
+                self._tally.recovered += recovered
                 if recovered:
                     logger.warning("%d jobs of a worker that is lost were taken back", recovered)
                 while await self._store.sweep() == _SWEEP:
@@ -272,6 +307,13 @@ class Worker:
             # looked at sometimes, since clocks are put forward
             await anyio.sleep(_CLOCK if wait is None else min(max(wait, _SHORTEST_TICK), _CLOCK))
 
+    async def _count(self) -> None:
+        while True:
+            if self._observers:
+                with suppress(StoreUnavailable, StoreFull):
+                    self._tally.counts = await self._store.counts()
+            await anyio.sleep(_COUNT if self._observers else _LOOK)
+
     async def _renew(self) -> None:
         each = self._store.renewed_each()
         while each is not None:
@@ -290,10 +332,10 @@ class Worker:
     async def _leave(self) -> None:
         """Settle what has ended or was cut short, and give back what was not begun."""
         self._feed.close()
-        for claimed in list(self._begun.values()):
+        for attempt in list(self._begun.values()):
             cut = JobCancelled("the worker ended before the job did")
             cut.may_have_run = True
-            self._settle(self._tasks[claimed.task], claimed, cut)
+            self._settle(self._tasks[attempt.claimed.task], attempt, cut)
         with anyio.move_on_after(_LAST_WORDS, shield=True) as scope:
             try:
                 await self._settler.write_rest()
