@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import re
 from email.utils import parsedate_to_datetime
-from typing import Literal
+from typing import Final, Literal
 
 import attrs
 
@@ -28,8 +28,10 @@ from fcgi_async.jobs.errors import PayloadTooLarge
 from fcgi_async.jobs.record import State
 from fcgi_async.jobs.task import Task
 
-__all__ = ("Fate", "decide", "decide_lost")
+__all__ = ("LOST", "Fate", "decide", "decide_lost")
 
+# what is known of a job whose worker is gone
+LOST: Final = "the worker was lost while it had the job: PHP may have run it"
 # rejected by a peer that will do so again: not at once
 _REJECTED_PAUSE = 1.0
 # nobody is put off for longer by what a response says
@@ -86,12 +88,11 @@ def decide_lost(on_loss: Literal["again", "hold", "dead"], failed: int, attempts
     """
     if unstarted:
         return Fate("ready", reason="the worker was lost before it began the job")
-    reason = "the worker was lost while it had the job: PHP may have run it"
     if on_loss == "hold":
-        return Fate("in_doubt", counts=True, reason=reason)
+        return Fate("in_doubt", counts=True, reason=LOST)
     if on_loss == "dead" or failed + 1 >= attempts:
-        return Fate("dead", counts=True, reason=reason)
-    return Fate("ready", counts=True, reason=reason)
+        return Fate("dead", counts=True, reason=LOST)
+    return Fate("ready", counts=True, reason=LOST)
 
 
 def _after_response(task: Task, failed: int, response: Response, now: float) -> Fate:

@@ -157,6 +157,10 @@ class Store(Protocol):
         """
         ...
 
+    async def note(self, id: str, error: str) -> bool:
+        """Write what is known of a job in doubt; return False if it is not in doubt any more."""
+        ...
+
     async def pause(self, queue: str, *, paused: bool) -> None:
         """Let nobody take jobs of a queue any more, or again."""
 

@@ -28,6 +28,8 @@ from fcgi_async.job.job import Job
 from fcgi_async.job.response import Response
 from fcgi_async.jobs.checks import check_number, check_whole
 from fcgi_async.jobs.client import Jobs
+from fcgi_async.jobs.clock import Clock, check_crons
+from fcgi_async.jobs.doubt import Doubt
 from fcgi_async.jobs.errors import PayloadTooLarge, StoreError, StoreFull, StoreUnavailable
 from fcgi_async.jobs.feed import Feed
 from fcgi_async.jobs.observer import Attempt, Tally, WorkerObserver, WorkerStatistics, begin
@@ -51,8 +53,6 @@ _FPM_PAUSE = 0.5
 _SWEEP = 1000
 # seconds between counts of what is in the database, for those who observe
 _COUNT = 15.0
-# seconds between looks at the database's clock
-_CLOCK, _SHORTEST_TICK = 10.0, 0.005
 
 
 class Worker:
@@ -94,7 +94,6 @@ class Worker:
         check_number("Worker(shutdown_timeout)", shutdown_timeout, least=0, optional=True)
         check_number("Worker(keep_done)", keep_done, least=0)
         self._tasks = _by_name(tasks)
-        self._crons = _check_crons(schedules)
         self._lanes = _lanes(self._tasks.values(), queues)
         self.id = _new_worker_id()
         self._php, self._jobs, self._store = php, jobs, jobs.store
@@ -104,6 +103,8 @@ class Worker:
         self._begun: dict[int, Attempt] = {}
         self._settler = Settler(self._store, self.id)
         self._feed = Feed(self._store, self.id, self._lanes, ahead, self._settler)
+        self._clock = Clock(self._store, check_crons(schedules))
+        self._doubt = Doubt(php, self._store)
         self._observers: list[WorkerObserver] = []
         self._tally = Tally()
         self._stopping = anyio.Event()
@@ -164,8 +165,7 @@ class Worker:
         runners = max(self._php.statistics().share, 1)
         self._settler.most = 2 * runners + self._ahead
         await self._store.register(self.id, self._lanes)
-        if self._crons:
-            await self._store.begin_crons(self._crons)
+        await self._clock.begin()
         try:
             async with anyio.create_task_group() as services:
                 guard = partial(self._guard, services.cancel_scope)
@@ -175,7 +175,7 @@ class Worker:
                     self._look_when_due,
                     self._tend,
                     self._renew,
-                    self._put_by_clock,
+                    self._clock.run,
                     self._count,
                 ):
                     services.start_soon(guard, service)
@@ -227,6 +227,10 @@ class Worker:
                 await anyio.sleep(_FPM_PAUSE)
 
     async def _attempt(self, slot: HeldSlot, claimed: Claimed) -> None:
+        put_off = await self._doubt.hold(self._tasks[claimed.task], claimed)
+        if put_off is not None:
+            self._settler.add(put_off)
+            return
         self._tally.claimed += 1
         attempt = begin(self._observers, claimed, time.monotonic() - claimed.taken)
         claimed = attempt.claimed
@@ -289,23 +293,14 @@ class Worker:
                 recovered = await self._store.recover()
                 self._tally.recovered += recovered
                 if recovered:
+                    self._doubt.watch()
                     logger.warning("%d jobs of a worker that is lost were taken back", recovered)
+                await self._doubt.explain()
                 while await self._store.sweep() == _SWEEP:
                     pass
             except (StoreUnavailable, StoreFull) as error:
                 logger.debug("the database cannot be tended: %s", error)
             await anyio.sleep(_TEND * random.uniform(0.8, 1.2))
-
-    async def _put_by_clock(self) -> None:
-        while self._crons:
-            wait: float | None = None
-            try:
-                wait = await self._store.tick(self._crons)
-            except (StoreUnavailable, StoreFull) as error:
-                logger.debug("nothing can be put by the clock: %s", error)
-                wait = _LOOK
-            # looked at sometimes, since clocks are put forward
-            await anyio.sleep(_CLOCK if wait is None else min(max(wait, _SHORTEST_TICK), _CLOCK))
 
     async def _count(self) -> None:
         while True:
@@ -354,16 +349,6 @@ def _by_name(tasks: Iterable[Task]) -> dict[str, Task]:
         if found.setdefault(task.name, task) is not task:
             raise ConfigurationError(f"Worker(tasks) has two tasks called {task.name!r}")
     return found
-
-
-def _check_crons(schedules: Iterable[Cron]) -> tuple[Cron, ...]:
-    crons = tuple(schedules)
-    for cron in crons:
-        if not isinstance(cron, Cron):
-            raise ConfigurationError(f"Worker(schedules) must be Crons, not {cron!r}")
-    if len({cron.name for cron in crons}) < len(crons):
-        raise ConfigurationError("Worker(schedules) has two of the same name")
-    return crons
 
 
 def _lanes(tasks: Iterable[Task], queues: Mapping[str, int] | None) -> tuple[Lane, ...]:

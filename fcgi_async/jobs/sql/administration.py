@@ -24,6 +24,7 @@ from fcgi_async.jobs.sql.statements import (
     COUNTS,
     FIND_COLUMNS,
     MAKE_QUEUE,
+    NOTE,
     OLDEST,
     PAUSED,
     PURGE,
@@ -34,7 +35,7 @@ from fcgi_async.jobs.sql.statements import (
 )
 from fcgi_async.jobs.store import Action
 
-__all__ = ("change", "counts", "find", "pause", "sweep")
+__all__ = ("change", "counts", "find", "note", "pause", "sweep")
 
 # to which states an action applies
 _APPLIES: Final[dict[Action, frozenset[State]]] = {
@@ -98,6 +99,11 @@ def change(dialect: Dialect, action: Action, query: Query) -> int:
     if changed:
         dialect.will_ring("work" if action == "retry" else "ends")
     return changed
+
+
+def note(dialect: Dialect, id: str, error: str) -> bool:
+    """Write what is known of a job in doubt; see `Store.note()`."""
+    return dialect.change(NOTE, {"id": id, "error": error}) == 1
 
 
 def pause(dialect: Dialect, queue: str, paused: bool) -> None:

@@ -31,6 +31,7 @@ __all__ = (
     "MAKE_RATE",
     "MAKE_TASK",
     "NEXT_DUE",
+    "NOTE",
     "OF_WORKER",
     "OLDEST",
     "PAUSED",
@@ -145,6 +146,7 @@ CANCEL: Final = """UPDATE fcgi_jobs SET finished = {now}, keep_until = {now} + :
     unique_key = CASE WHEN unique_until <= {now} THEN NULL ELSE unique_key END, state = 'cancelled'
     WHERE number = :number AND worker IS NULL"""
 CANCEL_RUNNING: Final = "UPDATE fcgi_jobs SET cancel = 1 WHERE number = :number AND state = 'running'"
+NOTE: Final = "UPDATE fcgi_jobs SET error = :error WHERE id = :id AND state = 'in_doubt'"
 PURGE: Final = "DELETE FROM fcgi_jobs WHERE number = :number AND worker IS NULL"
 SWEEP: Final = """DELETE FROM fcgi_jobs WHERE number IN (SELECT number FROM (
     SELECT number FROM fcgi_jobs WHERE keep_until <= {now} ORDER BY keep_until LIMIT 1000) AS found)

@@ -168,6 +168,10 @@ class SQLStore(Generic[D]):
         """As `Store.change()`."""
         return await self._committer.call(partial(administration.change, action=action, query=query))
 
+    async def note(self, id: str, error: str) -> bool:
+        """As `Store.note()`."""
+        return await self._committer.call(partial(administration.note, id=id, error=error), durable=False)
+
     async def pause(self, queue: str, *, paused: bool) -> None:
         """As `Store.pause()`."""
         await self._committer.call(partial(administration.pause, queue=queue, paused=paused))
