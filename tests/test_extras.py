@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXTRAS = {
+    "cron": ("cronsim", "fcgi_async.jobs.cronline"),
     "otel": ("opentelemetry", "fcgi_async.telemetry.otel"),
     "prometheus": ("prometheus_client", "fcgi_async.telemetry.prometheus"),
     "testing": ("pytest", "fcgi_async.testing.plugin"),
@@ -44,7 +45,14 @@ def test_a_missing_extra(extra: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["fcgi_async", "fcgi_async.cli", "fcgi_async.asgi", "fcgi_async.testing", "fcgi_async.telemetry"],
+    [
+        "fcgi_async",
+        "fcgi_async.cli",
+        "fcgi_async.asgi",
+        "fcgi_async.testing",
+        "fcgi_async.telemetry",
+        "fcgi_async.jobs",
+    ],
 )
 def test_no_extra_is_needed(module: str) -> None:
     """What needs no extra is imported without any."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from time import time_ns
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 try:
     from opentelemetry import metrics, propagate, trace
-    from opentelemetry.context import Context
+    from opentelemetry.context import Context, attach, detach
     from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
     from opentelemetry.propagators.textmap import TextMapPropagator
     from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
     from opentelemetry.util.types import AttributeValue
 except ImportError as error:
     raise ImportError(
@@ -30,9 +32,15 @@ from fcgi_async.dispatch.observer import JobReport
 from fcgi_async.errors import JobFailed
 from fcgi_async.job.headers import header_param
 from fcgi_async.job.job import Job
+from fcgi_async.jobs.record import Claimed, Settlement
 from fcgi_async.net.address import AddressFamily
 from fcgi_async.pool.endpoint import Endpoint
+from fcgi_async.telemetry.job_readings import ATTEMPTS, JOB_READINGS, START, JobReading, Workers, worker_name
 from fcgi_async.telemetry.readings import BUCKETS, DURATIONS, READINGS, Dispatchers, Duration, Reading
+
+if TYPE_CHECKING:
+    from fcgi_async.jobs.client import Jobs
+    from fcgi_async.jobs.worker import Worker
 
 __all__ = ("OpenTelemetry",)
 
@@ -42,6 +50,8 @@ _NAME: Final = "fcgi_async"
 _VERSION: Final = version("fcgi-async")
 # those that the conventions know; others might be anything, and would be a time series each
 _METHODS: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+# the database keeps one traceparent
+_W3C: Final = TraceContextTextMapPropagator()
 _ATTRIBUTES = dict[str, AttributeValue]
 
 
@@ -76,6 +86,12 @@ class OpenTelemetry:
         for reading in READINGS:
             create = meter.create_observable_counter if reading.counter else meter.create_observable_up_down_counter
             create(reading.otel, [partial(self._read, reading)], reading.unit, reading.help)
+        self._workers = Workers()
+        self.start = _histogram(meter, START)
+        self.attempts = meter.create_counter(ATTEMPTS[0], "{attempt}", ATTEMPTS[2])
+        for job_reading in JOB_READINGS:
+            make = meter.create_observable_counter if job_reading.counter else meter.create_observable_gauge
+            make(job_reading.otel, [partial(self._read_jobs, job_reading)], job_reading.unit, job_reading.help)
 
     def instrument(self, php: Dispatcher, *, name: str | None = None) -> Dispatcher:
         """Trace and measure a dispatcher, before it is entered or after, and return it.
@@ -89,6 +105,33 @@ class OpenTelemetry:
         servers = {str(endpoint.address): _server(endpoint) for endpoint in php.endpoints}
         php.observe(_Observer(self, known, servers))
         return php
+
+    def instrument_jobs(self, jobs: Jobs) -> Jobs:
+        """Have durable jobs carry the trace of the span that is current when they are put, and return `jobs`."""
+        jobs.trace_by(_current_trace)
+        return jobs
+
+    def instrument_worker(self, worker: Worker, *, name: str | None = None) -> Worker:
+        """Trace and measure a worker of durable jobs, before it runs, and return it.
+
+        Each attempt has a span of its own, a CONSUMER, in the trace that was begun when the job was put. The span of
+        the dispatcher's job is a child of it if `instrument()` has the worker's dispatcher.
+
+        Args:
+            worker: the worker.
+            name: the value of `fcgi.jobs.name`; "jobs" unless given.
+        """
+        name = worker_name(name)
+        self._workers.add(worker, name)
+        worker.observe(_WorkerSpans(self, name, lambda: self._dispatchers.has(worker.php)))
+        return worker
+
+    def _read_jobs(self, reading: JobReading, options: CallbackOptions) -> Iterable[Observation]:
+        for name, value, number in reading.values(self._workers.statistics()):
+            attributes = {"fcgi.jobs.name": name}
+            if reading.label:
+                attributes["fcgi.jobs.state"] = value
+            yield Observation(number, attributes)
 
     def _read(self, reading: Reading, options: CallbackOptions) -> Iterable[Observation]:
         for name, value, number in reading.values(self._dispatchers.statistics()):
@@ -200,6 +243,82 @@ class _Observation:
 
     def _at(self, seconds: float) -> int:
         return self.started + round(seconds * 1e9)
+
+
+@attrs.frozen(eq=False)
+class _WorkerSpans:
+    """The `WorkerObserver` of one worker.
+
+    Attributes:
+        continued: whether the dispatcher tells PHP of its own span, so that the attempt's need not be told.
+    """
+
+    telemetry: OpenTelemetry
+    name: str
+    continued: Callable[[], bool]
+
+    def attempt_began(self, claimed: Claimed, waited: float) -> _AttemptSpan:
+        """Begin the span of an attempt, in the trace of who put the job."""
+        remote = Context()
+        if claimed.trace is not None:
+            remote = _W3C.extract({"traceparent": claimed.trace}, remote)
+        now = time_ns()
+        span = self.telemetry.tracer.start_span(
+            f"process {claimed.task}",
+            remote,
+            kind=SpanKind.CONSUMER,
+            attributes={
+                "messaging.system": "fcgi_async",
+                "messaging.operation.type": "process",
+                "messaging.message.id": claimed.id,
+                "fcgi.jobs.task": claimed.task,
+                "fcgi.jobs.attempt": claimed.attempt,
+                "fcgi.jobs.name": self.name,
+            },
+            start_time=now,
+        )
+        context = trace.set_span_in_context(span, remote)
+        self.telemetry.start.record(waited, {"fcgi.jobs.name": self.name}, context)
+        told: dict[str, str] = {}
+        if not self.continued():
+            _W3C.inject(told, context)
+        return _AttemptSpan(self, claimed.task, span, context, told.get("traceparent"))
+
+
+@attrs.frozen(eq=False)
+class _AttemptSpan:
+    """The span of one attempt."""
+
+    observer: _WorkerSpans
+    task: str
+    span: Span
+    context: Context
+    trace: str | None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Make it the current one."""
+        token = attach(self.context)
+        try:
+            yield
+        finally:
+            detach(token)
+
+    def done(self, settlement: Settlement) -> None:
+        """End it."""
+        state = settlement.state
+        self.span.set_attribute("fcgi.jobs.state", state)
+        if state != "done":
+            self.span.set_status(Status(StatusCode.ERROR, settlement.error))
+        self.span.end()
+        attributes = {"fcgi.jobs.name": self.observer.name, "fcgi.jobs.task": self.task, "fcgi.jobs.state": state}
+        self.observer.telemetry.attempts.add(1, attributes)
+
+
+def _current_trace() -> str | None:
+    carrier: dict[str, str] = {}
+    _W3C.inject(carrier)
+    return carrier.get("traceparent")
 
 
 def _histogram(meter: Meter, duration: Duration) -> Histogram:

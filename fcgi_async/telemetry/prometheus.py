@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 import attrs
 
 try:
-    from prometheus_client import REGISTRY, CollectorRegistry, Histogram
+    from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
     from prometheus_client.registry import Collector
 except ImportError as error:
@@ -20,7 +22,12 @@ except ImportError as error:
 from fcgi_async.dispatch.dispatcher import Dispatcher
 from fcgi_async.dispatch.observer import JobReport
 from fcgi_async.job.job import Job
+from fcgi_async.jobs.record import Claimed, Settlement
+from fcgi_async.telemetry.job_readings import ATTEMPTS, JOB_READINGS, START, Workers, worker_name
 from fcgi_async.telemetry.readings import BUCKETS, CONNECT, QUEUE, READINGS, TOTAL, Dispatchers, Duration
+
+if TYPE_CHECKING:
+    from fcgi_async.jobs.worker import Worker
 
 __all__ = ("PrometheusCollector",)
 
@@ -41,6 +48,9 @@ class PrometheusCollector(Collector):
         self.total = _histogram(TOTAL, ("dispatcher", "script", "status", "error"), buckets)
         self.queue = _histogram(QUEUE, ("dispatcher",), buckets)
         self.connect = _histogram(CONNECT, ("dispatcher",), buckets)
+        self._workers = Workers()
+        self.start = _histogram(START, ("jobs",), buckets)
+        self.attempts = Counter(ATTEMPTS[1], ATTEMPTS[2], ("jobs", "task", "state"), registry=None)
         if registry is not None:
             registry.register(self)
 
@@ -55,6 +65,18 @@ class PrometheusCollector(Collector):
         php.observe(_Observer(self, self._dispatchers.add(php, name)))
         return php
 
+    def instrument_worker(self, worker: Worker, *, name: str | None = None) -> Worker:
+        """Measure a worker of durable jobs, before it runs, and return it.
+
+        Args:
+            worker: the worker; `instrument()` measures its dispatcher.
+            name: the value of the label `jobs`; "jobs" unless given. Workers of one database should have the same.
+        """
+        name = worker_name(name)
+        self._workers.add(worker, name)
+        worker.observe(_WorkerObserver(self, name))
+        return worker
+
     def collect(self) -> Iterator[Metric]:
         """Yield what is now; prometheus_client calls this, in a thread of its own or not."""
         statistics = self._dispatchers.statistics()
@@ -67,6 +89,21 @@ class PrometheusCollector(Collector):
             yield metric
         for histogram in (self.total, self.queue, self.connect):
             yield from histogram.collect()
+        yield from self._collect_jobs()
+
+    def _collect_jobs(self) -> Iterator[Metric]:
+        workers = self._workers.statistics()
+        if not workers:
+            return
+        for reading in JOB_READINGS:
+            family = CounterMetricFamily if reading.counter else GaugeMetricFamily
+            labels = ("jobs", reading.label) if reading.label else ("jobs",)
+            metric = family(reading.prometheus, reading.help, labels=labels)
+            for name, value, number in reading.values(workers):
+                metric.add_metric([name, value][: len(labels)], number)
+            yield metric
+        yield from self.start.collect()
+        yield from self.attempts.collect()
 
 
 @attrs.frozen(eq=False)
@@ -88,6 +125,33 @@ class _Observer:
         self.collector.queue.labels(self.name).observe(timing.queued)
         if report.connected is not None:
             self.collector.connect.labels(self.name).observe(timing.connect)
+
+
+@attrs.frozen(eq=False)
+class _WorkerObserver:
+    """The `WorkerObserver` of one worker."""
+
+    collector: PrometheusCollector
+    name: str
+
+    def attempt_began(self, claimed: Claimed, waited: float) -> _AttemptObservation:
+        self.collector.start.labels(self.name).observe(waited)
+        return _AttemptObservation(self, claimed.task, claimed.trace)
+
+
+@attrs.frozen(eq=False)
+class _AttemptObservation:
+    """Follows one attempt."""
+
+    observer: _WorkerObserver
+    task: str
+    trace: str | None
+
+    def running(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def done(self, settlement: Settlement) -> None:
+        self.observer.collector.attempts.labels(self.observer.name, self.task, settlement.state).inc()
 
 
 def _histogram(duration: Duration, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:

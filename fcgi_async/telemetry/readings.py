@@ -221,6 +221,11 @@ class Dispatchers:
             self._live.append((php, name))
         return name
 
+    def has(self, php: Dispatcher) -> bool:
+        """Return whether a dispatcher is read."""
+        with self._lock:
+            return any(php is known for known, _ in self._live)
+
     def statistics(self) -> list[tuple[str, Statistics]]:
         """Return what each of them does and has done; those that were not entered yet are left out."""
         with self._lock:

@@ -1,0 +1,243 @@
+"""SQLite: jobs in one file on one machine, by the standard library's module."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar, Final
+
+from fcgi_async.jobs.bell import ring
+from fcgi_async.jobs.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
+from fcgi_async.jobs.sql.dialect import Dialect, Parameters, Row
+from fcgi_async.jobs.sql.filesystem import network_filesystem
+from fcgi_async.jobs.sql.schema import Types
+
+__all__ = ("SQLiteDialect",)
+
+# seconds for which another process may keep us from writing
+_BUSY: Final = 10.0
+_WAL_RETRY: Final = 0.01
+_NOTHING: Parameters = {}
+
+# primary result codes, https://www.sqlite.org/rescode.html
+_PERM, _BUSY_CODE, _LOCKED, _READONLY, _IOERR = 3, 5, 6, 8, 10
+_CORRUPT, _FULL, _CANTOPEN, _NOTADB = 11, 13, 14, 26
+
+
+class SQLiteDialect(Dialect):
+    """A connection to an SQLite file.
+
+    Args:
+        path: the file; made if it is not there, its folder is not.
+        clock: returns the seconds since 1970.
+    """
+
+    types: ClassVar[Types] = Types(
+        key="INTEGER PRIMARY KEY AUTOINCREMENT",
+        name="TEXT",
+        text="TEXT",
+        blob="BLOB",
+        long="INTEGER",
+        now="(CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))",
+        id="(lower(hex(randomblob(16))))",
+    )
+    fill: ClassVar[Mapping[str, str]] = {
+        "now": ":now",
+        # whoever is in a transaction is alone
+        "skip_locked": "",
+        "locked": "",
+        "or_nothing": " ON CONFLICT DO NOTHING",
+    }
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__()
+        self.path = path
+        self._clock = clock
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._synced: bool | None = None
+        self._now = 0
+        self._bells: set[str] = set()
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of workers and the sockets of bells are."""
+        return self.path.with_name(f"{self.path.name}-live")
+
+    # the session
+
+    def connect(self) -> None:
+        """Connect, if it is not connected or the file is another one now."""
+        if self._connection is not None:
+            if self._file_identity() == self._identity:
+                return
+            self.disconnect()
+            raise StoreUnavailable(
+                f"{self.path} was removed or replaced while it was in use; what was put since is in the old file. "
+                "It is opened anew at the next call"
+            )
+        kind = network_filesystem(self.path.parent)
+        if kind is not None:
+            raise StoreUnavailable(
+                f"{self.path} is on {kind}, whose locks do not keep two machines apart: put the file on a local disk, "
+                "or use PostgreSQL or MariaDB"
+            )
+        connection = sqlite3.connect(
+            self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        self._connection = connection
+        try:
+            self._use_wal(connection)
+            self._synced = None
+            self.begin(durable=True)
+            self.prepare_schema()
+            self.commit()
+            self.folder.mkdir(exist_ok=True)
+            self._identity = self._file_identity()
+        except BaseException:
+            self.disconnect()
+            raise
+
+    def disconnect(self) -> None:
+        """Disconnect; raises nothing."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def begin(self, *, durable: bool) -> None:
+        """Begin a transaction as the only one who writes."""
+        connection = self._require()
+        if self._synced is not durable:
+            # in WAL, NORMAL leaves commits to the next sync, and FULL syncs each
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._synced = durable
+        self._bells.clear()
+        connection.execute("BEGIN IMMEDIATE")
+        self._now = int(self._clock() * 1000)
+
+    def commit(self) -> None:
+        """Commit it."""
+        self._require().execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Take it back, if there is one; raises nothing."""
+        self._bells.clear()
+        if self._connection is not None and self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                self.disconnect()
+
+    def committed(self) -> None:
+        """Ring the bells."""
+        for bell in self._bells:
+            ring(self.folder, bell)
+
+    def will_ring(self, bell: str) -> None:
+        """Ring a bell once the transaction is committed."""
+        self._bells.add(bell)
+
+    def translate(self, error: Exception, *, committing: bool) -> StoreError | None:
+        """Return what to raise for an error of SQLite's; what failed is taken back, a commit too."""
+        if isinstance(error, StoreError):
+            return error
+        if isinstance(error, OSError):
+            return StoreUnavailable(f"{self.folder}: {error.strerror or error}; is the folder there, and writable?")
+        if not isinstance(error, sqlite3.Error):
+            return None
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (_READONLY, _IOERR, _CORRUPT, _CANTOPEN, _NOTADB):
+            self.disconnect()
+        if code == _FULL or (code == _IOERR and self._no_room()):
+            return StoreFull(f"{self.path}: the disk is full; nothing was stored, and it goes on once there is room")
+        if code in (_CORRUPT, _NOTADB):
+            return StoreCorrupt(
+                f"{self.path}: {error}; restore it from a backup, or move it away to begin with an empty one"
+            )
+        return StoreUnavailable(f"{self.path}: {error}; {_advice(code)}")
+
+    # statements
+
+    def query(self, statement: str, parameters: Parameters = _NOTHING) -> list[Row]:
+        """Return the rows of a SELECT."""
+        rows: list[Row] = self._require().execute(self.written(statement), self._with_now(parameters)).fetchall()
+        return rows
+
+    def change(self, statement: str, parameters: Parameters = _NOTHING) -> int:
+        """Return how many rows a statement has changed."""
+        return self._require().execute(self.written(statement), self._with_now(parameters)).rowcount
+
+    def change_many(self, statement: str, parameters: Sequence[Parameters]) -> int:
+        """Perform a statement with each of several parameters."""
+        return (
+            self._require().executemany(self.written(statement), [self._with_now(each) for each in parameters]).rowcount
+        )
+
+    def tables(self) -> set[str]:
+        """Return the names of the tables that there are."""
+        return {str(name) for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+    def write_parameter(self, name: str) -> str:
+        """Return how a parameter is written."""
+        return f":{name}"
+
+    def check(self) -> list[str]:
+        """Return what SQLite's own check finds; [] if the file is whole."""
+        return [str(row[0]) for row in self.query("PRAGMA integrity_check") if row[0] != "ok"]
+
+    def _require(self) -> sqlite3.Connection:
+        assert self._connection is not None
+        return self._connection
+
+    def _with_now(self, parameters: Parameters) -> dict[str, object]:
+        return {**parameters, "now": self._now}
+
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        # SQLite does not wait for others here
+        deadline = time.monotonic() + _BUSY
+        while True:
+            try:
+                mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            except sqlite3.OperationalError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (_BUSY_CODE, _LOCKED):
+                    raise
+                mode = None
+            if mode == "wal":
+                connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
+                return
+            if mode is not None:
+                raise StoreUnavailable(f"{self.path}: SQLite cannot use a write-ahead log here, only {mode!r}")
+            if time.monotonic() > deadline:
+                raise StoreUnavailable(f"{self.path}: another process keeps the file locked; end it and try again")
+            time.sleep(_WAL_RETRY)
+
+    def _file_identity(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _no_room(self) -> bool:
+        try:
+            found = os.statvfs(self.path.parent)
+        except OSError:
+            return False
+        # less than SQLite's shared memory grows by
+        return found.f_bavail * found.f_frsize < 1 << 16
+
+
+def _advice(code: int) -> str:
+    return {
+        _READONLY: "the file, or its folder, cannot be written to by this user",
+        _PERM: "the file, or its folder, cannot be written to by this user",
+        _CANTOPEN: "its folder must be there, and this user must be allowed to write to it",
+        _BUSY_CODE: f"another process kept it locked for {_BUSY:g} s: keep transactions short, and try again",
+        _LOCKED: "another connection keeps it locked; try again",
+        _IOERR: "see the system's log about the disk",
+    }.get(code, "try again, and report it if it stays")

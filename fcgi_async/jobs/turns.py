@@ -1,0 +1,48 @@
+"""Turns between queues of different weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import attrs
+
+__all__ = ("Turns",)
+
+T = TypeVar("T")
+
+
+@attrs.define
+class Turns:
+    """Smooth weighted turns: with weights 3 and 1 every fourth turn is the second's, and never four times the first's.
+
+    A queue that has nothing loses its turn to the others and saves nothing up.
+    """
+
+    _credit: dict[str, float] = attrs.field(factory=dict, init=False)
+
+    def pick(self, waiting: Mapping[str, Sequence[T]], weights: Mapping[str, int], count: int) -> list[T]:
+        """Return up to `count` of what waits, each queue's in its own order.
+
+        Args:
+            waiting: what waits, by queue.
+            weights: of these queues, 1 or more each.
+            count: how many at most.
+        """
+        left = {queue: list(reversed(items)) for queue, items in waiting.items() if items}
+        picked: list[T] = []
+        while left and len(picked) < count:
+            if len(left) == 1:
+                items = next(iter(left.values()))
+                while items and len(picked) < count:
+                    picked.append(items.pop())
+                break
+            for queue in left:
+                self._credit[queue] = self._credit.get(queue, 0.0) + weights[queue]
+            chosen = max(left, key=lambda queue: self._credit[queue])
+            self._credit[chosen] -= sum(weights[queue] for queue in left)
+            picked.append(left[chosen].pop())
+            if not left[chosen]:
+                del left[chosen]
+                self._credit[chosen] = 0.0
+        return picked
