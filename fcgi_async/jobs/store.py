@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
 import attrs
@@ -142,6 +142,10 @@ class Store(Protocol):
 
     def statement(self, job: NewJob) -> tuple[str, tuple[object, ...]]:
         """Return the INSERT and its parameters that put a job, for the caller's own connection and transaction."""
+        ...
+
+    def php_params(self) -> Mapping[str, str]:
+        """Return FastCGI parameters by which a script finds the database; never a secret."""
         ...
 
     def ring(self) -> None:

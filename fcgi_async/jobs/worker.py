@@ -92,6 +92,7 @@ class Worker:
         self._php, self._jobs, self._store = php, jobs, jobs.store
         self._ahead, self._priority = ahead, priority
         self._shutdown_timeout, self._keep_done = shutdown_timeout, keep_done
+        self._params = self._store.php_params()
         # claimed, and perhaps run
         self._begun: dict[int, Claimed] = {}
         self._settler = Settler(self._store, self.id)
@@ -206,7 +207,7 @@ class Worker:
         # whoever may INSERT is not bound by the limit of those who enqueue
         if len(claimed.data) > most:
             raise PayloadTooLarge(f"the data of job {claimed.id!r} is longer than payload_limit={most}")
-        return task.job(claimed)
+        return task.job(claimed, self._params)
 
     def _settle(self, task: Task, claimed: Claimed, ended: Response[str] | FastCGIError) -> None:
         settlement = settle_attempt(task, claimed, ended, now=time.time(), keep=self._keep_done)

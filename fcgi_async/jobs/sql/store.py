@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Generic, TypeVar
 
@@ -92,6 +92,10 @@ class SQLStore(Generic[D]):
     @abstractmethod
     def ring(self) -> None:
         """As `Store.ring()`."""
+
+    def php_params(self) -> Mapping[str, str]:
+        """As `Store.php_params()`."""
+        return {}
 
     # what all databases do alike
 
