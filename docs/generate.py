@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import getdoc
 from pathlib import Path
@@ -186,16 +186,32 @@ def errors() -> str:
 def command() -> str:
     """The commands and their arguments, as their parsers know them."""
     parser = make_parser()
-    (commands,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    parts = [f"## fcgi-async {name}\n\n{_arguments(found)}" for name, found in commands.choices.items()]
+    parts = [
+        f"{'#' * depth} fcgi-async {name}\n\n{_arguments(found)}" for name, found, depth in _commands(parser, "", 2)
+    ]
     return "\n\n".join([*parts, f"## Exit codes\n\n{(parser.epilog or '').removeprefix('Exit codes: ')}"])
+
+
+def _commands(
+    parser: argparse.ArgumentParser, before: str, depth: int
+) -> Iterator[tuple[str, argparse.ArgumentParser, int]]:
+    """The commands of a parser, and after each its own, with the depth of their headings."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, found in action.choices.items():
+                yield f"{before}{name}", found, depth
+                yield from _commands(found, f"{before}{name} ", depth + 1)
 
 
 def _arguments(parser: argparse.ArgumentParser) -> str:
     parts, rows = [parser.description or ""], list[tuple[str, str]]()
     for group in parser._action_groups:
         parts += [f"**{group.title}**: {group.description}"] if group.description else []
-        rows += [_argument(action) for action in group._group_actions if action.dest != "help"]
+        rows += [
+            _argument(action)
+            for action in group._group_actions
+            if action.dest != "help" and not isinstance(action, argparse._SubParsersAction)
+        ]
     return "\n\n".join([*parts, table(("argument", "meaning"), rows)])
 
 

@@ -127,6 +127,14 @@ class Store(Protocol):
         """Delete jobs whose time to be kept is over, some at a time; return how many."""
         ...
 
+    async def version(self) -> int:
+        """Return the version of the tables."""
+        ...
+
+    async def check(self) -> list[str]:
+        """Return what is wrong with the database and with the jobs in it; [] if nothing is."""
+        ...
+
     async def wait(self, bell: Bell, heard: int, timeout: float) -> int:
         """Wait until there may be something new, `timeout` seconds at most.
 

@@ -21,6 +21,7 @@ from fcgi_async.jobs.sql.statements import (
     CANCEL,
     CANCEL_RUNNING,
     COUNTS,
+    FAULTS,
     FIND_COLUMNS,
     MAKE_QUEUE,
     OLDEST,
@@ -33,7 +34,7 @@ from fcgi_async.jobs.sql.statements import (
 )
 from fcgi_async.jobs.store import Action
 
-__all__ = ("change", "counts", "find", "pause", "sweep")
+__all__ = ("change", "check", "counts", "find", "pause", "sweep")
 
 # to which states an action applies
 _APPLIES: Final[dict[Action, frozenset[State]]] = {
@@ -105,6 +106,16 @@ def pause(dialect: Dialect, queue: str, paused: bool) -> None:
 def sweep(dialect: Dialect) -> int:
     """Delete what need not be kept any more; see `Store.sweep()`."""
     return dialect.change(SWEEP)
+
+
+def check(dialect: Dialect) -> list[str]:
+    """Return what is wrong; see `Store.check()`."""
+    faults = dialect.check()
+    for statement, fault in FAULTS:
+        found = cast("int", dialect.query(statement)[0][0])
+        if found:
+            faults.append(f"{found} jobs {fault}")
+    return faults
 
 
 def _conditions(query: Query, states: tuple[State, ...]) -> tuple[str, dict[str, object]]:

@@ -155,6 +155,14 @@ class SQLStore(Generic[D]):
         """As `Store.sweep()`."""
         return await self._committer.call(administration.sweep, durable=False)
 
+    async def version(self) -> int:
+        """As `Store.version()`."""
+        return await self._committer.call(lambda dialect: dialect.schema_version(), durable=False)
+
+    async def check(self) -> list[str]:
+        """As `Store.check()`."""
+        return await self._committer.call(administration.check, durable=False)
+
     async def _announce(self, worker: str, lanes: Sequence[Lane], lease: float | None) -> None:
         await self._committer.call(partial(workers.announce, worker=worker, lanes=lanes, lease=lease))
 
