@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from copy import copy
 from queue import Empty, SimpleQueue
 from typing import Generic, Protocol, TypeVar, cast
 
@@ -186,11 +187,11 @@ class Committer(Generic[S]):
             session.commit()
         except Exception as error:
             session.rollback()
-            raised: Exception = session.translate(error, committing=step == "commit") or error
-            if raised is not error:
-                raised.__cause__ = error
+            raised = session.translate(error, committing=step == "commit")
             for call in calls:
-                call.error = raised
+                # each its own: tasks add to the traceback of what they raise
+                call.error = copy(error if raised is None else raised)
+                call.error.__cause__ = error
             return step != "perform"
         session.committed()
         return True
