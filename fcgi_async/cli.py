@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import anyio
 
-from fcgi_async.commands import demo, map, ping, run, status
+from fcgi_async.commands import demo, jobs, map, ping, run, status, worker
 from fcgi_async.commands.advice import advise
 from fcgi_async.commands.errors import UsageError
 from fcgi_async.commands.stdio import STDOUT
@@ -27,6 +27,8 @@ COMMANDS = {
     "map": (map, "run a job for each line of NDJSON on standard input"),
     "ping": (ping, "see whether a worker of a pool answers, and how soon"),
     "status": (status, "show what the workers of a pool are doing, from FPM's status page"),
+    "worker": (worker, "take durable jobs from a database and run them, until SIGTERM"),
+    "jobs": (jobs, "put durable jobs into a database, look at them, and retry, cancel or delete them"),
     "demo": (demo, "run PHP over every file of Python's standard library, and check what it counts"),
 }
 FAILED = 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
@@ -106,27 +106,29 @@ class PoolOptions:
         return str(path)
 
     @asynccontextmanager
-    async def open(self, job: Job) -> AsyncIterator[Dispatcher]:
+    async def open(self, *jobs: Job) -> AsyncIterator[Dispatcher]:
         """Start a private PHP-FPM where that is asked for, and a dispatcher on it.
 
         Args:
-            job: the like of what will be run, to refuse it before anything is sent.
+            jobs: the like of what will be run, to refuse it before anything is sent.
 
         Raises:
             ConfigurationError: there is no php-fpm, or the pool cannot be used like this.
             InvalidJob: jobs like this are never sent there.
         """
         if self.address is not None:
-            async with self._dispatch(self.address, job) as php:
+            async with self._dispatch(self.address, jobs) as php:
                 yield php
             return
         async with (
             LocalFPM(max_children=self.max_children, ini=_PRIVATE_INI) as fpm,
-            self._dispatch(fpm.address, job) as php,
+            self._dispatch(fpm.address, jobs) as php,
         ):
             yield php
 
-    def _dispatch(self, address: str, job: Job) -> Dispatcher:
+    def _dispatch(self, address: str, jobs: Iterable[Job]) -> Dispatcher:
         endpoint = Endpoint(address, max_children=self.max_children, reserve=self.reserve)
-        RequestEncoder(endpoint).check(job)
+        encoder = RequestEncoder(endpoint)
+        for job in jobs:
+            encoder.check(job)
         return Dispatcher(endpoint)

@@ -9,7 +9,10 @@ call into the loop, after the commit.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from copy import copy
 from queue import Empty, SimpleQueue
 from typing import Generic, Protocol, TypeVar, cast
 
@@ -26,6 +29,8 @@ T = TypeVar("T")
 
 # one transaction keeps other processes out, and the answers of its first call wait for its last
 _LARGEST_GROUP = 256
+# seconds; less than a sync takes, and paid only while calls come together
+_GATHERING = 0.0001
 
 
 class Session(Protocol):
@@ -150,15 +155,16 @@ class Committer(Generic[S]):
     # in the thread
 
     def _run(self) -> None:
-        closing = False
+        closing, together = False, False
         while not closing:
             group = [self._queue.get()]
-            try:
+            if together and self._queue.empty():
+                # callers of the last group are about to call again, and we woke at the first of them
+                time.sleep(_GATHERING)
+            with suppress(Empty):
                 while len(group) < _LARGEST_GROUP:
                     group.append(self._queue.get_nowait())
-            except Empty:
-                pass
-            closing = None in group
+            closing, together = None in group, len(group) > 1
             calls = [call for call in group if call is not None and not call.withdrawn]
             if calls:
                 self._perform_all(calls)
@@ -186,11 +192,11 @@ class Committer(Generic[S]):
             session.commit()
         except Exception as error:
             session.rollback()
-            raised: Exception = session.translate(error, committing=step == "commit") or error
-            if raised is not error:
-                raised.__cause__ = error
+            raised = session.translate(error, committing=step == "commit")
             for call in calls:
-                call.error = raised
+                # each its own: tasks add to the traceback of what they raise
+                call.error = copy(error if raised is None else raised)
+                call.error.__cause__ = error
             return step != "perform"
         session.committed()
         return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
 import attrs
@@ -168,6 +168,14 @@ class Store(Protocol):
         """Delete jobs whose time to be kept is over, some at a time; return how many. Close abandoned batches."""
         ...
 
+    async def version(self) -> int:
+        """Return the version of the tables."""
+        ...
+
+    async def check(self) -> list[str]:
+        """Return what is wrong with the database and with the jobs in it; [] if nothing is."""
+        ...
+
     async def wait(self, bell: Bell, heard: int, timeout: float) -> int:
         """Wait until there may be something new, `timeout` seconds at most.
 
@@ -183,6 +191,10 @@ class Store(Protocol):
 
     def statement(self, job: NewJob) -> tuple[str, tuple[object, ...]]:
         """Return the INSERT and its parameters that put a job, for the caller's own connection and transaction."""
+        ...
+
+    def php_params(self) -> Mapping[str, str]:
+        """Return FastCGI parameters by which a script finds the database; never a secret."""
         ...
 
     def ring(self) -> None:

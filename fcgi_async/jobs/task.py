@@ -119,7 +119,7 @@ class Task:
         if self.on_doubt not in ("hold", "retry", "dead"):
             raise ConfigurationError(f'Task(on_doubt={self.on_doubt!r}) must be "hold", "retry" or "dead"')
         object.__setattr__(self, "_headers", {"Content-Type": "application/json", **(self.headers or {})})
-        self._job("0", 1, "null", None)
+        self._job("0", 1, "null", None, None)
 
     @property
     def on_loss(self) -> Literal["again", "hold", "dead"]:
@@ -128,8 +128,12 @@ class Task:
             return "again"
         return self.on_doubt
 
-    def job(self, claimed: Claimed) -> Job[str]:
+    def job(self, claimed: Claimed, params: Mapping[str, str] | None = None) -> Job[str]:
         """Return the job that runs a record of this task.
+
+        Args:
+            claimed: the record.
+            params: FastCGI parameters by which PHP finds the database.
 
         Raises:
             InvalidJob: the record's data is not JSON.
@@ -138,9 +142,9 @@ class Task:
             json.loads(claimed.data)
         except (ValueError, RecursionError) as error:
             raise InvalidJob(f"the data of job {claimed.id!r} is not JSON: {error}; put it again as JSON") from None
-        return self._job(claimed.id, claimed.attempt, claimed.data, claimed.trace)
+        return self._job(claimed.id, claimed.attempt, claimed.data, claimed.trace, params)
 
-    def _job(self, id: str, attempt: int, data: str, trace: str | None) -> Job[str]:
+    def _job(self, id: str, attempt: int, data: str, trace: str | None, params: Mapping[str, str] | None) -> Job[str]:
         mark = f"fcgi_job={id}" if self.mark_query else ""
         uri, query = self.uri, None
         if uri is None:
@@ -150,14 +154,14 @@ class Task:
         headers = self._headers
         if trace is not None and _TRACEPARENT.fullmatch(trace):
             headers = {**headers, "Traceparent": trace}
-        params = {"FCGI_JOB_ID": id, "FCGI_JOB_ATTEMPT": str(attempt), "FCGI_JOB_TASK": self.name}
+        own = {"FCGI_JOB_ID": id, "FCGI_JOB_ATTEMPT": str(attempt), "FCGI_JOB_TASK": self.name}
         return Job(
             self.script,
             uri=uri,
             query=query,
             content=data.encode("utf-8", "surrogatepass"),
             headers=headers,
-            params={**self.params, **params} if self.params else params,
+            params={**(self.params or {}), **(params or {}), **own},
             run_timeout=UNSET if self.run_timeout is None else self.run_timeout,
             success_mark=self.success_mark,
             method="POST",

@@ -99,6 +99,7 @@ class Worker:
         self._php, self._jobs, self._store = php, jobs, jobs.store
         self._ahead, self._priority = ahead, priority
         self._shutdown_timeout, self._keep_done = shutdown_timeout, keep_done
+        self._params = self._store.php_params()
         # claimed, and perhaps run
         self._begun: dict[int, Attempt] = {}
         self._settler = Settler(self._store, self.id)
@@ -255,7 +256,7 @@ class Worker:
         # whoever may INSERT is not bound by the limit of those who enqueue
         if len(claimed.data) > most:
             raise PayloadTooLarge(f"the data of job {claimed.id!r} is longer than payload_limit={most}")
-        return task.job(claimed)
+        return task.job(claimed, self._params)
 
     def _settle(self, task: Task, attempt: Attempt, ended: Response[str] | FastCGIError) -> None:
         claimed = attempt.claimed

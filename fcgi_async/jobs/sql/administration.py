@@ -22,6 +22,7 @@ from fcgi_async.jobs.sql.statements import (
     CANCEL,
     CANCEL_RUNNING,
     COUNTS,
+    FAULTS,
     FIND_COLUMNS,
     MAKE_QUEUE,
     NOTE,
@@ -35,7 +36,7 @@ from fcgi_async.jobs.sql.statements import (
 )
 from fcgi_async.jobs.store import Action
 
-__all__ = ("change", "counts", "find", "note", "pause", "sweep")
+__all__ = ("change", "check", "counts", "find", "note", "pause", "sweep")
 
 # to which states an action applies
 _APPLIES: Final[dict[Action, frozenset[State]]] = {
@@ -119,6 +120,16 @@ def sweep(dialect: Dialect) -> int:
     """Delete what need not be kept any more; see `Store.sweep()`."""
     abandon_old(dialect, KEEP)
     return dialect.change(SWEEP)
+
+
+def check(dialect: Dialect) -> list[str]:
+    """Return what is wrong; see `Store.check()`."""
+    faults = dialect.check()
+    for statement, fault in FAULTS:
+        found = cast("int", dialect.query(statement)[0][0])
+        if found:
+            faults.append(f"{found} jobs {fault}")
+    return faults
 
 
 def _conditions(query: Query, states: tuple[State, ...]) -> tuple[str, dict[str, object]]:

@@ -88,6 +88,10 @@ class Dialect:
         """Return the names of the tables that there are."""
 
     @abstractmethod
+    def check(self) -> list[str]:
+        """Return what the database's own check of its tables finds; [] if there is nothing, or no such check."""
+
+    @abstractmethod
     def write_parameter(self, name: str) -> str:
         """Return how a parameter is written in a statement."""
 

@@ -209,6 +209,8 @@ class SQLiteDialect(Dialect):
                 mode = None
             if mode == "wal":
                 connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
+                # pages until the log is written back, with syncs: a job changes several
+                connection.execute("PRAGMA wal_autocheckpoint = 4000")
                 return
             if mode is not None:
                 raise StoreUnavailable(f"{self.path}: SQLite cannot use a write-ahead log here, only {mode!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
@@ -103,6 +103,10 @@ class SQLiteStore(SQLStore[SQLiteDialect]):
                 await anyio.sleep(timeout if heard >= 0 else 0)
                 return heard + 1
         return await listener.wait(heard, timeout)
+
+    def php_params(self) -> Mapping[str, str]:
+        """Return what PDO takes, for `fcgi_jobs.php`."""
+        return {"FCGI_JOB_DSN": f"sqlite:{self._dialect.path}"}
 
     def ring(self) -> None:
         """As `Store.ring()`."""

@@ -17,6 +17,7 @@ __all__ = (
     "CANCEL_RUNNING",
     "CLAIMED_COLUMNS",
     "COUNTS",
+    "FAULTS",
     "FIND_COLUMNS",
     "FOLLOWS",
     "HAS_ID",
@@ -139,6 +140,22 @@ COUNTS: Final = (
     WHERE keep_until IS NOT NULL AND state IN ('done', 'cancelled') GROUP BY state, task""",
 )
 OLDEST: Final = "SELECT {now} - min(due) FROM fcgi_jobs WHERE state = 'ready'"
+
+# what an INSERT or UPDATE of others may have left, and nobody will ever look at
+FAULTS: Final = (
+    (
+        "SELECT count(*) FROM fcgi_jobs WHERE state = 'running' AND worker IS NULL",
+        "are running and no worker has them: set their state to 'in_doubt'",
+    ),
+    (
+        "SELECT count(*) FROM fcgi_jobs WHERE worker IS NOT NULL AND state NOT IN ('running', 'done')",
+        "do not run and have a worker: set worker to NULL",
+    ),
+    (
+        "SELECT count(*) FROM fcgi_jobs WHERE worker IS NULL AND state IN ('done', 'cancelled') AND keep_until IS NULL",
+        "have ended and will never be deleted: purge them",
+    ),
+)
 
 RETRY: Final = """UPDATE fcgi_jobs SET failed = 0, due = {now}, finished = NULL, keep_until = NULL, cancel = 0,
     state = 'ready' WHERE number = :number AND worker IS NULL"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Generic, TypeVar
 
@@ -94,6 +94,10 @@ class SQLStore(Generic[D]):
     def ring(self) -> None:
         """As `Store.ring()`."""
 
+    def php_params(self) -> Mapping[str, str]:
+        """As `Store.php_params()`."""
+        return {}
+
     # what all databases do alike
 
     async def put(self, jobs: Sequence[NewJob]) -> list[str | None]:
@@ -179,6 +183,14 @@ class SQLStore(Generic[D]):
     async def sweep(self) -> int:
         """As `Store.sweep()`."""
         return await self._committer.call(administration.sweep, durable=False)
+
+    async def version(self) -> int:
+        """As `Store.version()`."""
+        return await self._committer.call(lambda dialect: dialect.schema_version(), durable=False)
+
+    async def check(self) -> list[str]:
+        """As `Store.check()`."""
+        return await self._committer.call(administration.check, durable=False)
 
     async def _announce(self, worker: str, lanes: Sequence[Lane], lease: float | None) -> None:
         await self._committer.call(partial(workers.announce, worker=worker, lanes=lanes, lease=lease))

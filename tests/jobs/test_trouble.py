@@ -1,0 +1,123 @@
+"""A worker whose database is away for a while, damaged, or not its own any more."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from fcgi_async import Dispatcher, DispatcherClosed, Endpoint, LocalFPM
+from fcgi_async.jobs import StoreCorrupt, StoreFull, StoreUnavailable, Task, Worker
+from tests.eventually import eventually
+from tests.jobs.conftest import OpenJobs
+from tests.jobs.polling import until
+from tests.jobs.test_worker import SCRIPT, marks, working
+
+TASK = Task("job", SCRIPT, idempotent=True)
+
+
+def failing(
+    call: Callable[..., Awaitable[object]], errors: list[Exception], performed: bool
+) -> Callable[..., Awaitable[object]]:
+    """Raise each of these errors once in the place of a call, or after it was performed."""
+
+    async def wrapped(*arguments: Any, **named: Any) -> object:
+        if not errors:
+            return await call(*arguments, **named)
+        if performed:
+            await call(*arguments, **named)
+        await anyio.lowlevel.checkpoint()
+        raise errors.pop()
+
+    return wrapped
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("performed", [False, True], ids=["not performed", "answer lost"])
+@pytest.mark.parametrize("method", ["claim", "settle"])
+async def test_a_database_that_is_away_is_waited_for(
+    fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, performed: bool
+) -> None:
+    """Each job runs once, whether the call came through or not."""
+    jobs = await open_jobs()
+    await jobs.enqueue_many((TASK, {"marks": str(tmp_path / "marks")}) for _ in range(30))
+    errors: list[Exception] = [StoreUnavailable("away", may_be_stored=performed), StoreFull("full")]
+    monkeypatch.setattr(jobs.store, method, failing(getattr(jobs.store, method), errors, performed))
+    async with working(fpm, jobs, TASK):
+
+        async def done() -> bool:
+            return (await jobs.counts()).states["done"] == 30
+
+        await until(done)
+        assert errors == []
+    assert Counter(marks(tmp_path / "marks").values()) == {1: 30}
+    assert (await jobs.counts()).states["running"] == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("method", ["claim", "settle", "recover", "wait"])
+async def test_a_damaged_database_ends_the_worker(
+    fpm: LocalFPM, open_jobs: OpenJobs, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """With the plain error, and no group."""
+    jobs = await open_jobs()
+    await jobs.enqueue(TASK)
+    errors: list[Exception] = [StoreCorrupt("damaged")]
+    monkeypatch.setattr(jobs.store, method, failing(getattr(jobs.store, method), errors, False))
+    async with Dispatcher(Endpoint(fpm.address, max_children=1)) as php:
+        with pytest.raises(StoreCorrupt, match="damaged"):
+            with anyio.fail_after(30):
+                await Worker(php, jobs, [TASK]).run()
+    assert (await jobs.counts()).workers == ()
+
+
+@pytest.mark.anyio
+async def test_a_closed_dispatcher_ends_the_worker(fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path) -> None:
+    jobs = await open_jobs()
+    caught: list[Exception] = []
+
+    async def work(php: Dispatcher) -> None:
+        try:
+            await Worker(php, jobs, [TASK]).run()
+        except DispatcherClosed as error:
+            caught.append(error)
+
+    async with anyio.create_task_group() as group:
+        async with Dispatcher(Endpoint(fpm.address, max_children=1)) as php:
+            group.start_soon(work, php)
+            assert (await (await jobs.enqueue(TASK)).wait(30)).state == "done"
+        await jobs.enqueue(TASK)
+    assert len(caught) == 1
+    counts = await jobs.counts()
+    assert (counts.states["ready"], counts.workers) == (1, ())
+
+
+@pytest.mark.anyio
+async def test_a_settlement_that_comes_too_late_is_counted(
+    fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another one has the job by then: its state is left as it is."""
+    jobs, gate = await open_jobs(), tmp_path / "gate"
+    handle = await jobs.enqueue(TASK, {"marks": str(tmp_path / "marks"), "gate": str(gate)})
+    async with working(fpm, jobs, TASK, share=1, ahead=0) as worker:
+        try:
+            await eventually(lambda: marks(tmp_path / "marks"))
+            await jobs.store.reconcile(worker.id, ())
+            await jobs.cancel(handle.id)
+        finally:
+            gate.touch()
+        await eventually(lambda: worker.in_hand == 0)
+        assert (await handle.record()).state == "cancelled"
+    assert "was no longer this worker's" in caplog.text
+
+
+def test_importing_the_package_does_not_import_jobs() -> None:
+    source = "import sys, fcgi_async; print('fcgi_async.jobs' in sys.modules, 'sqlite3' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
