@@ -35,9 +35,11 @@ def cells(line: str) -> Row:
 
 def table(page: str, heading: str, number: int = 0) -> list[Row]:
     """The rows of a table under a heading, without its head; the first table unless told otherwise."""
-    _, _, section = (DOCS / page).read_text().partition(f"\n## {heading}\n")
+    text = (DOCS / page).read_text()
+    mark = "\n## " if f"\n## {heading}\n" in text else "\n### "
+    section = text.partition(f"{mark}{heading}\n")[2]
     assert section, f"docs/{page} has no heading {heading!r}"
-    return [cells(line) for line in TABLE.findall(section.partition("\n## ")[0])[number][1].splitlines()]
+    return [cells(line) for line in TABLE.findall(section.partition(mark)[0])[number][1].splitlines()]
 
 
 def documented(kind: type) -> dict[str, str]:
@@ -110,12 +112,31 @@ def argument(action: argparse.Action) -> Row:
     return f"`{names or action.metavar}`", action.help or ""
 
 
-@pytest.mark.parametrize("name", COMMANDS.choices)
+def commands(actions: argparse._SubParsersAction, before: str = "") -> dict[str, argparse.ArgumentParser]:  # type: ignore[type-arg]
+    """Each command by its name, and what it is made of after it."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    for name, parser in actions.choices.items():
+        found[before + name] = parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found |= commands(action, f"{before}{name} ")
+    return found
+
+
+EVERY_COMMAND = commands(COMMANDS)
+
+
+@pytest.mark.parametrize("name", EVERY_COMMAND)
 def test_command(name: str) -> None:
     """Every argument of a command is there, with what `--help` says of it and of its group."""
-    parser = COMMANDS.choices[name]
+    parser = EVERY_COMMAND[name]
     groups = [group for group in parser._action_groups if group._group_actions]
-    actions = [action for group in parser._action_groups for action in group._group_actions if action.dest != "help"]
+    actions = [
+        action
+        for group in parser._action_groups
+        for action in group._group_actions
+        if action.dest != "help" and not isinstance(action, argparse._SubParsersAction)
+    ]
     assert table("reference/command.md", f"fcgi-async {name}") == [argument(action) for action in actions]
     page = (DOCS / "reference" / "command.md").read_text()
     assert f"## fcgi-async {name}\n\n{parser.description}\n" in page
