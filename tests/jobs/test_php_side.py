@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
@@ -30,9 +32,10 @@ async def php_fpm(start_fpm: StartFPM) -> LocalFPM:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """The database."""
-    return tmp_path / "jobs.db"
+def path() -> Iterator[Path]:
+    """The database, in a folder whose name is short: PHP cannot name a socket by more than 107 bytes."""
+    with TemporaryDirectory(prefix="jobs-") as folder:
+        yield Path(folder, "jobs.db")
 
 
 def what(path: Path, do: str, **more: object) -> dict[str, object]:
