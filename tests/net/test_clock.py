@@ -127,6 +127,18 @@ def test_memory_of_the_cancelled(loop: Loop) -> None:
     assert len(loop.clock._heap) < 2_000
 
 
+def test_memory_of_those_cancelled_when_they_are_due(loop: Loop) -> None:
+    """One that is due may cancel all the others that are, any number of times: the later ones leave no entry either."""
+    for _ in range(20):
+        timers = [loop.clock.at(loop.time, lambda: [timer.cancel() for timer in timers]) for _ in range(200)]
+        loop.go_to(loop.time + 1.0)
+    most = 0
+    for _ in range(10_000):
+        loop.clock.at(loop.time + 300.0, lambda: None).cancel()
+        most = max(most, len(loop.clock._heap))
+    assert most < 200
+
+
 def test_closed(loop: Loop) -> None:
     """Nobody is called after closing."""
     called: list[str] = []
