@@ -137,12 +137,14 @@ class ClientConnection(Sender):
         return found
 
     def receive_answer(self, data: bytes) -> bool:
-        """Take the answer to an empty GET_VALUES that came alone; False, with nothing taken, if it is anything else.
+        """Take the answer to the last GET_VALUES, an empty one; False, with nothing taken, if it is anything else.
 
         A shortcut for `receive_data()`, as `receive_whole()` is.
         """
         asked = self._probes.asked
-        if data != EMPTY_VALUES or self._parser.held or self._ids.just_ended or not self.open or not asked or asked[0]:
+        if data != EMPTY_VALUES or len(asked) != 1 or asked[0]:
+            return False
+        if self._parser.held or self._ids.just_ended or not self.open:
             return False
         asked.popleft()
         self._worker_free = not self._requests
