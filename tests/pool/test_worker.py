@@ -393,13 +393,16 @@ async def test_peer_that_goes_after_a_job_that_was_left() -> None:
     link = Link().greet()
     request_id = link.begin()
     link.worker.leave()
-    assert link.worker.state is SlotState.DRAINING
-    refused: list[bool] = []
-    link.worker._free, link.wire.peer_gone = lambda worker: refused.append(not link.start()), True
+    states = [link.worker.state]
+
+    def start(worker: Worker) -> None:
+        assert not link.start()
+        states.append(worker.state)
+
+    link.worker._free, link.wire.peer_gone = start, True
     link.wire.server.end_request(request_id)
     link.answer()
-    assert refused == [True]
-    assert link.worker.state is SlotState.IDLE
+    assert states == [SlotState.DRAINING, SlotState.IDLE]
 
 
 async def test_asked_between_two_jobs() -> None:
