@@ -371,6 +371,7 @@ class Execution(Timed):
             self._cancel_deadline()
         if self._upload is not None:
             self._upload.stop()
+            self._upload = None
         self.response, self.error = response, error
         if error is not None:
             self._tell_error(error, may_have_run or self._may_have_run, body_truncated)

@@ -52,6 +52,12 @@ async def response_to(
     except BaseException:
         execution.cancel()
         raise
-    if execution.error is not None:
-        raise execution.error
-    return cast("Response[Tag]", execution.response)
+    error = execution.error
+    if error is None:
+        return cast("Response[Tag]", execution.response)
+    del execution
+    try:
+        raise error
+    finally:
+        # its traceback has this frame
+        del error

@@ -98,7 +98,9 @@ class Clock:
     def _one_cancelled(self) -> None:
         self._cancelled += 1
         if self._cancelled > _CANCELLED_MAX and self._cancelled > len(self._heap) // 2:
+            pending = [entry for entry in self._heap if entry[2].callback is not None]
+            # those that run() has taken out and not reached yet are not among them
+            self._cancelled -= len(self._heap) - len(pending)
             # in place: run() may be looking at it
-            self._heap[:] = [entry for entry in self._heap if entry[2].callback is not None]
+            self._heap[:] = pending
             heapify(self._heap)
-            self._cancelled = 0

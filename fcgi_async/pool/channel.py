@@ -111,7 +111,6 @@ class Channel(Link):
         peer: who serves them; it has said that it multiplexes.
         capacity_freed: called when waiting jobs may find room, here or on another connection.
         ended: called once, when the connection has ended.
-
     """
 
     def __init__(self, peer: Peer, capacity_freed: Callable[[], None], ended: Callable[[Channel], None]) -> None:
@@ -375,8 +374,9 @@ class Channel(Link):
             self._transport.abort()
         slots = tuple(self._slots.values())
         self._release()
-        self._ended(self)
+        # whoever asked asks another one: before the pool looks who is waiting
         self._tell(answered=False)
+        self._ended(self)
         for slot in slots:
             attempt, slot.attempt = slot.attempt, None
             if attempt is not None:

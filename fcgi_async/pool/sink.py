@@ -185,8 +185,9 @@ class StreamingSink(_HeadFirst):
         self._paused = False
 
     def attach(self, flow: Flow) -> None:
-        """Take note of what delivers, and can be held up."""
-        self._flow = flow
+        """Take note of what delivers, and can be held up until the end."""
+        if self.error is None and not self.ended:
+            self._flow = flow
 
     def feed(self, data: bytes) -> None:
         if self.head is None:
@@ -207,13 +208,13 @@ class StreamingSink(_HeadFirst):
 
     def finish(self) -> None:
         # the worker is no longer this response's: whoever is next on the connection must not wait for our reader
-        self._resume()
+        self._detach()
         self._require_head()
         self.ended = True
         self._wake()
 
     def fail(self, error: FastCGIError) -> None:
-        self._resume()
+        self._detach()
         self.error = error
         self._wake()
 
@@ -261,6 +262,11 @@ class StreamingSink(_HeadFirst):
         if self._waiting <= _HIGH // 4:
             self._resume()
         return data
+
+    def _detach(self) -> None:
+        self._resume()
+        # it has this sink: no cycle is left behind
+        self._flow = None
 
     def _resume(self) -> None:
         if self._paused:

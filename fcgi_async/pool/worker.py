@@ -23,9 +23,8 @@ _TAIL_PROBE = (FCGI_MPXS_CONNS,)
 _SMALL_REQUEST = 4096
 # plain names: on Python 3.11 looking up a member of an enum costs more than what is done with it
 _UNKNOWN_ROLE = int(ProtocolStatus.UNKNOWN_ROLE)
-_BUSY, _FINISHING = SlotState.BUSY, SlotState.FINISHING
-_DRAINING, _LEAVING = SlotState.DRAINING, SlotState.LEAVING
-_UNKNOWN, _FPM, _ANSWERS, _TAILLESS = Manner.UNKNOWN, Manner.FPM, Manner.ANSWERS, Manner.TAILLESS
+_IDLE, _BUSY, _FINISHING = SlotState.IDLE, SlotState.BUSY, SlotState.FINISHING
+_UNKNOWN, _FPM, _TAILLESS = Manner.UNKNOWN, Manner.FPM, Manner.TAILLESS
 
 
 class Worker(Exclusive):
@@ -92,6 +91,12 @@ class Worker(Exclusive):
         if pieces is None and self._bodies.pending:
             self._bodies.pump()
         return True
+
+    def _refuse(self) -> None:
+        if self.accepted and self.state is not _IDLE:
+            # it was free, and is: the end of its connection leaves no script behind, and is no failure to connect
+            self.peer.ledger.move(self, _IDLE)
+        super()._refuse()
 
     def data_received(self, data: bytes | memoryview) -> bool:
         """Take what the peer wrote; return whether more is due in a moment."""
@@ -288,6 +293,8 @@ class Worker(Exclusive):
 
     def _send_tail_probe(self) -> None:
         if not self.over:
+            # what was known of the peer at the last request, if that was written in parts
+            self._probe.ahead = self._probe.ahead or self.peer.manner is not _UNKNOWN
             self._probe.write()
             self._flush()
 

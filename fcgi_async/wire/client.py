@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from struct import Struct
-
 import attrs
 
 from fcgi_async.errors import RemoteProtocolError
@@ -16,23 +14,17 @@ from fcgi_async.wire.events import (
     Terminated,
     ValuesReceived,
 )
-from fcgi_async.wire.records import (
-    END_BODY,
-    encode_record,
-)
+from fcgi_async.wire.records import END_BODY
 from fcgi_async.wire.sending import Sender
 from fcgi_async.wire.spec import (
     NULL_REQUEST_ID,
-    VERSION,
     ProtocolStatus,
     RecordType,
-    Role,
 )
 from fcgi_async.wire.states import (
     RESPONSE_COMPLETE,
     TRANSITIONS,
     Input,
-    RequestState,
 )
 from fcgi_async.wire.whole import EMPTY_VALUES, whole_answer
 
@@ -40,20 +32,11 @@ __all__ = ("ClientConnection",)
 
 _UNKNOWN_TYPE_LENGTH = 8
 _LAST_PROTOCOL_STATUS = max(ProtocolStatus)
-_ASK_NOTHING = encode_record(RecordType.GET_VALUES, NULL_REQUEST_ID)
-# what every record begins with
-_FIRST_BYTE = bytes((VERSION,))
-_ID = Struct(">H")
-# an empty GET_VALUES, and the first byte of what comes next
-_ASK_AHEAD = _ASK_NOTHING + _FIRST_BYTE
 
 # plain names for the hot path: looking up a member of an enum costs more than what is done with it
-_PARAMS, _STDIN = RecordType.PARAMS, RecordType.STDIN
 _STDOUT, _END = int(RecordType.STDOUT), int(RecordType.END_REQUEST)
 _VALUES_RESULT = int(RecordType.GET_VALUES_RESULT)
 _FROM_RESPONDER = frozenset((_STDOUT, int(RecordType.STDERR), _END))
-_IDLE, _AT_PARAMS = RequestState.IDLE, RequestState.PARAMS
-_AWAITING, _RESPONDER = RequestState.AWAITING, Role.RESPONDER
 _AFTER_END = {state: following for state, row in TRANSITIONS.items() if (following := row.get(Input.END)) is not None}
 # output changes no state
 _OUTPUT_ALLOWED = frozenset(state for state, row in TRANSITIONS.items() if row.get(Input.OUTPUT) is state)
@@ -137,12 +120,14 @@ class ClientConnection(Sender):
         return found
 
     def receive_answer(self, data: bytes) -> bool:
-        """Take the answer to an empty GET_VALUES that came alone; False, with nothing taken, if it is anything else.
+        """Take the answer to the last GET_VALUES, an empty one; False, with nothing taken, if it is anything else.
 
         A shortcut for `receive_data()`, as `receive_whole()` is.
         """
         asked = self._probes.asked
-        if data != EMPTY_VALUES or self._parser.held or self._ids.just_ended or not self.open or not asked or asked[0]:
+        if data != EMPTY_VALUES or len(asked) != 1 or asked[0]:
+            return False
+        if self._parser.held or self._ids.just_ended or not self.open:
             return False
         asked.popleft()
         self._worker_free = not self._requests

@@ -24,14 +24,12 @@ from fcgi_async.wire.spec import (
     MAX_CONTENT,
     NULL_REQUEST_ID,
     VERSION,
-    ProtocolStatus,
     RecordType,
     Role,
 )
 from fcgi_async.wire.states import (
     NEXT_STREAM,
     OPEN_STREAM,
-    TRANSITIONS,
     Input,
     RequestState,
     advance,
@@ -39,8 +37,6 @@ from fcgi_async.wire.states import (
 
 __all__ = ("Request", "Sender")
 
-_UNKNOWN_TYPE_LENGTH = 8
-_LAST_PROTOCOL_STATUS = max(ProtocolStatus)
 _ASK_NOTHING = encode_record(RecordType.GET_VALUES, NULL_REQUEST_ID)
 # what every record begins with
 _FIRST_BYTE = bytes((VERSION,))
@@ -50,14 +46,8 @@ _ASK_AHEAD = _ASK_NOTHING + _FIRST_BYTE
 
 # plain names for the hot path: looking up a member of an enum costs more than what is done with it
 _PARAMS, _STDIN = RecordType.PARAMS, RecordType.STDIN
-_STDOUT, _END = int(RecordType.STDOUT), int(RecordType.END_REQUEST)
-_VALUES_RESULT = int(RecordType.GET_VALUES_RESULT)
-_FROM_RESPONDER = frozenset((_STDOUT, int(RecordType.STDERR), _END))
 _IDLE, _AT_PARAMS = RequestState.IDLE, RequestState.PARAMS
 _AWAITING, _RESPONDER = RequestState.AWAITING, Role.RESPONDER
-_AFTER_END = {state: following for state, row in TRANSITIONS.items() if (following := row.get(Input.END)) is not None}
-# output changes no state
-_OUTPUT_ALLOWED = frozenset(state for state, row in TRANSITIONS.items() if row.get(Input.OUTPUT) is state)
 
 
 @attrs.define(eq=False)

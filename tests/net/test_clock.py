@@ -7,7 +7,7 @@ import math
 import attrs
 import pytest
 
-from fcgi_async.net.clock import Clock
+from fcgi_async.net.clock import Clock, ClockTimer
 
 
 @attrs.define(eq=False)
@@ -125,6 +125,24 @@ def test_memory_of_the_cancelled(loop: Loop) -> None:
     for _ in range(100_000):
         loop.clock.at(300.0, lambda: None).cancel()
     assert len(loop.clock._heap) < 2_000
+
+
+def test_memory_of_those_cancelled_when_they_are_due(loop: Loop) -> None:
+    """One that is due may cancel all the others that are, any number of times: the later ones leave no entry either."""
+    timers: list[ClockTimer] = []
+
+    def cancel_all() -> None:
+        for timer in timers:
+            timer.cancel()
+
+    for _ in range(20):
+        timers[:] = [loop.clock.at(loop.time, cancel_all) for _ in range(200)]
+        loop.go_to(loop.time + 1.0)
+    most = 0
+    for _ in range(10_000):
+        loop.clock.at(loop.time + 300.0, lambda: None).cancel()
+        most = max(most, len(loop.clock._heap))
+    assert most < 200
 
 
 def test_closed(loop: Loop) -> None:

@@ -123,6 +123,14 @@ async def test_answer_among_those_of_requests(link: Link) -> None:
     link.channel.close()
 
 
+async def test_asked_when_the_connection_ends(link: Link) -> None:
+    """Whoever asked hears of the end before the pool does, and so is waiting when the pool looks who is."""
+    link.begin()
+    link.channel.take().ask(lambda answered: link.calls.append(f"answered: {answered}"))
+    link.channel.eof_received()
+    assert link.calls == ["answered: False", "ended"]
+
+
 async def test_answer_before_the_body_was_written(link: Link) -> None:
     """A peer that has ended a request in the middle of its body gets no more of it."""
     link.wire.on_write = link.channel.pause_writing

@@ -373,6 +373,67 @@ async def test_request_to_a_peer_that_has_gone() -> None:
         assert link.caller.failures == []
 
 
+async def test_peer_that_goes_after_its_answer() -> None:
+    """A worker that answered, and then takes not one byte of a job, has left behind no script, and was reached."""
+    link = Link()
+    refused: list[SlotState] = []
+
+    def start(worker: Worker) -> None:
+        assert not link.start()
+        refused.append(worker.state)
+
+    link.worker.send_head_probe()
+    link.worker._free, link.wire.peer_gone = start, True
+    link.answer(FCGI_MPXS_CONNS)
+    assert refused == [SlotState.IDLE]
+
+
+async def test_peer_that_goes_after_a_job_that_was_left() -> None:
+    """The same of one whose last job was left, and ran to its end."""
+    link = Link().greet()
+    request_id = link.begin()
+    link.worker.leave()
+    states = [link.worker.state]
+
+    def start(worker: Worker) -> None:
+        assert not link.start()
+        states.append(worker.state)
+
+    link.worker._free, link.wire.peer_gone = start, True
+    link.wire.server.end_request(request_id)
+    link.answer()
+    assert states == [SlotState.DRAINING, SlotState.IDLE]
+
+
+async def test_asked_between_two_jobs() -> None:
+    """The probe of a ping is followed by a byte as that of a job is, once the peer is known to take it."""
+    link = Link(TCP).greet()
+    for _ in range(2):
+        request_id = link.begin()
+        link.wire.server.end_request(request_id)
+        link.answer()
+    assert link.peer.plain
+    link.worker.ask(lambda answered: None)
+    assert link.wire.server._parser.mid_record
+
+
+async def test_answer_to_the_first_of_two_probes() -> None:
+    """A worker that was asked once more, since it was slow to answer, is free once it has answered that too."""
+    link = Link(TCP).greet()
+    link.peer.learn(Fact.TAIL_ANSWERED)
+    request_id = link.begin()
+    link.wire.server.send_stdout(request_id, b"A: b\r\n\r\nok")
+    link.wire.server.end_request(request_id)
+    link.respond()
+    link.worker._probe._ask_again()
+    link.wire.server.send_values({})
+    link.respond()
+    assert link.calls == []
+    link.wire.server.send_values({FCGI_MPXS_CONNS: b"0"})
+    link.respond()
+    assert link.calls == ["free"]
+
+
 async def test_request_on_a_closed_connection() -> None:
     """A connection that is over takes no request."""
     link = Link().greet()
