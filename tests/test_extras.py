@@ -14,6 +14,7 @@ EXTRAS = {
     "cron": ("cronsim", "fcgi_async.jobs.cronline"),
     "otel": ("opentelemetry", "fcgi_async.telemetry.otel"),
     "prometheus": ("prometheus_client", "fcgi_async.telemetry.prometheus"),
+    "web": ("uvicorn", "fcgi_async.jobs.serve"),
     "testing": ("pytest", "fcgi_async.testing.plugin"),
 }
 # another event loop: who runs on it has it

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
@@ -20,6 +20,9 @@ from fcgi_async.jobs.locate import find_store
 from fcgi_async.jobs.record import Counts, NewJob, Query, Record, State, new_id
 from fcgi_async.jobs.store import Store
 from fcgi_async.jobs.task import Task
+
+if TYPE_CHECKING:
+    from fcgi_async.jobs.page import JobsPage
 
 __all__ = ("Jobs",)
 
@@ -313,6 +316,26 @@ class Jobs:
     async def resume(self, queue: str) -> None:
         """Let workers take jobs of a queue again."""
         await self._store.pause(check_name("queue", queue), paused=False)
+
+    def page(
+        self, *, actions: bool = False, token: str | None = None, hosts: Collection[str] | None = None
+    ) -> JobsPage:
+        """Return an ASGI application that shows the jobs, to be mounted at any path of a service that has entered this.
+
+            app.mount("/jobs", jobs.page(token=os.environ["JOBS_TOKEN"]))
+
+        Args:
+            actions: whether people may retry and cancel jobs, and pause queues; it only shows them otherwise.
+            token: what must be given as the password of HTTP's basic authentication, with any name, or as a Bearer
+                token; None if the service around it decides who may see it.
+            hosts: the only names under which it is served, without ports; None for any.
+
+        Raises:
+            ConfigurationError: the token is empty.
+        """
+        from fcgi_async.jobs.page import JobsPage
+
+        return JobsPage(self, actions, token, hosts)
 
     def _named(self, ids: tuple[str, ...]) -> Query:
         if not ids:

@@ -329,6 +329,8 @@ class Counts:
         paused: queues that are.
         oldest: seconds for which the oldest ready job has been due; None if none is.
         workers: those that are announced.
+        queues: by task, as the last worker that runs it said.
+        ages: by task, the seconds for which its oldest ready job has been due.
     """
 
     states: Mapping[State, int]
@@ -336,3 +338,5 @@ class Counts:
     paused: tuple[str, ...]
     oldest: float | None
     workers: tuple[WorkerRecord, ...]
+    queues: Mapping[str, str] = attrs.field(factory=dict)
+    ages: Mapping[str, float] = attrs.field(factory=dict)

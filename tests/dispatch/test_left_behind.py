@@ -11,8 +11,9 @@ import anyio
 import pytest
 
 from fcgi_async import Dispatcher, Job, JobTimeout
+from fcgi_async.testing import Responder
 from tests.dispatch.settled import settled
-from tests.responder import Held, Responder, echo
+from tests.handlers import Held, echo
 
 pytestmark = pytest.mark.anyio
 

@@ -112,7 +112,7 @@ def argument(action: argparse.Action) -> Row:
     return f"`{names or action.metavar}`", action.help or ""
 
 
-def commands(actions: argparse._SubParsersAction, before: str = "") -> dict[str, argparse.ArgumentParser]:  # type: ignore[type-arg]
+def commands(actions: argparse._SubParsersAction, before: str = "") -> dict[str, argparse.ArgumentParser]:
     """Each command by its name, and what it is made of after it."""
     found: dict[str, argparse.ArgumentParser] = {}
     for name, parser in actions.choices.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -9,10 +10,15 @@ import anyio
 import pytest
 
 from fcgi_async import ConfigurationError, LocalFPM
-from fcgi_async.jobs import BatchClosed, Jobs, JobUnsuccessful, ResultTimeout, UnknownBatch
+from fcgi_async.jobs import Batch, BatchClosed, JobHandle, Jobs, JobUnsuccessful, Record, ResultTimeout, UnknownBatch
+from fcgi_async.jobs.record import Query
 from tests.jobs.conftest import OpenJobs
 from tests.jobs.polling import until
+from tests.jobs.test_kill import StartWorker, start_worker
 from tests.jobs.test_worker import KEPT, marks, task, working
+from tests.jobs.worker_process import make_task
+
+__all__ = ("start_worker",)
 
 pytestmark = pytest.mark.anyio
 
@@ -123,3 +129,43 @@ async def test_a_chain_ends_with_a_job_that_fails(fpm: LocalFPM, open_jobs: Open
 
 async def _is_done(jobs: Jobs, name: str) -> bool:
     return [record.state for record in await jobs.find(task=name)] == ["done"]
+
+
+@pytest.mark.timeout(300)
+async def test_killed_workers_put_what_follows_once(
+    open_jobs: OpenJobs, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    """SIGKILL in a batch, three times: its numbers fit, and `then` and each step of a chain are put once."""
+    jobs, again = await open_jobs(), make_task(idempotent=True)
+    data = {"marks": str(tmp_path / "marks"), "milliseconds": 5}
+    worker = start_worker()
+    chain = await jobs.chain(*[(again, data)] * 30)
+    async with jobs.batch(then=(again, {"marks": str(tmp_path / "then")})) as batch:
+        await batch.add_many((again, data) for _ in range(300))
+    for ended in (75, 150, 225):
+        await until(partial(_ended, batch, ended), within=60)
+        worker.kill()
+        worker.wait()
+        worker = start_worker()
+    record = await batch.wait(60)
+    assert (record.total, record.pending, record.failed) == (300, 0, 0)
+    for handle in chain.jobs:
+        assert (await _wait_put(handle)).state == "done"
+    await until(lambda: _are_all_done(jobs, 300 + 30 + 1))
+
+
+async def _ended(batch: Batch, count: int) -> bool:
+    return (await batch.record()).pending <= 300 - count
+
+
+async def _wait_put(handle: JobHandle) -> Record:
+    async def is_put() -> bool:
+        return bool(await handle._store.find(Query(ids=(handle.id,))))
+
+    await until(is_put, within=60)
+    return await handle.wait(60)
+
+
+async def _are_all_done(jobs: Jobs, count: int) -> bool:
+    counts = await jobs.counts()
+    return counts.states == dict.fromkeys(counts.states, 0) | {"done": count}

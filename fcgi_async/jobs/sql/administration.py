@@ -19,6 +19,7 @@ from fcgi_async.jobs.sql.batches import Ended, abandon_old, follow
 from fcgi_async.jobs.sql.dialect import Dialect
 from fcgi_async.jobs.sql.settling import KEEP
 from fcgi_async.jobs.sql.statements import (
+    AGES,
     CANCEL,
     CANCEL_RUNNING,
     COUNTS,
@@ -32,6 +33,7 @@ from fcgi_async.jobs.sql.statements import (
     RETRY,
     SET_QUEUE,
     SWEEP,
+    TASKS,
     WORKERS,
 )
 from fcgi_async.jobs.store import Action
@@ -66,6 +68,7 @@ def counts(dialect: Dialect) -> Counts:
             of_task = tasks.setdefault(task, {})
             of_task[state] = of_task.get(state, 0) + count
     oldest = cast("int | None", dialect.query(OLDEST)[0][0])
+    ages = cast("list[tuple[str, int]]", dialect.query(AGES))
     workers = cast("list[tuple[str, str, int, int, int]]", dialect.query(WORKERS))
     return Counts(
         states=states,
@@ -76,6 +79,8 @@ def counts(dialect: Dialect) -> Counts:
             WorkerRecord(id=id, host=host, pid=pid, started=started / 1000, seen=seen / 1000)
             for id, host, pid, started, seen in workers
         ),
+        queues={str(task): str(queue) for task, queue in dialect.query(TASKS)},
+        ages={task: max(age, 0) / 1000 for task, age in ages},
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = (
+    "AGES",
     "CANCEL",
     "CANCEL_RUNNING",
     "CLAIMED_COLUMNS",
@@ -50,6 +51,7 @@ __all__ = (
     "SET_TASK",
     "SWEEP",
     "TAKE",
+    "TASKS",
     "WORKERS",
     "WRITE_RATE",
 )
@@ -139,6 +141,8 @@ COUNTS: Final = (
     """SELECT state, task, count(*) FROM fcgi_jobs
     WHERE keep_until IS NOT NULL AND state IN ('done', 'cancelled') GROUP BY state, task""",
 )
+AGES: Final = "SELECT task, {now} - min(due) FROM fcgi_jobs WHERE state = 'ready' GROUP BY task"
+TASKS: Final = "SELECT name, queue FROM fcgi_tasks"
 OLDEST: Final = "SELECT {now} - min(due) FROM fcgi_jobs WHERE state = 'ready'"
 
 # what an INSERT or UPDATE of others may have left, and nobody will ever look at
