@@ -33,6 +33,8 @@ def browser(profile: Path, *, width: int = 940, height: int = 940) -> Iterator[C
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = Chrome(options=options, service=ChromeService(require("chromedriver")))
+    # on a busy machine get() has returned before the page's elements are there
+    driver.implicitly_wait(20)
     try:
         yield driver
     finally:
