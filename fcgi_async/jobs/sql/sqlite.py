@@ -20,6 +20,8 @@ __all__ = ("SQLiteDialect",)
 
 # seconds for which another process may keep us from writing
 _BUSY: Final = 10.0
+# milliseconds in which SQLite itself tries for the lock, at first after one
+_STEP: Final = 8
 _WAL_RETRY: Final = 0.01
 _NOTHING: Parameters = {}
 
@@ -117,8 +119,24 @@ class SQLiteDialect(Dialect):
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._synced = durable
         self._bells.clear()
-        connection.execute("BEGIN IMMEDIATE")
+        self._begin_immediate(connection)
         self._now = int(self._clock() * 1000)
+
+    @staticmethod
+    def _begin_immediate(connection: sqlite3.Connection) -> None:
+        """Wait for the lock in short steps: SQLite's own grow to 100 ms, in which busier processes are always first."""
+        deadline = time.monotonic() + _BUSY
+        connection.execute(f"PRAGMA busy_timeout = {_STEP}")
+        try:
+            while True:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != _BUSY_CODE or time.monotonic() > deadline:
+                        raise
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {_BUSY * 1000:.0f}")
 
     def commit(self) -> None:
         """Commit it."""
