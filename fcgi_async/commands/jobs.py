@@ -11,6 +11,7 @@ from fcgi_async.commands.errors import UsageError
 from fcgi_async.commands.job_options import parse_json
 from fcgi_async.commands.jobs_options import add_jobs_option, open_jobs
 from fcgi_async.commands.jobs_report import counts_as_text, fields, list_as_text, record_as_text
+from fcgi_async.commands.jobs_web import add_web, web
 from fcgi_async.commands.pool_options import count
 from fcgi_async.commands.stdio import STDOUT, write
 from fcgi_async.jobs.client import Jobs
@@ -210,4 +211,5 @@ _ACTIONS: Final[dict[str, tuple[_Action, str, Callable[[argparse.ArgumentParser]
     "counts": (_counts, "count jobs by state and task, and list workers", _add_nothing),
     "migrate": (_migrate, "make the tables, or bring them to this release's version", _add_nothing),
     "check": (_check, "look for damage, and for jobs that nobody will ever look at", _add_nothing),
+    "web": (web, "serve a page that shows them", add_web),
 }

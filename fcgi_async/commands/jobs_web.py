@@ -17,8 +17,8 @@ _VARIABLE: Final = "FCGI_ASYNC_JOBS_TOKEN"
 
 def add_web(parser: argparse.ArgumentParser) -> None:
     """Add the action's arguments, besides the one that names the database."""
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8788, help="0 for any free one (default: 8788)")
+    parser.add_argument("--host", metavar="HOST", default="127.0.0.1", help="where to listen (default: 127.0.0.1)")
+    parser.add_argument("--port", metavar="PORT", type=int, default=8788, help="0 for any free one (default: 8788)")
     parser.add_argument(
         "--actions",
         action="store_true",
