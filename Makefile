@@ -2,7 +2,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 OTHERS := $(VENV)/.others
 
-.PHONY: demo test test-all interop faults faults-soak lint format docs screenshot bench bench-quick bench-report bench-guard bench-baseline measure traffic venv clean fuzz
+.PHONY: demo test test-all jobs-soak interop faults faults-soak lint format docs screenshot bench bench-quick bench-report bench-guard bench-baseline measure traffic venv clean fuzz
 
 demo: $(READY)  ## run the main job: real PHP jobs on a private PHP-FPM
 	@mkdir -p build
@@ -14,10 +14,13 @@ PROCESSES := 2
 SUITE := $(VENV)/bin/python -m pytest -n $(PROCESSES) --dist=loadfile
 
 test: $(READY) $(OTHERS)  ## run the test suite against a real PHP-FPM, and servers and clients of others: five minutes
-	$(SUITE) --loops=asyncio -m "not long"
+	$(SUITE) --loops=asyncio -m "not long and not soak"
 
 test-all: $(READY) $(OTHERS)  ## the same with what takes long, and everything on every event loop: ten minutes
-	$(SUITE)
+	$(SUITE) -m "not soak"
+
+jobs-soak: $(READY) $(OTHERS)  ## kill the workers of durable jobs, again and again
+	for run in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do $(VENV)/bin/python -m pytest tests/jobs -m soak || exit 1; done
 
 interop: $(READY) $(OTHERS)  ## see what the servers of others support, and write docs/interop.md
 	$(VENV)/bin/python -m pytest -p tests.interop.seen tests/interop --interop-matrix docs/interop.md

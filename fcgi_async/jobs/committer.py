@@ -42,8 +42,8 @@ class Session(Protocol):
     def disconnect(self) -> None:
         """Disconnect; raises nothing."""
 
-    def begin(self, *, durable: bool) -> None:
-        """Begin a transaction that is on disk when its commit returns, or need not be."""
+    def begin(self, *, durable: bool, writes: bool) -> None:
+        """Begin a transaction, which is on disk when its commit returns or need not be, and writes or only reads."""
 
     def commit(self) -> None:
         """Commit it."""
@@ -66,6 +66,7 @@ class _Call(Generic[S]):
     perform: Callable[[S], object]
     durable: bool
     done: anyio.Event
+    writes: bool = True
     result: object = None
     error: BaseException | None = None
     # the caller is gone
@@ -117,6 +118,7 @@ class Committer(Generic[S]):
         perform: Callable[[S], T],
         *,
         durable: bool = True,
+        writes: bool = True,
         undo: Callable[[S, T], None] | None = None,
     ) -> T:
         """Perform a call in a transaction, together with others; return what it returned.
@@ -124,6 +126,7 @@ class Committer(Generic[S]):
         Args:
             perform: called in the thread, perhaps twice, between begin and commit.
             durable: whether it must be on disk before the answer comes.
+            writes: whether it changes anything; what only reads need not wait for those who write.
             undo: performed with its result if the caller is cancelled after it was performed.
 
         Raises:
@@ -133,7 +136,7 @@ class Committer(Generic[S]):
         """
         if self._thread is None:
             raise StoreUnavailable("the database is closed; use it inside `async with Jobs(...)`")
-        call: _Call[S] = _Call(perform, durable, anyio.Event())
+        call: _Call[S] = _Call(perform, durable, anyio.Event(), writes)
         call.undo = cast("Callable[[S, object], None] | None", undo)
         self._queue.put(call)
         try:
@@ -184,7 +187,7 @@ class Committer(Generic[S]):
         session, step = self._session, "begin"
         try:
             session.connect()
-            session.begin(durable=any(call.durable for call in calls))
+            session.begin(durable=any(call.durable for call in calls), writes=any(call.writes for call in calls))
             step = "perform"
             for call in calls:
                 call.result = call.perform(session)

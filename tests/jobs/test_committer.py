@@ -38,7 +38,7 @@ class FakeSession:
     def disconnect(self) -> None:
         self.log.append("disconnect")
 
-    def begin(self, *, durable: bool) -> None:
+    def begin(self, *, durable: bool, writes: bool) -> None:
         self.log.append(f"begin {durable}")
 
     def commit(self) -> None:

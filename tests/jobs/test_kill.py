@@ -61,6 +61,7 @@ def begun(marks: Path) -> Counter[str]:
     return Counter(line.split()[0] for line in lines if line.endswith("+"))
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_killed_five_times_no_job_is_lost(

@@ -46,7 +46,7 @@ class Dialect:
         """Disconnect; raises nothing."""
 
     @abstractmethod
-    def begin(self, *, durable: bool) -> None:
+    def begin(self, *, durable: bool, writes: bool = True) -> None:
         """Begin a transaction that may change rows; it is on disk when its commit returns, or need not be."""
 
     @abstractmethod

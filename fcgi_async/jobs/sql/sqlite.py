@@ -111,15 +111,18 @@ class SQLiteDialect(Dialect):
             with suppress(sqlite3.Error):
                 connection.close()
 
-    def begin(self, *, durable: bool) -> None:
-        """Begin a transaction as the only one who writes."""
+    def begin(self, *, durable: bool, writes: bool = True) -> None:
+        """Begin a transaction, as the only one who writes if it does."""
         connection = self._require()
         if self._synced is not durable:
             # in WAL, NORMAL leaves commits to the next sync, and FULL syncs each
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._synced = durable
         self._bells.clear()
-        self._begin_immediate(connection)
+        if writes:
+            self._begin_immediate(connection)
+        else:
+            connection.execute("BEGIN")
         self._now = int(self._clock() * 1000)
 
     @staticmethod

@@ -118,7 +118,7 @@ class SQLStore(Generic[D]):
 
     async def find_batch(self, batch: str) -> BatchRecord | None:
         """As `Store.find_batch()`."""
-        return await self._committer.call(partial(batches.find, batch=batch), durable=False)
+        return await self._committer.call(partial(batches.find, batch=batch), durable=False, writes=False)
 
     def statement(self, job: NewJob) -> tuple[str, tuple[object, ...]]:
         """As `Store.statement()`."""
@@ -162,11 +162,11 @@ class SQLStore(Generic[D]):
 
     async def find(self, query: Query) -> list[Record]:
         """As `Store.find()`."""
-        return await self._committer.call(partial(administration.find, query=query), durable=False)
+        return await self._committer.call(partial(administration.find, query=query), durable=False, writes=False)
 
     async def counts(self) -> Counts:
         """As `Store.counts()`."""
-        return await self._committer.call(administration.counts, durable=False)
+        return await self._committer.call(administration.counts, durable=False, writes=False)
 
     async def change(self, action: Action, query: Query) -> int:
         """As `Store.change()`."""
