@@ -110,7 +110,7 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send a message, and take note of the last."""
+        """Send a message, and see which is the last."""
         kind = message["type"]
         # pathsend: the server sends a file, and that is the whole body
         if kind == "http.response.pathsend" or (kind == "http.response.body" and not message.get("more_body", False)):

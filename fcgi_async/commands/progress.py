@@ -32,7 +32,7 @@ class Progress:
     _drawn: bool = attrs.field(init=False, default=False)
 
     def update(self, done: int, words: str) -> None:
-        """Take note that `done` of `total` is done; `words` say it."""
+        """Show that `done` of `total` is done; `words` say it."""
         if self._terminal:
             if (now := time.monotonic()) >= self._next_draw:
                 self._next_draw = now + _REDRAW_SECONDS

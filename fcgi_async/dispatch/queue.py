@@ -24,7 +24,7 @@ class Queued(Protocol):
         """Whether it still wants to be taken; one that does not is passed over."""
 
     def admitted(self) -> None:
-        """Take note of having come in from outside."""
+        """Called when it comes in from outside."""
 
 
 T = TypeVar("T", bound=Queued)
@@ -103,7 +103,7 @@ class JobQueue(Generic[T]):
         return None
 
     def left(self, entry: T) -> None:
-        """Take note that an entry, inside or outside, waits no longer."""
+        """Called when an entry, inside or outside, waits no longer."""
         lane = self._outside.get(-entry.priority)
         if lane is not None and entry in lane:
             del lane[entry]

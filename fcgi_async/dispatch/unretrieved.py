@@ -37,7 +37,7 @@ class UnretrievedErrors:
     _named: int = attrs.field(default=0, init=False)
 
     def add(self, error: FastCGIError) -> None:
-        """Take note of an error; may be called in any thread, and by a destructor: it runs no code of the user's."""
+        """Keep an error to be told; may be called in any thread, and by a destructor: it runs no code of the user's."""
         self._errors.append(error)
         if self.held or self._due:
             return

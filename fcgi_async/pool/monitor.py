@@ -100,7 +100,7 @@ class StatusMonitor:
         return status
 
     def slot_lingers(self) -> None:
-        """Take note that a connection was closed under a script."""
+        """Called when a connection was closed under a script."""
         self._warn_where_abandoned()
         page = self.endpoint.status
         if page is None or page.address == self.endpoint.address:

@@ -102,7 +102,7 @@ class Peer:
         return self.sweep.due(_DEFAULT_LINGER if linger is None else linger)
 
     def learn(self, fact: Fact) -> None:
-        """Take note of what it has shown."""
+        """Learn from what it has shown."""
         self.manner = learn(self.manner, fact)
         # one that drops the tail would drop the byte ahead with it
         self.plain = self.manner in _ANSWERING and self.endpoint.handshake
@@ -117,7 +117,7 @@ class Peer:
             self.learn(Fact.LISTENER_IS_PHP)
 
     def tail_dropped(self) -> None:
-        """Take note that a later probe was answered, and the one that follows a request was not."""
+        """Called when a later probe was answered, and the one that follows a request was not."""
         if self.manner is not Manner.TAILLESS:
             logger.warning(
                 "%s drops a probe that is sent with a request, as servers built on libfcgi do: it is asked after each "

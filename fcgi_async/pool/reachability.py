@@ -56,7 +56,7 @@ class Reachability:
         return self._failures >= _CLOSES_MEANT
 
     def answered(self) -> None:
-        """Take note that a worker answered."""
+        """Called when a worker has answered."""
         self.ever_answered = True
         if self._away_since is not None:
             self._away_since, self.retry_at = None, 0.0
@@ -64,7 +64,7 @@ class Reachability:
         self._delay = _RETRY_MIN
 
     def failed(self, now: float, *, closed: bool = False) -> float:
-        """Take note that the peer could not be reached, or `closed` before it answered; return the seconds to wait."""
+        """Return the seconds to wait, after the peer could not be reached or `closed` before it answered."""
         self._failures += 1 if closed else _CLOSES_MEANT
         if self._away_since is None:
             self._away_since = now
@@ -74,7 +74,7 @@ class Reachability:
         return delay
 
     def overloaded(self, now: float) -> None:
-        """Take note that the peer is there, and refused a job because it has too many."""
+        """Called when the peer is there, and refuses a job because it has too many."""
         self.retry_at = max(self.retry_at, now + _RETRY_MIN)
 
     def given_up(self, now: float) -> bool:
@@ -86,13 +86,13 @@ class Reachability:
         return now - self._away_since >= self.reconnect_timeout
 
     def served(self) -> None:
-        """Take note that a connection served a request after a head probe: the peer does not close after it."""
+        """Called when a connection served a request after a head probe: the peer does not close after it."""
         if self._away_since is not None or self._failures or self._early_closes or not self.ever_answered:
             self.answered()
             self._early_closes = 0
 
     def closed_early(self, now: float) -> bool:
-        """Take note that the peer answered a head probe, and closed before it answered anything else.
+        """Called when the peer answered a head probe, and closed before it answered anything else.
 
         Return whether it is now, and for the first time, known to do so.
         """

@@ -185,7 +185,7 @@ class StreamingSink(_HeadFirst):
         self._paused = False
 
     def attach(self, flow: Flow) -> None:
-        """Take note of what delivers, and can be held up until the end."""
+        """Set what delivers, and can be held up until the end."""
         if self.error is None and not self.ended:
             self._flow = flow
 

@@ -93,7 +93,7 @@ class ClientConnection(Sender):
         return events
 
     def receive_eof(self) -> list[ClientEvent]:
-        """Take note that the peer has closed; an EOF in the middle of a record is the peer's fault."""
+        """Return what it means that the peer has closed; an EOF in the middle of a record is its fault."""
         if not self.open:
             return []
         self.open = False

@@ -54,17 +54,17 @@ class RequestIds:
         return request_id
 
     def ended(self, request_id: int, *, multiplexing: bool) -> None:
-        """Take note of the end of a request."""
+        """Called at the end of a request."""
         if request_id not in self.aborted and (multiplexing or request_id < self._lowest_free):
             self.just_ended.add(request_id)
 
     def ended_twice(self, request_id: int) -> None:
-        """Take note of the second END_REQUEST under an aborted id."""
+        """Called at the second END_REQUEST under an aborted id."""
         if request_id in self.aborted:
             self.aborted.discard(request_id)
             self.just_ended.add(request_id)
 
     def free(self) -> None:
-        """Take note that the last events have been looked at."""
+        """Called when the last events have been looked at."""
         self._lowest_free = min(self._lowest_free, *self.just_ended)
         self.just_ended.clear()

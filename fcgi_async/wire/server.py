@@ -149,7 +149,7 @@ class ServerConnection:
         return events
 
     def receive_eof(self) -> list[ServerEvent]:
-        """Take note that the client has closed."""
+        """Return what it means that the client has closed."""
         if not self.open:
             return []
         self.open = False
