@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from typing import Final
 
 import anyio
 
@@ -14,8 +15,12 @@ from fcgi_async.wire.client import ClientConnection
 from fcgi_async.wire.events import Terminated, ValuesReceived
 from fcgi_async.wire.spec import FCGI_MAX_CONNS, FCGI_MAX_REQS, FCGI_MPXS_CONNS, MAX_REQUEST_ID
 
-__all__ = ("ask_values", "connections_at_once", "requests_at_once")
+__all__ = ("ASK_AGAIN", "ASK_ALL", "ask_values", "connections_at_once", "requests_at_once")
 
+# all that a peer says of itself
+ASK_ALL: Final = (FCGI_MPXS_CONNS, FCGI_MAX_REQS, FCGI_MAX_CONNS)
+# what Go's net/http/fcgi must be asked for later, since its second, empty answer would else be taken for the next one's
+ASK_AGAIN: Final = (FCGI_MPXS_CONNS,)
 _READ_SIZE = 4096
 # int() refuses thousands of digits; so many are no number of requests
 _MAX_DIGITS = 10
@@ -60,7 +65,7 @@ def _number(values: Mapping[bytes, bytes], name: bytes) -> int | None:
 
 async def _exchange(sock: socket.socket) -> dict[bytes, bytes]:
     client = ClientConnection()
-    client.get_values((FCGI_MPXS_CONNS, FCGI_MAX_REQS, FCGI_MAX_CONNS))
+    client.get_values(ASK_ALL)
     # a few bytes always fit into the buffer of a new connection
     sock.send(client.data_to_send())
     while True:

@@ -10,10 +10,13 @@ from fcgi_async.job.settings import Limits
 from fcgi_async.pool.peer import Peer
 from fcgi_async.pool.proof import Ending, may_have_run
 from fcgi_async.pool.sink import CollectingSink, Sink, StderrBuffer
-from fcgi_async.pool.slots import Slot
+from fcgi_async.pool.slots import Slot, SlotState
 from fcgi_async.wire.request import EncodedRequest
 
 __all__ = ("Attempt", "JobSlot")
+
+# a plain name: on Python 3.11 looking up a member of an enum costs more than what is done with it
+_BUSY = SlotState.BUSY
 
 
 class Attempt:
@@ -72,8 +75,7 @@ class Attempt:
         """Take a response that came in one."""
         self.first_byte = now
         self.whole = content
-        if self.over is not None:
-            self.over(self)
+        self._end()
 
     def receive_stdout(self, data: bytes, now: float) -> None:
         """Take a part of the response; it is over if that is none, or passes a limit."""
@@ -175,9 +177,10 @@ class JobSlot(Slot):
         The connection is then closed in the next turn: whoever begins the job puts it where another slot finds it.
         """
 
-    @abstractmethod
     def hold(self) -> None:
         """Keep it for a request that is not ready to be written."""
+        if self.state is not _BUSY:
+            self.peer.ledger.move(self, _BUSY)
 
     @abstractmethod
     def give_back(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from fcgi_async.net.backend import Timer
 from fcgi_async.net.bodies import Bodies
-from fcgi_async.net.values import requests_at_once
+from fcgi_async.net.values import ASK_AGAIN, requests_at_once
 from fcgi_async.pool.attempt import Attempt, JobSlot
 from fcgi_async.pool.link import Link
 from fcgi_async.pool.peer import Peer
@@ -17,15 +17,13 @@ from fcgi_async.pool.slow_readers import SlowReaders
 from fcgi_async.wire.client import ClientConnection
 from fcgi_async.wire.events import RequestEnded, Stderr, Stdout, Stray, Terminated, ValuesReceived
 from fcgi_async.wire.request import EncodedRequest
-from fcgi_async.wire.spec import FCGI_MPXS_CONNS, MAX_REQUEST_ID, ProtocolStatus
+from fcgi_async.wire.spec import MAX_REQUEST_ID, ProtocolStatus
 from fcgi_async.wire.states import RequestState
 
 __all__ = ("Channel", "RequestSlot")
 
 logger = logging.getLogger("fcgi_async.pool")
 
-# what Go's net/http/fcgi must be asked for, since its second, empty answer would else be taken for the next one's
-_PROBE = (FCGI_MPXS_CONNS,)
 # request ids that are lost to aborted requests before a connection is given up
 _ABORTED_MAX = 1000
 # seconds in which a peer says that it reads on behind what may have stopped it
@@ -57,10 +55,6 @@ class RequestSlot(JobSlot):
 
     def start(self, attempt: Attempt, request: EncodedRequest) -> bool:
         return self._channel.begin(self, attempt, request)
-
-    def hold(self) -> None:
-        if self.state is not _BUSY:
-            self.peer.ledger.move(self, _BUSY)
 
     def give_back(self) -> None:
         self._channel.give_back(self)
@@ -336,7 +330,7 @@ class Channel(Link):
         self._capacity_freed()
 
     def _left(self) -> None:
-        """Take note that a request is over, or that the peer reads on."""
+        """Called when a request is over, or the peer reads on."""
         self.close_where_retired()
         if not self.peer.closed:
             self._capacity_freed()
@@ -357,7 +351,7 @@ class Channel(Link):
             self._expiry = self.peer.backend.call_at(when, self._expire)
 
     def _tail(self) -> None:
-        self._client.get_values(_PROBE)
+        self._client.get_values(ASK_AGAIN)
 
     # the end
 

@@ -6,6 +6,7 @@ import socket
 from abc import abstractmethod
 from collections.abc import Callable
 
+from fcgi_async.net.listener import Listener
 from fcgi_async.pool.attempt import JobSlot
 from fcgi_async.pool.leaving import Leaving
 from fcgi_async.pool.link import Link
@@ -42,7 +43,8 @@ class Exclusive(Link, JobSlot):
         self._when_free: Callable[[bool], None] | None = None
         self._paused = False
         self._leaving: Leaving | None = None
-        self._listener = peer.listener
+        # who listened when it was connected
+        self._listener: Listener | None = None
         self._leaves_unread = False
         # the last request is small, and whether bytes that follow it are left unread has not been seen
         self._shows_manner = False
@@ -66,10 +68,6 @@ class Exclusive(Link, JobSlot):
         self._shows_manner = False
         if self._transport is not None and self._transport.unread:
             self.peer.learn(Fact.TAIL_LEFT_UNREAD)
-
-    def hold(self) -> None:
-        if self.state is not _BUSY:
-            self.peer.ledger.move(self, _BUSY)
 
     def multiplexing_refused(self) -> None:
         self.peer.multiplexing_refused = True

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from fcgi_async.net.backend import Backend, Timer
 from fcgi_async.net.transport import Transport
+from fcgi_async.net.values import ASK_AGAIN
 from fcgi_async.wire.client import ClientConnection
-from fcgi_async.wire.spec import FCGI_MPXS_CONNS
 
 __all__ = ("Tail",)
 
@@ -61,7 +61,7 @@ class Tail:
         self._timer = None
         if self._client.probes_outstanding and self._client.open:
             # the tail asked for nothing: whoever names this has not answered that
-            self._client.get_values((FCGI_MPXS_CONNS,))
+            self._client.get_values(ASK_AGAIN)
             # libfcgi answers when it has read on
             self._client.send_ahead()
             self._flush()

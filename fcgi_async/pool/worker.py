@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fcgi_async.net.values import ASK_AGAIN, ASK_ALL
 from fcgi_async.pool.attempt import Attempt
 from fcgi_async.pool.exclusive import Exclusive
 from fcgi_async.pool.manner import Fact, Manner
@@ -12,13 +13,10 @@ from fcgi_async.pool.proof import Ending
 from fcgi_async.pool.slots import SlotState
 from fcgi_async.wire.events import RequestEnded, Stderr, Stdout, Stray, Terminated, ValuesReceived
 from fcgi_async.wire.request import EncodedRequest
-from fcgi_async.wire.spec import FCGI_MAX_CONNS, FCGI_MAX_REQS, FCGI_MPXS_CONNS, ProtocolStatus
+from fcgi_async.wire.spec import FCGI_MPXS_CONNS, ProtocolStatus
 
 __all__ = ("Worker",)
 
-_HEAD_PROBE = (FCGI_MPXS_CONNS, FCGI_MAX_REQS, FCGI_MAX_CONNS)
-# what Go's net/http/fcgi must be asked for, since its second, empty answer would else be taken for the next one's
-_TAIL_PROBE = (FCGI_MPXS_CONNS,)
 # whoever reads ahead reads at least so much at once
 _SMALL_REQUEST = 4096
 # plain names: on Python 3.11 looking up a member of an enum costs more than what is done with it
@@ -149,14 +147,12 @@ class Worker(Exclusive):
             if self.closed or self._leaving is not None:
                 return
             free = False
-            if isinstance(event, Stdout):
+            if isinstance(event, (Stdout, Stderr)):
                 self._receive_output(event)
             elif isinstance(event, RequestEnded):
                 self._receive_end(event)
             elif isinstance(event, ValuesReceived):
                 free = self._receive_values(event)
-            elif isinstance(event, Stderr):
-                self._receive_output(event)
             elif isinstance(event, Stray):
                 self.peer.stray_records += 1
             elif isinstance(event, Terminated):
@@ -265,18 +261,18 @@ class Worker(Exclusive):
     # what else its owners do with it
 
     def learn(self, values: dict[bytes, bytes]) -> None:
-        """Take note of what the peer says of itself."""
+        """Learn what the peer says of itself."""
         self.values = values
         self.multiplexes = values.get(FCGI_MPXS_CONNS) == b"1"
-        self._probe.names = _TAIL_PROBE if self.multiplexes else ()
+        self._probe.names = ASK_AGAIN if self.multiplexes else ()
 
     def send_head_probe(self) -> None:
         """Ask for the peer's values; `answered` follows once a worker has taken the connection.
 
         Asked twice: a worker that was told to stop while it waited for its first record answers that one, and leaves.
         """
-        self._client.get_values(_HEAD_PROBE)
-        self._client.get_values(_TAIL_PROBE)
+        self._client.get_values(ASK_ALL)
+        self._client.get_values(ASK_AGAIN)
         self._client.send_ahead()
         self._flush()
 
