@@ -9,7 +9,7 @@ from fcgi_async.job.job import Job
 from fcgi_async.job.response import Headers, Response, Timing
 from fcgi_async.job.settings import Limits
 from fcgi_async.pool.attempt import Attempt
-from fcgi_async.wire.cgi import whole_head
+from fcgi_async.wire.cgi import CGIHead, whole_head
 
 __all__ = ("response_of",)
 
@@ -32,16 +32,7 @@ def response_of(
         ResponseTooLarge: it passes a limit.
         ResponseTruncated: it is streamed, and shorter than its Content-Length.
     """
-    whole = attempt.whole
-    found = None if whole is None or attempt.sink is not None else whole_head(whole, limits.head)
-    if found is not None and len(found[1]) <= limits.response:
-        head, content = found
-        size = len(content)
-    else:
-        sink = attempt.collect()
-        sink.finish()
-        assert sink.head is not None
-        head, content, size = sink.head, sink.content(), sink.size
+    head, content, size = _parts(attempt, limits)
     name, stderr, written = attempt.slot.peer.name, attempt.stderr, b""
     if head.dropped:
         log_dropped_headers(job, name, head.dropped)
@@ -68,3 +59,16 @@ def response_of(
         truncated,
         limits.response,
     )
+
+
+def _parts(attempt: Attempt, limits: Limits) -> tuple[CGIHead, bytes, int]:
+    """Return the head, the body as far as it was kept, and how long that was."""
+    whole = attempt.whole
+    if whole is not None and attempt.sink is None:
+        found = whole_head(whole, limits.head)
+        if found is not None and len(found[1]) <= limits.response:
+            return *found, len(found[1])
+    sink = attempt.collect()
+    sink.finish()
+    assert sink.head is not None
+    return sink.head, sink.content(), sink.size

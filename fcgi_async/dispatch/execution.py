@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Final
 
 from fcgi_async.dispatch.completion import response_of
 from fcgi_async.dispatch.job_log import log_stderr
@@ -35,10 +36,10 @@ from fcgi_async.pool.peer import Peer
 from fcgi_async.pool.sink import StreamingSink
 from fcgi_async.wire.spec import ProtocolStatus
 
-__all__ = ("Execution", "ExecutionState", "Terms")
+__all__ = ("NO_PARAMS", "Execution", "ExecutionState", "Terms")
 
 _REJECTIONS: dict[int, type[RequestRejected]] = {1: CannotMultiplex, 2: Overloaded, 3: UnknownRole}
-_NOTHING: Mapping[str, str] = MappingProxyType({})
+NO_PARAMS: Final[Mapping[str, str]] = MappingProxyType({})
 _SCRIPTS_KEPT = 1024
 
 
@@ -152,7 +153,7 @@ class Execution(Timed):
         timeouts: Timeouts,
         on_done: Callable[[Execution], None],
         priority: int,
-        extra: Mapping[str, str] = _NOTHING,
+        extra: Mapping[str, str] = NO_PARAMS,
     ) -> None:
         self.job, self.terms, self.stream = job, terms, stream
         self._on_done = on_done
@@ -162,7 +163,7 @@ class Execution(Timed):
             self._upload = Upload(job.body, self._begin_upload, self._upload_refused, self.end)
 
     def admitted(self) -> None:
-        """Take note of having come in from outside a full queue."""
+        """Called when it comes in from outside a full queue."""
         self.outside = False
         if self.on_admitted is not None:
             self.on_admitted()

@@ -11,7 +11,7 @@ from typing import Literal, cast, overload
 import anyio
 import anyio.lowlevel
 
-from fcgi_async.dispatch.execution import Execution, Terms
+from fcgi_async.dispatch.execution import NO_PARAMS, Execution, Terms
 from fcgi_async.dispatch.fan_out import Jobs, RunAll, Starter
 from fcgi_async.dispatch.group import JobGroup
 from fcgi_async.dispatch.handle import JobHandle
@@ -272,33 +272,16 @@ class Intake:
         if timeouts.total == 0:
             raise QueueTimeout("the job's deadline had passed before it was queued", job=job)
         priority = job.priority or self._priority if held is None else held.priority
+        extra = NO_PARAMS
         if opening.observers:
-            execution = self._observed(job, terms, stream, timeouts, on_done, priority, context)
-        else:
-            execution = Execution(job, terms, stream, timeouts, on_done, priority)
+            observed = observe(terms, opening.observers, job, context)
+            on_done, extra = observed.before(on_done), observed.params
+        execution = Execution(job, terms, stream, timeouts, on_done, priority, extra)
         if held is None:
             execution.outside = not scheduler.submit(execution, follows=not may_reject)
         else:
             scheduler.begin_held(execution, held)
         return execution
-
-    def _observed(
-        self,
-        job: Job,
-        terms: Terms,
-        stream: StreamingSink | None,
-        timeouts: Timeouts,
-        on_done: Callable[[Execution], None],
-        priority: int,
-        context: Context | None,
-    ) -> Execution:
-        observed = observe(terms, self._opening.observers, job, context)
-
-        def done(execution: Execution) -> None:
-            observed.done(execution)
-            on_done(execution)
-
-        return Execution(job, terms, stream, timeouts, done, priority, observed.params)
 
     def _set_terms(self, scheduler: Scheduler) -> Terms:
         self._terms = terms = self._terms_at(scheduler)

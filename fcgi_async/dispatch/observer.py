@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from typing import Protocol
 
@@ -61,7 +61,7 @@ class JobObservation(Protocol):
     def params(self) -> Mapping[str, str]: ...
 
     def done(self, report: JobReport) -> None:
-        """Take note that the job is over; called once, in no particular context."""
+        """Called once, when the job is over, in no particular context."""
 
 
 class Observer(Protocol):
@@ -81,14 +81,19 @@ class Observed:
     observations: Sequence[JobObservation]
     params: Mapping[str, str]
 
-    def done(self, execution: Execution) -> None:
-        """Tell them that the job is over."""
-        report = _report(execution)
-        for observation in self.observations:
-            try:
-                observation.done(report)
-            except Exception:
-                logger.exception("the observation %r failed", observation)
+    def before(self, on_done: Callable[[Execution], None]) -> Callable[[Execution], None]:
+        """Return what is called at the end of the job, so that they are told first."""
+
+        def done(execution: Execution) -> None:
+            report = _report(execution)
+            for observation in self.observations:
+                try:
+                    observation.done(report)
+                except Exception:
+                    logger.exception("the observation %r failed", observation)
+            on_done(execution)
+
+        return done
 
 
 def observe(terms: Terms, observers: Sequence[Observer], job: Job, context: Context | None) -> Observed:
