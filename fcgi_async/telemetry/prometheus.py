@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -23,8 +23,8 @@ from fcgi_async.dispatch.dispatcher import Dispatcher
 from fcgi_async.dispatch.observer import JobReport
 from fcgi_async.job.job import Job
 from fcgi_async.jobs.record import Claimed, Settlement
-from fcgi_async.telemetry.job_readings import ATTEMPTS, JOB_READINGS, START, Workers, worker_name
-from fcgi_async.telemetry.readings import BUCKETS, CONNECT, QUEUE, READINGS, TOTAL, Dispatchers, Duration
+from fcgi_async.telemetry.job_readings import ATTEMPTS, JOB_READINGS, START, JobReading, Workers, worker_name
+from fcgi_async.telemetry.readings import BUCKETS, CONNECT, QUEUE, READINGS, TOTAL, Dispatchers, Duration, Reading
 
 if TYPE_CHECKING:
     from fcgi_async.jobs.worker import Worker
@@ -81,12 +81,7 @@ class PrometheusCollector(Collector):
         """Yield what is now; prometheus_client calls this, in a thread of its own or not."""
         statistics = self._dispatchers.statistics()
         for reading in READINGS:
-            family = CounterMetricFamily if reading.counter else GaugeMetricFamily
-            labels = ("dispatcher", reading.label) if reading.label else ("dispatcher",)
-            metric = family(reading.prometheus, reading.help, labels=labels)
-            for name, value, number in reading.values(statistics):
-                metric.add_metric([name, value][: len(labels)], number)
-            yield metric
+            yield _family("dispatcher", reading, reading.values(statistics))
         for histogram in (self.total, self.queue, self.connect):
             yield from histogram.collect()
         yield from self._collect_jobs()
@@ -96,12 +91,7 @@ class PrometheusCollector(Collector):
         if not workers:
             return
         for reading in JOB_READINGS:
-            family = CounterMetricFamily if reading.counter else GaugeMetricFamily
-            labels = ("jobs", reading.label) if reading.label else ("jobs",)
-            metric = family(reading.prometheus, reading.help, labels=labels)
-            for name, value, number in reading.values(workers):
-                metric.add_metric([name, value][: len(labels)], number)
-            yield metric
+            yield _family("jobs", reading, reading.values(workers))
         yield from self.start.collect()
         yield from self.attempts.collect()
 
@@ -152,6 +142,15 @@ class _AttemptObservation:
 
     def done(self, settlement: Settlement) -> None:
         self.observer.collector.attempts.labels(self.observer.name, self.task, settlement.state).inc()
+
+
+def _family(owner: str, reading: Reading | JobReading, values: Iterable[tuple[str, str, float]]) -> Metric:
+    family = CounterMetricFamily if reading.counter else GaugeMetricFamily
+    labels = (owner, reading.label) if reading.label else (owner,)
+    metric = family(reading.prometheus, reading.help, labels=labels)
+    for name, value, number in values:
+        metric.add_metric([name, value][: len(labels)], number)
+    return metric
 
 
 def _histogram(duration: Duration, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
