@@ -85,8 +85,7 @@ class SQLiteDialect(Dialect):
         kind = network_filesystem(self.path.parent)
         if kind is not None:
             raise StoreUnavailable(
-                f"{self.path} is on {kind}, whose locks do not keep two machines apart: put the file on a local disk, "
-                "or use PostgreSQL or MariaDB"
+                f"{self.path} is on {kind}, whose locks do not keep two machines apart: put the file on a local disk"
             )
         connection = sqlite3.connect(
             self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False, cached_statements=256
