@@ -1,92 +1,140 @@
 VENV := .venv
+# what the package and the demo need; what tests, linters, benchmarks and the documentation need beside that
 READY := $(VENV)/.ready
+TESTS := $(VENV)/.tests
 OTHERS := $(VENV)/.others
+APPS := $(VENV)/.apps
+CLUSTER := $(VENV)/.cluster
 
-.PHONY: demo test test-all jobs-soak interop faults faults-soak lint format docs screenshot bench bench-quick bench-report bench-guard bench-baseline measure traffic venv clean fuzz
+.PHONY: demo demo-jobs help dist test test-all test-apps test-cluster jobs-soak interop faults faults-soak lint format docs screenshot screenshot-wordpress bench bench-quick bench-jobs bench-report bench-guard bench-baseline measure traffic venv clean fuzz
 
 demo: $(READY)  ## run the main job: real PHP jobs on a private PHP-FPM
 	@mkdir -p build
 	$(VENV)/bin/fcgi-async demo --json build/demo.json
-	$(VENV)/bin/python -m docs.timeline build/demo.json build/demo-timeline.png
+	$(VENV)/bin/python -m docs.timeline build/demo.json build/demo-timeline.svg
+	@echo "build/demo-timeline.svg shows each job on its worker"
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-21s %s\n", $$1, $$2 }' Makefile
+
+demo-jobs: $(READY)  ## put 1,000 durable jobs, kill their worker in the middle, and count what was lost and what ran twice
+	$(VENV)/bin/python docs/examples/killed_worker/demo.py
 
 # each with a PHP-FPM of its own; a file's tests stay together, and so do the fixtures that they share. 0: all in one.
 PROCESSES := 2
 SUITE := $(VENV)/bin/python -m pytest -n $(PROCESSES) --dist=loadfile
 
-test: $(READY) $(OTHERS)  ## run the test suite against a real PHP-FPM, and servers and clients of others: five minutes
-	$(SUITE) --loops=asyncio -m "not long and not soak"
+test: $(OTHERS)  ## run the test suite against a real PHP-FPM, and servers and clients of others: five minutes
+	$(SUITE) --loops=asyncio -m "not long and not soak and not apps and not cluster"
 
-test-all: $(READY) $(OTHERS)  ## the same with what takes long, and everything on every event loop: ten minutes
-	$(SUITE) -m "not soak"
+test-all: $(OTHERS)  ## the same with what takes long, and on every event loop where the loop matters: twenty minutes
+	$(SUITE) -m "not soak and not apps and not cluster"
 
-jobs-soak: $(READY) $(OTHERS)  ## kill the workers of durable jobs, again and again
+test-apps: $(OTHERS) $(APPS)  ## serve WordPress, MediaWiki and others, and compare each answer with nginx's
+	$(VENV)/bin/python -m pytest tests/apps -m apps
+
+# how often each fault is made
+TIMES := 10
+
+test-cluster: $(OTHERS) $(CLUSTER)  ## kill, stop, cut off and switch the servers of clusters under durable jobs, ten times each; as root
+	$(VENV)/bin/python -m pytest tests/cluster -m cluster --times $(TIMES)
+
+jobs-soak: $(OTHERS)  ## kill the workers of durable jobs, again and again
 	for run in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do $(VENV)/bin/python -m pytest tests/jobs -m soak || exit 1; done
 
-interop: $(READY) $(OTHERS)  ## see what the servers of others support, and write docs/interop.md
+interop: $(OTHERS)  ## see what the servers of others support, and write docs/interop.md
 	$(VENV)/bin/python -m pytest -p tests.interop.seen tests/interop --interop-matrix docs/interop.md
 
 FAULTS := $(VENV)/bin/python -m pytest -p tests.fpm.fault_table tests/fpm/test_fault_*.py
 
-faults: $(READY)  ## run the fault suite, and write what it saw to docs/faults.md
+faults: $(TESTS)  ## run the fault suite, and write what it saw to docs/faults.md
 	$(FAULTS) --fault-table docs/faults.md
 
-faults-soak: $(READY)  ## run the fault suite 20 times in random order, on one core and on two
+faults-soak: $(TESTS)  ## run the fault suite 20 times in random order, on one core and on two
 	for run in 1 2 3 4 5 6 7 8 9 10; do taskset -c 0 $(FAULTS) --shuffle 0 && taskset -c 0,1 $(FAULTS) --shuffle 0 || exit 1; done
 
-fuzz: $(READY)  ## give the parsers of the wire 250,000 inputs each, in some five minutes on one core, and write their figures into docs/fuzzing.md
+fuzz: $(TESTS)  ## give the parsers of the wire 250,000 inputs each, in some five minutes on one core, and write their figures into docs/fuzzing.md
 	$(VENV)/bin/python -m tests.fuzz --report docs/fuzzing.md
 
-lint: $(READY)  ## check format, style and types
+lint: $(TESTS)  ## check format, style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
-format: $(READY)  ## rewrite the sources in the project's format
+format: $(TESTS)  ## rewrite the sources in the project's format
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-docs: $(READY)  ## build the documentation as a site, in build/site; a warning is an error
+docs: $(TESTS)  ## build the documentation as a site, in build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --config-file docs/site/mkdocs.yml
 
-screenshot: $(READY) $(OTHERS)  ## take the picture of the example service anew
+screenshot: $(OTHERS)  ## take the picture of the example service anew
 	$(VENV)/bin/python -m tests.examples.screenshot docs/images/progress.png
+
+screenshot-wordpress: $(OTHERS) $(APPS)  ## install WordPress in a browser, and take the picture of it anew
+	$(VENV)/bin/python -m tests.apps.screenshot docs/images/wordpress.png
 
 # how the suite is told more: make bench BENCH="--before CHECKOUT --hollodotme DIR"
 BENCH :=
 
-bench: $(READY) $(OTHERS)  ## measure what jobs cost beside other ways to run PHP, and write docs/benchmarks.md: ten minutes
+bench: $(OTHERS)  ## measure what jobs cost beside other ways to run PHP, and write docs/benchmarks.md: ten minutes
 	$(VENV)/bin/python -m benchmarks $(BENCH)
 
-bench-quick: $(READY) $(OTHERS)  ## the same in two minutes, with less of everything, into build/benchmarks
+bench-quick: $(OTHERS)  ## the same in two minutes, with less of everything, into build/benchmarks
 	$(VENV)/bin/python -m benchmarks --quick $(BENCH)
 
-bench-report: $(READY)  ## write page, chart and the README's table anew from the stored figures
+# how it is told more: make bench-jobs DURABLE="--store sqlite --waiting 0"
+DURABLE :=
+
+bench-jobs: $(OTHERS)  ## measure durable jobs on each database, beside the same in memory, procrastinate and Messenger: half an hour
+	$(VENV)/bin/python -m benchmarks.durable $(DURABLE)
+
+bench-report: $(TESTS)  ## write page and chart anew from the stored figures
 	$(VENV)/bin/python -m benchmarks report
 
-bench-guard: $(READY)  ## fail if a job takes 5 % more bytecode instructions or calls than it did; a part of make test
+bench-guard: $(TESTS)  ## fail if a job takes 5 % more bytecode instructions or calls than it did; a part of make test
 	$(VENV)/bin/python -m pytest tests/benchmarks/test_guard.py
 
-bench-baseline: $(READY)  ## store how many instructions and calls a job takes now, for bench-guard
+bench-baseline: $(TESTS)  ## store how many instructions and calls a job takes now, for bench-guard
 	$(VENV)/bin/python -m benchmarks.bytecodes --store
 
-measure: $(READY) $(OTHERS)  ## measure the site beside the jobs, fan-out, overload, multiplexing and readers that leave
+measure: $(OTHERS)  ## measure the site beside the jobs, fan-out, overload, multiplexing and readers that leave
 	$(VENV)/bin/python -m benchmarks.scenarios.fan_out_efficiency
 	$(VENV)/bin/python -m benchmarks.scenarios.overload
 	$(VENV)/bin/python -m benchmarks.scenarios.multiplexing
+	$(VENV)/bin/python -m benchmarks.scenarios.gateway
+	$(VENV)/bin/python -m benchmarks.scenarios.web_application
 	$(VENV)/bin/python -m benchmarks.scenarios.beside_web_traffic
 	$(VENV)/bin/python -m benchmarks.scenarios.readers_that_leave
 
-traffic: $(READY)  ## ten minutes of a service under traffic, and write what was seen to docs/
+traffic: $(TESTS)  ## ten minutes of a service under traffic, and write what was seen to docs/
 	$(VENV)/bin/python -m benchmarks.scenarios.traffic --minutes 10 --json docs/traffic.json
 
-venv: $(READY)  ## only set up: php-fpm and .venv
+dist: $(TESTS)  ## build the source distribution and the wheel in dist/, and check what PyPI would say of them
+	rm -rf dist
+	$(VENV)/bin/python -m build --no-isolation
+	$(VENV)/bin/python -m twine check --strict dist/*
+
+venv: $(TESTS)  ## only set up: php-fpm, and .venv with what all other targets need
 
 $(READY): pyproject.toml .ci/setup .ci/apt.sh
 	.ci/setup $(VENV)
 	touch $@
 
-$(OTHERS): $(READY) .ci/setup-others .ci/apt.sh
+$(TESTS): $(READY)
+	.ci/setup $(VENV) dev
+	touch $@
+
+$(OTHERS): $(TESTS) .ci/setup-others .ci/apt.sh
 	.ci/setup-others
+	touch $@
+
+$(APPS): $(TESTS) .ci/setup-apps .ci/apt.sh
+	.ci/setup-apps
+	touch $@
+
+$(CLUSTER): $(TESTS) .ci/setup-cluster .ci/apt.sh
+	.ci/setup-cluster
 	touch $@
 
 clean:  ## remove everything that the other targets made

@@ -14,13 +14,13 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks.report.aims import judged
-from benchmarks.report.page import cost_chart, page, with_headline
+from benchmarks.report.page import cost_chart, page
 from benchmarks.report.results import Run, commit_of, machine, read, stored, today, write
 from benchmarks.suite.race import FAILED, FULL, QUICK, TINY, Results, Size, race
 from benchmarks.suite.surroundings import ROOT, Surroundings, surroundings
 from benchmarks.workloads import WORKLOADS
 
-DOCS, README, QUICK_OUTPUT = ROOT / "docs", ROOT / "README.md", ROOT / "build/benchmarks"
+DOCS, QUICK_OUTPUT = ROOT / "docs", ROOT / "build/benchmarks"
 
 
 def measure(name: str, size: Size, rounds: int | None, around: Surroundings) -> dict[str, Results]:
@@ -38,8 +38,6 @@ def publish(runs: list[Run], folder: Path) -> None:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "images/bench-cost.svg").write_text(cost_chart(runs))
     (folder / "benchmarks.md").write_text(page(runs))
-    if folder.resolve() == DOCS:
-        README.write_text(with_headline(README.read_text(), runs))
 
 
 def arguments() -> argparse.Namespace:

@@ -1,6 +1,6 @@
 """The bytecode instructions and Python calls that a job costs, function by function: no timing, any machine.
 
-Usage: python -m benchmarks.bytecodes [--through run_all|run|stream|submit] [--backend NAME] [--kind KIND] [--jobs N]
+Usage: python -m benchmarks.bytecodes [--through WAY] [--backend NAME] [--kind KIND] [--jobs N]
        python -m benchmarks.bytecodes --store | --guard
 
 Counted are instructions of the interpreter, not seconds: the count is the same on a machine that is busy, and says
@@ -9,6 +9,9 @@ validation, the CGI head, over a socket to a peer that answers as PHP-FPM does (
 
 Not counted: what runs in C, above all send(), recv() and the kernel behind them; PHP; the benchmark itself. An
 instruction that makes an object or calls a function takes several times as long as one that moves a value.
+
+`--through gateway` counts what a gateway does for a request that it passes on, `--through client` what a `run_all()`
+does that goes to one: on each side the other one is scripted (benchmarks/scripted_gateway.py).
 
 `--store` writes what `make bench-guard` compares with, for this minor version of Python.
 """
@@ -27,19 +30,26 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+import anyio.lowlevel
 import attrs
 
 import fcgi_async
 from benchmarks.contenders.ours import Runner, dispatcher
 from benchmarks.contenders.setting import Setting
 from benchmarks.scripted import ScriptedPeer, run_with
+from benchmarks.scripted_gateway import ScriptedClient, ScriptedGateway
+from fcgi_async import Dispatcher, Job
+from fcgi_async.gateway import Gateway
 
 PACKAGE = str(Path(fcgi_async.__file__).parent) + "/"
 OURSELVES = str(Path(__file__).parent) + "/"
 BASELINE = Path(__file__).parent / "baseline.json"
 SHOWN, WARM_UP, COUNTED = 40, 80, 100
+WAYS = ("run_all", "run", "stream", "submit", "gateway", "client")
 # what the guard counts: way and kind of job
 GUARDED = {
+    "a request through a gateway": ("gateway", "plain"),
+    "a job to a gateway": ("client", "plain"),
     "run_all": ("run_all", "plain"),
     "run": ("run", "plain"),
     "stream": ("stream", "plain"),
@@ -127,8 +137,61 @@ def count(setting: Setting, through: str, backend: str, kind: str) -> Counts:
                 with counts.counting():
                     await run(setting.jobs)
 
-        run_with(peer, backend, main)
+        run_with(peer.pump, backend, main)
     return counts
+
+
+def count_gateway(jobs: int, backend: str) -> Counts:
+    """Count what a gateway does for requests of a client that has eight open, on four workers."""
+    counts = Counts()
+    with tempfile.TemporaryDirectory() as folder:
+        peer = ScriptedPeer(Path(folder, "peer.sock"), message=False)
+        path = Path(folder, "gateway.sock")
+        client = ScriptedClient(path)
+
+        async def send(number: int) -> None:
+            client.left, client.answered = number, 0
+            while client.answered < number:
+                await anyio.lowlevel.checkpoint()
+
+        async def main() -> None:
+            async with Dispatcher(peer.address, max_children=4) as php, Gateway(php, f"unix://{path}"):
+                await send(WARM_UP)
+                with counts.counting():
+                    await send(jobs)
+                client.close()
+
+        def pump() -> None:
+            peer.pump()
+            client.pump()
+
+        run_with(pump, backend, main)
+    return counts
+
+
+def count_client(jobs: int, backend: str) -> Counts:
+    """Count what a dispatcher does whose endpoint is a gateway."""
+    counts = Counts()
+    with tempfile.TemporaryDirectory() as folder:
+        gateway = ScriptedGateway(Path(folder, "gateway.sock"))
+
+        async def main() -> None:
+            async with Dispatcher(gateway.address) as php:
+                await php.run_all(Job("/srv/ok.php") for _ in range(WARM_UP))
+                with counts.counting():
+                    await php.run_all(Job("/srv/ok.php") for _ in range(jobs))
+
+        run_with(gateway.pump, backend, main)
+    return counts
+
+
+def count_through(through: str, jobs: int, backend: str, kind: str) -> Counts:
+    """Count one of the ways."""
+    if through == "gateway":
+        return count_gateway(jobs, backend)
+    if through == "client":
+        return count_client(jobs, backend)
+    return count(setting(jobs), through, backend, kind)
 
 
 def setting(jobs: int, at_once: int = 16) -> Setting:
@@ -139,7 +202,7 @@ def guarded() -> dict[str, dict[str, float]]:
     """Return instructions and calls of each kind of job that the guard looks at."""
     found = {}
     for name, (through, kind) in GUARDED.items():
-        figures = count(setting(COUNTED), through, "asyncio", kind).per_job(COUNTED)
+        figures = count_through(through, COUNTED, "asyncio", kind).per_job(COUNTED)
         found[name] = {what: round(figures[what], 1) for what in ("instructions", "calls")}
     return found
 
@@ -201,7 +264,7 @@ def report(counts: Counts, jobs: int) -> str:
 def main() -> None:
     """Count and print, or store."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--through", choices=["run_all", "run", "stream", "submit"], default="run_all")
+    parser.add_argument("--through", choices=WAYS, default="run_all")
     parser.add_argument("--backend", choices=["asyncio", "uvloop", "trio"], default="asyncio")
     parser.add_argument("--kind", choices=["plain", "query", "json", "stderr"], default="plain")
     parser.add_argument("--jobs", type=int, default=400)
@@ -220,7 +283,7 @@ def main() -> None:
         own = attrs.evolve(own, jobs=min(own.jobs, COUNTED))
         print(json.dumps(count(own, through, backend, *kind or ["plain"]).per_job(own.jobs)))
     else:
-        counts = count(setting(options.jobs), options.through, options.backend, options.kind)
+        counts = count_through(options.through, options.jobs, options.backend, options.kind)
         print(report(counts, options.jobs))
 
 

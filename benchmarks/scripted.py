@@ -47,6 +47,8 @@ class ScriptedPeer:
         self._listener.bind(str(path))
         self._listener.listen(64)
         self._unread: dict[socket.socket, bytes] = {}
+        # connections that have not served a request
+        self._new: set[socket.socket] = set()
 
     def pump(self) -> None:
         """Answer everything that has come."""
@@ -55,21 +57,42 @@ class ScriptedPeer:
                 connection, _ = self._listener.accept()
                 connection.setblocking(False)
                 self._unread[connection] = b""
+                self._new.add(connection)
         except BlockingIOError:
             pass
         for connection in list(self._unread):
             try:
-                while data := connection.recv(65536):
-                    self._receive(connection, data)
+                while data := connection.recv(self._size(connection)):
+                    if self._receive(connection, data) and connection in self._new:
+                        self._new.remove(connection)
+                        break
+                else:
+                    connection.close()
+                    del self._unread[connection]
             except BlockingIOError:
                 continue
             except OSError:
-                pass
-            connection.close()
-            del self._unread[connection]
+                connection.close()
+                del self._unread[connection]
 
-    def _receive(self, connection: socket.socket, data: bytes) -> None:
-        data, answer = self._unread[connection] + data, b""
+    def _size(self, connection: socket.socket) -> int:
+        """Return how much to read: of the first request not what follows it, as PHP-FPM does while its script runs."""
+        size = 65536
+        if connection in self._new:
+            held = self._unread[connection]
+            came = held + connection.recv(size, socket.MSG_PEEK)
+            at: int = 0
+            while at + RECORD.size <= len(came):
+                _, kind, _, length, padding = RECORD.unpack_from(came, at)
+                at += RECORD.size + length + padding
+                if kind == STDIN and not length:
+                    size = at - len(held)
+                    break
+        return size
+
+    def _receive(self, connection: socket.socket, data: bytes) -> bool:
+        """Answer what has come; return whether that was a request."""
+        data, answer, served = self._unread[connection] + data, b"", False
         while len(data) >= RECORD.size:
             _, kind, request_id, length, padding = RECORD.unpack_from(data)
             end = RECORD.size + length + padding
@@ -79,11 +102,13 @@ class ScriptedPeer:
             if kind == GET_VALUES:
                 answer += record(GET_VALUES_RESULT, 0, MULTIPLEXING if b"FCGI_MPXS_CONNS" in content else b"")
             elif kind == STDIN and not length:
+                served = True
                 answer += record(STDERR, request_id, MESSAGE) if self._message else b""
                 answer += record(STDOUT, request_id, HEAD + b"ok") + record(END_REQUEST, request_id, bytes(8))
         self._unread[connection] = data
         if answer:
             connection.sendall(answer)
+        return served
 
 
 class PumpingSelector(selectors.DefaultSelector):
@@ -120,12 +145,12 @@ def pumping_uvloop(pump: Callable[[], None]) -> asyncio.AbstractEventLoop:
     return loop
 
 
-def run_with(peer: ScriptedPeer, backend: str, main: Callable[[], Awaitable[Any]]) -> Any:
-    """Run a coroutine function on "asyncio", "uvloop" or "trio", the peer's turns in between."""
+def run_with(pump: Callable[[], None], backend: str, main: Callable[[], Awaitable[Any]]) -> Any:
+    """Run a coroutine function on "asyncio", "uvloop" or "trio", the turns of `pump` in between."""
     if backend == "trio":
-        return anyio.run(main, backend="trio", backend_options={"instruments": [PumpingInstrument(peer.pump)]})
+        return anyio.run(main, backend="trio", backend_options={"instruments": [PumpingInstrument(pump)]})
     makers: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-        "asyncio": lambda: asyncio.SelectorEventLoop(PumpingSelector(peer.pump)),
-        "uvloop": lambda: pumping_uvloop(peer.pump),
+        "asyncio": lambda: asyncio.SelectorEventLoop(PumpingSelector(pump)),
+        "uvloop": lambda: pumping_uvloop(pump),
     }
     return anyio.run(main, backend_options={"loop_factory": makers[backend]})

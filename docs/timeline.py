@@ -1,6 +1,6 @@
 """Draws what `fcgi-async demo --json FILE` measured: a row for each PHP worker, a bar for each job, the queue below.
 
-python -m docs.timeline FILE PICTURE.png
+python -m docs.timeline FILE PICTURE.svg
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from matplotlib.figure import Figure
+__all__ = ("Job", "draw", "main", "queue_lengths")
 
-__all__ = ("draw", "main", "queue_lengths")
-
-BAR, QUEUE, GRID = "#3b5bdb", "#f08c00", "#e9ecef"
+BAR, QUEUE, GRID, TEXT = "#3b5bdb", "#f9c78a", "#dee2e6", "#212529"
+# pixels: of the plot, around it, of a worker's row, and of the queue
+WIDTH, LEFT, RIGHT, TOP, ROW, QUEUE_HEIGHT = 820, 110, 90, 40, 36, 110
 
 
 class Job(TypedDict):
@@ -33,33 +33,67 @@ def queue_lengths(jobs: Sequence[Job]) -> tuple[list[float], list[int]]:
     return moments, list(range(len(jobs), -1, -1))
 
 
-def draw(jobs: Sequence[Job]) -> Figure:
-    """Return the picture."""
-    workers = sorted({job["pid"] for job in jobs})
+def draw(jobs: Sequence[Job]) -> str:
+    """Return the picture, as SVG."""
     seconds = max(job["ended"] for job in jobs)
-    figure = Figure(figsize=(10, 1.9 + 0.4 * len(workers)), layout="constrained")
-    rows, queue = figure.subplots(2, 1, sharex=True, height_ratios=[0.4 * len(workers), 1.2])
-    for row, pid in enumerate(workers):
-        bars = [(job["started"], (job["ended"] - job["started"]) * 0.9) for job in jobs if job["pid"] == pid]
-        rows.broken_barh(bars, (row - 0.35, 0.7), color=BAR)
-        rows.text(1.01, row, f"{len(bars):,} jobs", va="center", transform=rows.get_yaxis_transform())
-    rows.set_yticks(range(len(workers)), [f"worker {pid}" for pid in workers])
-    rows.invert_yaxis()
-    rows.set_title(
-        f"{len(jobs):,} PHP jobs on {len(workers)} workers in {seconds:.2f} s: {len(jobs) / seconds:,.0f} jobs/s"
-    )
-    queue.fill_between(*queue_lengths(jobs), step="post", color=QUEUE, alpha=0.4)
-    queue.set_ylabel("jobs waiting")
-    queue.set_xlabel("seconds")
-    queue.set_ylim(bottom=0)
-    queue.grid(color=GRID)
-    rows.set_xlim(0, seconds)
-    return figure
+    rows, bottom = _rows(jobs, seconds)
+    title = f"{len(jobs):,} PHP jobs in {seconds:.2f} s: {len(jobs) / seconds:,.0f} jobs/s"
+    parts = [_text(LEFT, 24, title), *rows, *_queue(jobs, seconds, bottom + 12)]
+    width, height = LEFT + WIDTH + RIGHT, bottom + 12 + QUEUE_HEIGHT + 44
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    font = f'font-family="sans-serif" font-size="13" fill="{TEXT}"'
+    background = f'<rect width="{width}" height="{height}" fill="#fff"/>'
+    return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font}>', background, *parts, "</svg>\n"])
+
+
+def _rows(jobs: Sequence[Job], seconds: float) -> tuple[list[str], int]:
+    """Return a path for each worker, with its names, and where they end."""
+    scale, parts, top = WIDTH / seconds, list[str](), TOP
+    for pid in sorted({job["pid"] for job in jobs}):
+        own = [job for job in jobs if job["pid"] == pid]
+        # a gap between two bars, so that they can be told apart
+        bars = [(LEFT + job["started"] * scale, (job["ended"] - job["started"]) * scale * 0.9) for job in own]
+        path = "".join(f"M{x:.2f} {top}h{width:.2f}v{ROW - 10}h-{width:.2f}z" for x, width in bars)
+        middle = top + (ROW - 10) // 2 + 5
+        parts += [
+            f'<path fill="{BAR}" d="{path}"/>',
+            _text(LEFT - 8, middle, f"worker {pid}", "end"),
+            _text(LEFT + WIDTH + 8, middle, f"{len(own):,} jobs"),
+        ]
+        top += ROW
+    return parts, top
+
+
+def _queue(jobs: Sequence[Job], seconds: float, top: int) -> list[str]:
+    """Return the length of the queue as an area, with its axes."""
+    bottom = top + QUEUE_HEIGHT
+    steps = [f"M{LEFT} {bottom}"]
+    for moment, length in zip(*queue_lengths(jobs), strict=True):
+        x = LEFT + min(moment / seconds, 1) * WIDTH
+        steps += [f"H{x:.2f}", f"V{bottom - length / len(jobs) * QUEUE_HEIGHT:.2f}"]
+    parts = [f'<path fill="{QUEUE}" d="{"".join(steps)}V{bottom}z"/>']
+    for quarter in range(5):
+        x = LEFT + WIDTH * quarter // 4
+        parts += [
+            f'<path stroke="{GRID}" d="M{x} {TOP - 6}V{bottom}"/>',
+            _text(x, bottom + 18, f"{seconds * quarter / 4:.2f} s", "middle"),
+        ]
+    return [
+        *parts,
+        f'<path stroke="{GRID}" d="M{LEFT} {bottom}h{WIDTH}"/>',
+        _text(LEFT - 8, top + 12, f"{len(jobs):,}", "end"),
+        _text(LEFT - 8, bottom, "0", "end"),
+        _text(LEFT + WIDTH + 8, bottom, "jobs queued"),
+    ]
+
+
+def _text(x: int, y: int, text: str, anchor: str = "start") -> str:
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}">{text}</text>'
 
 
 def main(measured: str, picture: str) -> None:
     """Draw a file into a file."""
-    draw(json.loads(Path(measured).read_text())).savefig(picture)
+    Path(picture).write_text(draw(json.loads(Path(measured).read_text())))
 
 
 if __name__ == "__main__":

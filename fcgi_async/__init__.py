@@ -5,11 +5,14 @@ from fcgi_async.dispatch.group import JobGroup
 from fcgi_async.dispatch.handle import JobHandle, Outcome
 from fcgi_async.dispatch.held_slot import HeldSlot
 from fcgi_async.dispatch.observer import JobObservation, JobReport, Observer
+from fcgi_async.dispatch.php_function import PHPFunction
 from fcgi_async.dispatch.retry import Retry
 from fcgi_async.dispatch.statistics import Statistics
 from fcgi_async.dispatch.stream import ResponseStream
 from fcgi_async.dispatch.view import View
 from fcgi_async.errors import (
+    CallError,
+    CallRefused,
     CannotMultiplex,
     ConfigurationError,
     ConnectError,
@@ -26,6 +29,9 @@ from fcgi_async.errors import (
     JobTimeout,
     LocalProtocolError,
     Overloaded,
+    PHPError,
+    PHPExited,
+    PHPFatalError,
     ProtocolError,
     QueueFull,
     QueueTimeout,
@@ -51,6 +57,8 @@ __version__ = "0.1.0"
 
 __all__ = (
     "UNSET",
+    "CallError",
+    "CallRefused",
     "CannotMultiplex",
     "ConfigurationError",
     "ConnectError",
@@ -81,6 +89,10 @@ __all__ = (
     "Observer",
     "Outcome",
     "Overloaded",
+    "PHPError",
+    "PHPExited",
+    "PHPFatalError",
+    "PHPFunction",
     "PoolConfig",
     "PoolStatus",
     "ProcessState",

@@ -1,4 +1,4 @@
-"""The command `fcgi-async`: its command line, and how it ends."""
+"""The command `fcgi-async`: its command line and its exit codes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
 from importlib.metadata import version
-from typing import NoReturn
+from types import ModuleType
+from typing import Final, NoReturn
 
 import anyio
 
-from fcgi_async.commands import demo, jobs, map, ping, run, status, worker
+from fcgi_async.commands import completion
 from fcgi_async.commands.advice import advise
 from fcgi_async.commands.errors import UsageError
 from fcgi_async.commands.stdio import STDOUT
@@ -22,46 +25,92 @@ from fcgi_async.errors import ConfigurationError, FastCGIError, InvalidJob, Stat
 
 __all__ = ("main", "make_parser")
 
-COMMANDS = {
-    "run": (run, "run one job and print what it answers"),
-    "map": (map, "run a job for each line of NDJSON on standard input"),
-    "ping": (ping, "see whether a worker of a pool answers, and how soon"),
-    "status": (status, "show what the workers of a pool are doing, from FPM's status page"),
-    "worker": (worker, "take durable jobs from a database and run them, until SIGTERM"),
-    "jobs": (jobs, "put durable jobs into a database, look at them, and retry, cancel or delete them"),
-    "demo": (demo, "run PHP over every file of Python's standard library, and check what it counts"),
+# a module of fcgi_async.commands, which is imported when it is used, and its purpose
+COMMANDS: Final = {
+    "run": "run one job and print its response",
+    "map": "run a job for each line of standard input, many at once",
+    "ping": "check whether a worker of a pool answers, and how soon",
+    "status": "show what the workers of a pool are doing, from FPM's status page",
+    "top": "watch a pool's workers, queue and requests per second, from FPM's status page",
+    "serve": "serve a PHP application, and run jobs beside it on the same workers",
+    "doctor": "check everything that a pool needs to run jobs, and tell what to do about problems",
+    "bench": "run one job repeatedly, and report how long each stage takes",
+    "gateway": "share one pool's workers among several processes, until SIGTERM",
+    "worker": "take durable jobs from a database and run them, until SIGTERM",
+    "jobs": "put durable jobs into a database, show them, and retry, cancel or delete them",
+    "exporter": "serve the metrics of a pool to Prometheus: its status page, and doctor's checks",
+    "config": "print the endpoint that FPM's own configuration describes",
+    "completion": "print the shell code that completes commands and options",
+    "demo": "run PHP over every file of Python's standard library, and check its counts",
 }
 FAILED = 1
 USAGE = 2
-# what a shell reports for a program that SIGINT, or SIGPIPE, has ended
+# what a shell reports for a program ended by SIGINT or SIGPIPE
 INTERRUPTED = 128 + 2
 NOBODY_READS = 128 + 13
+EXIT_CODES = {
+    0: "done",
+    FAILED: "a job failed or FPM did not answer",
+    USAGE: "wrong usage or configuration",
+    3: "a signal stopped map before all lines were run",
+    INTERRUPTED: "interrupted",
+    NOBODY_READS: "the reader of standard output has closed it",
+}
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """A parser that reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
 
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse, and refuse here what is not known, rather than in the parser of the whole command line."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._meant(unknown)}")
+        return options, unknown
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+    def _meant(self, unknown: Sequence[str]) -> str:
+        """Return which option is most like the first one that is unknown."""
+        name = next((word.partition("=")[0] for word in unknown if word.startswith("-")), "")
+        nearest = get_close_matches(name, self._option_string_actions, n=1)
+        return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def make_parser(used: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of the whole command line.
+
+    Args:
+        used: the only command whose arguments are wanted; None for those of all.
+    """
     parser = Parser(
         prog="fcgi-async",
-        description="Run PHP jobs on PHP-FPM, without a web server in between, and see what its workers do.",
-        epilog="Exit codes: 0 done, 1 a job failed or FPM did not answer, 2 wrong usage or configuration, "
-        "130 interrupted.",
+        description="Run PHP jobs on PHP-FPM, without a web server in between, and watch its workers.",
+        epilog=f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}.",
     )
     parser.add_argument("--version", action="version", version=f"fcgi-async {version('fcgi-async')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (command, purpose) in COMMANDS.items():
+    for name, purpose in COMMANDS.items():
         subparser = commands.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
-        command.add_arguments(subparser)
+        if used not in (None, name):
+            continue
+        _module(name).add_arguments(subparser)
         subparser.add_argument(
             "-v", "--verbose", action="store_true", help="log to standard error what the library does"
         )
     return parser
+
+
+def _module(command: str) -> ModuleType:
+    return import_module(f"fcgi_async.commands.{command}")
+
+
+def _named(arguments: Sequence[str]) -> str:
+    """Return the command, which no option that takes a value can precede."""
+    return next((word for word in arguments if not word.startswith("-")), "")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,18 +130,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def perform(arguments: Sequence[str] | None, warnings: WarningLines) -> tuple[int, str]:
-    """Run a command; return its exit code, and what is to be said of a failure."""
+    """Run a command; return its exit code, and the error message of a failure."""
     address: str | None = None
     try:
-        options = make_parser().parse_args(arguments)
+        arguments = sys.argv[1:] if arguments is None else arguments
+        parser = make_parser(None if completion.is_asked() else _named(arguments))
+        completion.complete(parser)
+        options = parser.parse_args(arguments)
         address = getattr(options, "fpm", None)
         set_up_logging(warnings, verbose=options.verbose)
-        code: int = anyio.run(COMMANDS[options.command][0].execute, options, backend="asyncio")
+        command = _module(options.command)
+        choose = getattr(command, "backend", None)
+        backend, settings = ("asyncio", {}) if choose is None else choose(options)
+        code: int = anyio.run(command.execute, options, backend=backend, backend_options=settings)
         return code, ""
     except KeyboardInterrupt:
         return INTERRUPTED, "interrupted"
     except BrokenPipeError:
-        # Python flushes standard output once more at its end
+        # Python flushes standard output again at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
         return NOBODY_READS, ""
     except StatusUnavailable as error:
@@ -104,7 +159,7 @@ def perform(arguments: Sequence[str] | None, warnings: WarningLines) -> tuple[in
 
 
 def open_standard_streams() -> None:
-    """Give descriptors 0 to 2 to nobody where they came closed; else a socket would become standard output."""
+    """Reserve descriptors 0 to 2 if they are closed; otherwise a socket could become standard output."""
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
@@ -113,17 +168,17 @@ def open_standard_streams() -> None:
 
 
 def set_up_logging(warnings: WarningLines, *, verbose: bool) -> None:
-    """Send the library's log to standard error, or only its warnings, as the command's own words."""
+    """Send the library's log to standard error, or only its warnings, in the command's own form."""
     logger = logging.getLogger("fcgi_async")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger.handlers = [handler if verbose else warnings]
     logger.setLevel(logging.DEBUG if verbose else logging.NOTSET)
-    # the commands show STDERR themselves
+    # the commands show PHP's STDERR themselves
     logging.getLogger("fcgi_async.stderr").propagate = False
 
 
 def complain(what: str, code: int) -> int:
-    """Write one line to standard error, whatever is in `what`, and return the exit code."""
+    """Write one line to standard error, with unsafe characters of `what` escaped, and return the exit code."""
     print(f"fcgi-async: {' '.join(in_options(what).split())}", file=sys.stderr)
     return code

@@ -43,7 +43,7 @@ if sys.version_info >= (3, 12):
 
 
 # what is tested there keeps books, or a peer: it looks the same to it whichever event loop moves the bytes
-ONE_LOOP_WILL_DO = {"asgi", "cli", "dispatch", "interop", "telemetry", "testing"}
+ONE_LOOP_WILL_DO = {"asgi", "cli", "dispatch", "gateway", "interop", "jobs", "telemetry", "testing"}
 TESTS = Path(__file__).parent
 
 
@@ -68,7 +68,8 @@ def needed_on_its_loop(item: pytest.Item) -> bool:
     if folder not in ONE_LOOP_WILL_DO or item.get_closest_marker("every_loop"):
         return True
     callspec: Any = getattr(item, "callspec", None)
-    name, options = callspec.params.get("anyio_backend", ("asyncio", {})) if callspec else ("asyncio", {})
+    loop: Any = callspec.params.get("anyio_backend", "asyncio") if callspec else "asyncio"
+    name, options = (loop, {}) if isinstance(loop, str) else loop
     return name == "asyncio" and not any(options.values())
 
 

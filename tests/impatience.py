@@ -14,4 +14,4 @@ PATIENCE = 0.1
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection on which GET_VALUES is not answered is dialled again, or retired, after a tenth of a second."""
     monkeypatch.setattr("fcgi_async.pool.pool._ANSWER_WAIT_MIN", PATIENCE)
-    monkeypatch.setattr("fcgi_async.pool.channel._ANSWER_SECONDS", PATIENCE)
+    monkeypatch.setattr("fcgi_async.pool.reading_on._ANSWER_SECONDS", PATIENCE)

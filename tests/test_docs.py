@@ -99,3 +99,8 @@ def test_named_code_exists(page: Path) -> None:
     assert [path for path in files if not (ROOT / "fcgi_async" / path).exists()] == []
     methods = [(owner, name) for owner, name in METHOD_NAME.findall(text) if owner in classes]
     assert [f"{owner}.{name}" for owner, name in methods if name not in classes[owner]] == []
+
+
+def test_the_readme_is_short() -> None:
+    """Someone new reads it whole."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120

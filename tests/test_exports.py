@@ -7,12 +7,13 @@ from importlib.metadata import version
 import fcgi_async
 
 PUBLIC = """
-UNSET CannotMultiplex ConfigurationError ConnectError ConnectionLost ContentEncodingError DispatchError Dispatcher
-DispatcherClosed Endpoint FastCGIError Headers HeldSlot InvalidJob Job JobCancelled JobError JobFailed JobGroup
-JobHandle JobNotDone JobObservation JobReport JobTimeout KeepAlive Limits LocalFPM LocalProtocolError Observer Outcome
-Overloaded PoolConfig PoolStatus ProcessState ProcessStatus ProtocolError QueueFull QueueTimeout RemoteProtocolError
-RequestRejected Response ResponseStream ResponseTooLarge ResponseTruncated Retry Role Statistics StatusPage
-StatusUnavailable StreamBusy Timeouts Timing TransportError UnknownRole View read_pool_config
+UNSET CallError CallRefused CannotMultiplex ConfigurationError ConnectError ConnectionLost ContentEncodingError
+DispatchError Dispatcher DispatcherClosed Endpoint FastCGIError Headers HeldSlot InvalidJob Job JobCancelled JobError
+JobFailed JobGroup JobHandle JobNotDone JobObservation JobReport JobTimeout KeepAlive Limits LocalFPM
+LocalProtocolError Observer Outcome Overloaded PHPError PHPExited PHPFatalError PHPFunction PoolConfig PoolStatus
+ProcessState ProcessStatus ProtocolError QueueFull QueueTimeout RemoteProtocolError RequestRejected Response
+ResponseStream ResponseTooLarge ResponseTruncated Retry Role Statistics StatusPage StatusUnavailable StreamBusy
+Timeouts Timing TransportError UnknownRole View read_pool_config
 """.split()
 
 

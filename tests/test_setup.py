@@ -1,10 +1,10 @@
-"""What sets a checkout up, and what makes packages of it."""
+"""What sets a checkout up: the Makefile's targets and what they install."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -74,8 +74,27 @@ def test_waiting_has_an_end(tmp_path: Path) -> None:
     assert stderr == f"{LISTS}\n"
 
 
-def test_packages_name_what_is_there() -> None:
-    """Each file and folder that the source distribution is told to hold exists."""
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
-    named = [*settings["sdist"]["include"], *settings["wheel"]["packages"]]
-    assert [name for name in named if not (ROOT / name).exists()] == []
+def make(*arguments: str) -> list[str]:
+    """Return the lines that make prints, by itself and not within another make."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(
+        ["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout.splitlines()
+
+
+def test_help_has_every_target() -> None:
+    """Every target that is called by name has its line, and no other has."""
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert phony is not None
+    assert {line.split()[0] for line in make("help")} == set(phony[1].split())
+    assert all(len(line.split()) > 2 for line in make("help"))
+
+
+@pytest.mark.parametrize(("target", "has_tests"), [("demo", False), ("test", True), ("lint", True), ("docs", True)])
+def test_the_demo_installs_no_tests(target: str, has_tests: bool, tmp_path: Path) -> None:
+    """On a fresh machine the demo gets the package and what that needs; the others get their tools too."""
+    venv = tmp_path / "venv"
+    commands = make("--dry-run", target, f"VENV={venv}")
+    assert commands[0] == f".ci/setup {venv}"
+    assert (f".ci/setup {venv} dev" in commands) is has_tests

@@ -1,8 +1,7 @@
-"""The page of figures, and the short table for the README, as Markdown."""
+"""The page of figures, as Markdown, and its chart."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from math import log
@@ -10,27 +9,10 @@ from statistics import median
 
 from benchmarks.report.aims import alike, judged, seen
 from benchmarks.report.results import COLUMNS, Column, Run
-from benchmarks.suite.race import AIOHTTP, BEFORE, FLOOR, GO, HOLLODOTME, OURS, PROCESSES, PROTOCOL, Results, Workload
+from benchmarks.suite.race import BEFORE, OURS, PROTOCOL, Results, Workload
 from benchmarks.workloads import WORKLOADS
 
 HEADLINE_CASE = "16 at once"
-HEADLINE_ENTRANTS = (
-    FLOOR.name,
-    PROTOCOL.name,
-    *(f"{OURS}run_all ({loop})" for loop in ("uvloop", "asyncio", "trio")),
-    GO.name,
-    HOLLODOTME.name,
-    AIOHTTP.name,
-    PROCESSES.name,
-)
-HEADLINE_COLUMNS = {
-    "µs CPU per job": Column("", COLUMNS["cpu"].compute, ",.1f"),
-    "x asyncio.Protocol": Column("", COLUMNS["cpu"].compute, ".1f", PROTOCOL.name),
-    "x Go": Column("", COLUMNS["cpu"].compute, ".1f", GO.name),
-    "x blocking sockets": Column("", COLUMNS["cpu"].compute, ".1f", FLOOR.name),
-    "jobs/s": COLUMNS["rate"],
-    "bytecodes": COLUMNS["instructions"],
-}
 INTRODUCTION = """\
 Contenders run side by side on one machine, in turns (A B C A B C ...), each time in a process of its own that warms up,
 measures itself and checks every answer. Figures are medians of the rounds, with the least and the most in brackets;
@@ -119,23 +101,6 @@ def page(runs: Sequence[Run]) -> str:
             if workload.name in newest.workloads:
                 parts += section(workload, newest)
     return "\n\n".join(parts) + "\n"
-
-
-def headline(runs: Sequence[Run]) -> str:
-    """Return the short table of the newest run; what was not measured is left out."""
-    results = headline_results(runs)
-    lines = [
-        (name, *(column.cell(results, name) for column in HEADLINE_COLUMNS.values()))
-        for name in HEADLINE_ENTRANTS
-        if results.get(name) and not isinstance(results[name], str)
-    ]
-    return table((f"the smallest job, {HEADLINE_CASE}", *HEADLINE_COLUMNS), lines)
-
-
-def with_headline(readme: str, runs: Sequence[Run]) -> str:
-    """Return the README with the short table between its marks."""
-    marked = r"(?<=<!-- begin:bench -->\n).*(?=<!-- end:bench -->)"
-    return re.sub(marked, lambda _: headline(runs) + "\n", readme, flags=re.DOTALL)
 
 
 def headline_results(runs: Sequence[Run]) -> Results:

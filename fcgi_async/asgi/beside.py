@@ -1,6 +1,6 @@
-"""A task beside a request, that costs little: it is made when the request's own task waits for the first time.
+"""A cheap task beside a request: it is created only when the request's own task waits for the first time.
 
-A task group for each request costs more than a job does, and what runs here needs none: it neither raises nor is waited
+A task group for each request costs more than a job. The tasks here need none: they do not raise, and are not waited
 for.
 """
 
@@ -23,46 +23,48 @@ _Function = Callable[[], Coroutine[object, object, None]]
 
 
 class Event(Protocol):
-    """Wakes whoever waits for it, once."""
+    """Wakes the task that waits for it. It is set once."""
 
     def set(self) -> None:
         """Wake them."""
 
     async def wait(self) -> object:
-        """Wait until set."""
+        """Wait until it is set."""
 
 
 class Beside(Protocol):
-    """A task that runs beside another, or will."""
+    """A task that runs, or will run, beside another."""
 
     def stop(self) -> None:
-        """Do not start it any more; where it has been, cancel it, and do not wait for its end."""
+        """Do not start it; if it is running, cancel it without waiting for its end."""
 
     def event(self) -> Event:
         """Return a new event of this event loop; anyio's own costs four times as much."""
 
 
-def start_beside(function: _Function) -> Beside:
+def start_beside(function: _Function, *, after: float = 0.0) -> Beside:
     """Start a task as soon as the calling one waits.
 
     Args:
-        function: what runs in it. It raises nothing but its cancellation.
+        function: the function to run. It raises nothing except its cancellation.
+        after: seconds to wait before the start.
     """
     if "trio" in sys.modules:
         import trio
 
         if trio.lowlevel.in_trio_task():
-            return _BesideOnTrio(function)
-    return _BesideOnAsyncio(function)
+            return _BesideOnTrio(function, after)
+    return _BesideOnAsyncio(function, after)
 
 
 class _BesideOnAsyncio:
     __slots__ = ("_function", "_loop", "_started")
 
-    def __init__(self, function: _Function) -> None:
+    def __init__(self, function: _Function, after: float) -> None:
         self._function = function
         self._loop = asyncio.get_running_loop()
-        self._started: asyncio.Handle | asyncio.Task[None] = self._loop.call_soon(self._start)
+        self._started: asyncio.Handle | asyncio.Task[None]
+        self._started = self._loop.call_later(after, self._start) if after else self._loop.call_soon(self._start)
 
     def stop(self) -> None:
         self._started.cancel()
@@ -77,6 +79,7 @@ class _BesideOnAsyncio:
 @attrs.define(eq=False)
 class _BesideOnTrio:
     _function: _Function
+    _after: float
     _context: contextvars.Context = attrs.field(factory=contextvars.copy_context, init=False)
     _stopped: bool = attrs.field(default=False, init=False)
     _scope: trio.CancelScope | None = attrs.field(default=None, init=False)
@@ -104,5 +107,9 @@ class _BesideOnTrio:
             trio.lowlevel.spawn_system_task(self._run, self._scope, context=self._context)
 
     async def _run(self, scope: trio.CancelScope) -> None:
+        import trio
+
         with scope:
+            if self._after:
+                await trio.sleep(self._after)
             await self._function()

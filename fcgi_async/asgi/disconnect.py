@@ -1,9 +1,10 @@
-"""What a client asked for is not done for nobody: its handler, and so its jobs, are cancelled when it goes.
+"""Cancel a request's handler, and so its jobs, when its client disconnects.
 
-Theory of operation. A server tells of a disconnect by the message `http.disconnect`, behind the messages of the
-request's body, and to whoever asks first. So a task of our own asks, ahead of the handler, and keeps for it what came:
-up to `_READ_AHEAD` bytes of a body that nobody reads, so that a large upload is still taken at the handler's pace. That
-task starts when the handler waits for the first time: a handler that never does could not be cancelled either.
+Theory of operation. A server reports a disconnect with the message `http.disconnect`, after the messages of the
+request's body, to the first task that calls `receive()`. So the middleware's own task receives ahead of the handler,
+and keeps the messages: up to `_READ_AHEAD` bytes of an unread body, so that a large upload is still read at the
+handler's pace. That task starts when the handler waits for the first time: a handler that never waits could not be
+cancelled either.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ _READ_AHEAD = 64 * 1024
 class CancelOnDisconnect:
     """ASGI middleware that cancels a request's handler when its client disconnects before the response is complete.
 
-    Jobs that the handler awaits end as they do whenever their caller is cancelled: those still queued never run, and
-    for those that run the endpoint's `on_cancel` decides. Jobs given to `Dispatcher.submit()` belong to the dispatcher
-    and go on. So do tasks that a framework runs behind a complete response.
+    Jobs that the handler awaits end as always when their caller is cancelled: queued jobs never run, and for running
+    jobs the endpoint's `on_cancel` decides. Jobs passed to `Dispatcher.submit()` belong to the dispatcher and continue.
+    So do tasks that a framework runs after a complete response.
 
-    The handler is cancelled as by any anyio cancel scope: an `await` in a `finally` is cancelled as well, unless it is
-    shielded. A disconnect behind more than 64 KiB of an unread body is noticed when the body is read. Websockets are
-    passed on untouched.
+    The handler is cancelled as by any anyio cancel scope: an `await` in a `finally` is cancelled too, unless it is
+    shielded. A disconnect after more than 64 KiB of an unread body is noticed when the body is read. Websockets are
+    passed on unchanged.
 
     Args:
         app: the application.
@@ -43,7 +44,7 @@ class CancelOnDisconnect:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application; raises what it raises."""
+        """Run the application; raises what the application raises."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -54,31 +55,31 @@ class CancelOnDisconnect:
         finally:
             exchange.listener.stop()
         if exchange.handler.cancelled_caught:
-            logger.debug("the client of %s has gone; what was done for it is cancelled", scope.get("path"))
+            logger.debug("the client of %s has disconnected; its handler is cancelled", scope.get("path"))
 
 
 @attrs.define(eq=False)
 class _Exchange:
-    """One request and its response, as the handler sees them."""
+    """One request and its response, as the handler uses them."""
 
     _server_receive: Receive
     _server_send: Send
     handler: anyio.CancelScope = attrs.field(factory=anyio.CancelScope, init=False)
     listener: Beside = attrs.field(init=False)
-    # received and not yet asked for; a disconnect stays the last of them
+    # messages received and not yet passed to the handler; a disconnect stays the last one
     _ahead: deque[Message] = attrs.field(factory=deque, init=False)
     _size: int = attrs.field(default=0, init=False)
     _failure: Exception | None = attrs.field(default=None, init=False)
-    # the response is complete: a client that goes now goes in peace
+    # the response is complete; a disconnect from here on is normal
     _complete: bool = attrs.field(default=False, init=False)
-    # set at the next change of the above, where somebody waits for it: the handler, or the listener when too far ahead
+    # set at the next change of the above, if a task waits for it: the handler, or the listener if it is too far ahead
     _changed: Event | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.listener = start_beside(self.listen)
 
     async def listen(self) -> None:
-        """Receive until the client goes."""
+        """Receive until the client disconnects."""
         try:
             while True:
                 while self._size > _READ_AHEAD:
@@ -110,9 +111,9 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send a message, and see which is the last."""
+        """Send a message, and detect the last one."""
         kind = message["type"]
-        # pathsend: the server sends a file, and that is the whole body
+        # pathsend: the server sends a file, which is the whole body
         if kind == "http.response.pathsend" or (kind == "http.response.body" and not message.get("more_body", False)):
             self._complete = True
         await self._server_send(message)

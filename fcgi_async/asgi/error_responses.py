@@ -1,4 +1,4 @@
-"""What goes wrong with a job, said in the words of HTTP."""
+"""Middleware that turns job errors into 502, 503 and 504."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from fcgi_async.errors import (
     TransportError,
 )
 
-__all__ = ("STATUSES", "ErrorResponses")
+__all__ = ("STATUSES", "ErrorResponses", "status_of_request")
 
 logger = logging.getLogger("fcgi_async.asgi")
 
-# InvalidJob: what a client sent made a job that cannot be sent, such as a header of more than 64 KiB that is passed on.
-# DispatchError: the queue is full, no worker came in time, or the process is about to end. Errors that are not here are
-# the handler's own business: JobFailed, whose status only the handler understands, and its mistakes.
+# InvalidJob: the client's request made a job that cannot be sent, for example with a header of more than 64 KiB.
+# DispatchError: the queue is full, no worker was free in time, or the process is about to end. The handler deals with
+# all other errors itself: with JobFailed, whose status only the handler understands, and with its own mistakes.
 STATUSES: Mapping[type[FastCGIError], int] = MappingProxyType(
     {
         InvalidJob: 400,
@@ -40,26 +40,26 @@ STATUSES: Mapping[type[FastCGIError], int] = MappingProxyType(
     }
 )
 
-# what PHP gets of the request's target
+# the parameters that PHP gets from the request's target
 _TARGET_PARAMS = frozenset({"REQUEST_URI", "QUERY_STRING", "PATH_INFO"})
 
 
 class ErrorResponses:
-    """ASGI middleware that answers for a handler that was left by an error of a job.
+    """ASGI middleware that answers the request if a job's error leaves the handler.
 
-    A job that cannot be sent (`InvalidJob`) is answered with 400, with 431 when a header is too long for PHP-FPM, and
-    with 414 when the path or the query is. It is taken to be the client's fault: a parameter that the application's own
-    code should not have set looks the same, and the log has it. A status other than 400 in `statuses` stands for all.
+    A job that cannot be sent (`InvalidJob`) is answered with 400, with 431 if a header is too long for PHP-FPM, and
+    with 414 if the path or the query is. It is assumed to be the client's fault: a parameter that the application's own
+    code should not have set looks the same, and is in the log. A status other than 400 in `statuses` replaces all
+    three.
 
-    Never after the response has begun, and never for other exceptions: those pass through. A group of exceptions
-    is answered where all in it would be, as the first of them. Each error is logged at WARNING, and 503 has a
-    Retry-After.
+    Other exceptions pass through, and so do all errors once the response has begun. An exception group is answered like
+    its first error, if all errors in it would be answered. Each error is logged at WARNING, and 503 has a Retry-After.
 
     Args:
         app: the application.
-        statuses: a status from 400 to 599 for each class of errors, the most derived decides; as `STATUSES` unless
-            given.
-        retry_after: seconds after which a client that got 503 may ask again.
+        statuses: a status from 400 to 599 for each class of errors; the most derived class decides. The default is
+            `STATUSES`.
+        retry_after: seconds after which a client that got 503 may try again.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ErrorResponses:
         self._retry_after = retry_after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application; raises what it raises and is not answered here."""
+        """Run the application; raises the application's errors that are not answered here."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -87,7 +87,7 @@ class ErrorResponses:
             status = self._status_of(error)
             if begun or status is None:
                 raise
-            # a path may be as long as its client likes
+            # a path may have any length
             logger.warning("%.200s is answered with %d: %s", scope.get("path"), status, _describe(error))
             await self._answer(send, HTTPStatus(status))
 
@@ -97,7 +97,7 @@ class ErrorResponses:
             return None if None in statuses else statuses[0]
         status = next((self._statuses[kind] for kind in type(error).__mro__ if kind in self._statuses), None)
         if isinstance(error, InvalidJob) and status == HTTPStatus.BAD_REQUEST:
-            return _status_of_request(error)
+            return status_of_request(error)
         return status
 
     async def _answer(self, send: Send, status: HTTPStatus) -> None:
@@ -109,7 +109,8 @@ class ErrorResponses:
         await send({"type": "http.response.body", "body": body})
 
 
-def _status_of_request(error: InvalidJob) -> int:
+def status_of_request(error: InvalidJob) -> int:
+    """Return the status for a request that cannot be made into a job: 400, 414 or 431."""
     if error.too_long is None:
         return HTTPStatus.BAD_REQUEST
     if error.too_long in _TARGET_PARAMS:

@@ -1,4 +1,4 @@
-"""One dispatcher per process, opened with the application and closed with it, within a bound."""
+"""One dispatcher per process, opened and closed with the application; closing takes a limited time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fcgi_async.errors import ConfigurationError, FastCGIError
 
 __all__ = ("DispatcherLifespan", "lifespan")
 
-# what servers and container managers grant a process that is to end is often half a minute
+# servers and container managers often allow a process half a minute to end
 _CLOSE_WITHIN = 20.0
 
 
@@ -26,15 +26,15 @@ def lifespan(
 
     Args:
         make: makes the dispatcher; called in every worker process, each time the application starts.
-        name: what the dispatcher is called in the state of a request, or of the application.
-        close_within: seconds that closing waits for the jobs there still are, submitted ones for instance; None for as
-            long as they take. What is not done then is ended, and named in the log.
+        name: the dispatcher's name in the state of a request, or of the application.
+        close_within: seconds that closing waits for the remaining jobs, such as submitted ones; None for as long as
+            they take. Jobs that are not done then are ended, and named in the log.
     """
 
     @asynccontextmanager
     async def opened(application: object) -> AsyncIterator[dict[str, Dispatcher]]:
         async with make() as dispatcher:
-            # Litestar ignores what is yielded; its handlers share the state of the application
+            # Litestar ignores the yielded value; its handlers share the state of the application
             state = getattr(application, "state", None)
             shared = state if isinstance(state, MutableMapping) else {}
             shared[name] = dispatcher
@@ -48,18 +48,18 @@ def lifespan(
 
 
 class DispatcherLifespan:
-    """Wraps a bare ASGI application, which finds the dispatcher as `scope["state"]["php"]`.
+    """Wraps a bare ASGI application; the application finds the dispatcher as `scope["state"]["php"]`.
 
-    It answers the server's lifespan protocol itself, all in that one task, as trio demands; the application does not
-    see it. An application with a lifespan of its own enters the dispatcher there instead. What goes wrong while the
+    It answers the server's lifespan protocol itself, in one task, as trio requires; the application does not see the
+    protocol. An application with a lifespan of its own enters the dispatcher there instead. An error while the
     dispatcher is made, opened or closed fails the server's startup or shutdown.
 
     Args:
         app: the application.
         make: makes the dispatcher; called in every worker process, each time the application starts.
-        name: what the dispatcher is called in the state of a request.
-        close_within: seconds that closing waits for the jobs there still are; None for as long as they take. What is
-            not done then is ended, and named in the log.
+        name: the dispatcher's name in the state of a request.
+        close_within: seconds that closing waits for the remaining jobs; None for as long as they take. Jobs that are
+            not done then are ended, and named in the log.
     """
 
     def __init__(
@@ -76,17 +76,18 @@ class DispatcherLifespan:
         self._state: dict[str, Dispatcher] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Open and close the dispatcher, or hand a request on.
+        """Open and close the dispatcher, or pass a request on.
 
         Raises:
-            ConfigurationError: the server does not speak the lifespan protocol, so that nothing is open.
+            ConfigurationError: the server does not use the lifespan protocol, so no dispatcher is open.
         """
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
         if self._state is None:
             raise ConfigurationError(
-                "no dispatcher is open: the server has not run the application's lifespan; do not turn it off there"
+                "no dispatcher is open: the server has not run the application's lifespan; turn it on (uvicorn: "
+                "--lifespan on), and do not mount this application inside another one"
             )
         scope.setdefault("state", {}).update(self._state)
         await self._app(scope, receive, send)
@@ -100,7 +101,7 @@ class DispatcherLifespan:
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
         except Exception as error:
-            # were it raised, servers would take the application for one without a lifespan, and go on
+            # if this raised, servers would assume that the application has no lifespan, and go on
             message = str(error) if isinstance(error, FastCGIError) else traceback.format_exc()
             await send({"type": f"lifespan.{stage}.failed", "message": message})
             return

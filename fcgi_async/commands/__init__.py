@@ -1,3 +1,3 @@
-"""The commands of `fcgi-async`: one file each, and what they share."""
+"""The commands of `fcgi-async`, one file each, and the code that they share."""
 
 __all__ = ()

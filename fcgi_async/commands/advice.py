@@ -1,4 +1,4 @@
-"""What to check when a pool does not answer as PHP-FPM does, beside what the library says."""
+"""What to check if a pool does not answer like PHP-FPM, in addition to the library's messages."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from fcgi_async.pool.silence import what_silence_means
 __all__ = ("advise", "silent_pool")
 
 _NOT_FPM = "what listens there is not PHP-FPM: compare the address with `listen` in FPM's pool configuration"
-_WHICH_NAME = "see that the host's name is right, and that this machine can look it up"
-_CLOSED = "it accepts connections and closes them: see `listen.allowed_clients`, and that the address is one of FPM's"
+_WHICH_NAME = "check that the host's name is right, and that this machine can look it up"
+_CLOSED = "it accepts connections and closes them: check `listen.allowed_clients`, and that the address is one of FPM's"
 
 
 def advise(error: Exception, address: str | None) -> str:
-    """Return an error's text, with what to check.
+    """Return an error's text, with advice on what to check.
 
     Args:
-        error: what ended the command.
-        address: the pool that was named on the command line; None for a private one.
+        error: the error that ended the command.
+        address: the pool named on the command line; None for a private one.
     """
     found = _advice(error, address)
-    return str(error) if found is None else f"{error}; {found}"
+    said = str(error).removeprefix(f"[Errno {error.errno}] ") if isinstance(error, OSError) else str(error)
+    return said if found is None else f"{said}; {found}"
 
 
 def silent_pool(address: str, seconds: float) -> str:
-    """Return what to say of a pool none of whose workers answered within so many seconds."""
+    """Return the message for a pool if no worker answered within some seconds."""
     return f"{address}: no worker answered within {seconds:g} s: {what_silence_means(answered=False)}"
 
 

@@ -30,7 +30,7 @@ _SCRIPT = Path(__file__).parent.parent / "demo" / "script.php"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write what was measured of each job, as JSON")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the measurements of each job as JSON")
     library = Path(sysconfig.get_path("stdlib"))
     parser.add_argument("--directory", metavar="DIR", type=Path, default=library, help="another tree of Python files")
     add_pool_options(parser)
@@ -74,7 +74,7 @@ async def _run(php: Dispatcher, contents: Mapping[str, bytes]) -> tuple[list[Mea
     began = time.monotonic()
     jobs = (_job(name, content) for name, content in contents.items())
     try:
-        # all of them are submitted at once, so that the queue can be seen
+        # all are submitted at once, to show the queue
         async with php.map(jobs, ordered=False, limit=len(contents)) as outcomes:
             async for outcome in outcomes:
                 done.append(_measure(str(outcome.job.tag), outcome.result().raise_for_status(), began))
@@ -93,7 +93,7 @@ def _measure(name: str, response: Response, began: float) -> Measurement:
     try:
         found = json.loads(response.text)
         counted = Count(found["bytes"], found["lines"], found["words"], found["sha256"])
-        # PHP's hrtime() reads the machine's monotonic clock, as time.monotonic() does
+        # PHP's hrtime() reads the machine's monotonic clock, like time.monotonic()
         times = (response.timing.queued, found["started"] / 1e9 - began, found["ended"] / 1e9 - began)
         return Measurement(name, counted, found["compressed"], found["pid"], *times)
     except (ValueError, KeyError, TypeError) as error:

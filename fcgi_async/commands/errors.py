@@ -1,4 +1,4 @@
-"""What a command refuses before it does anything."""
+"""The error of a command that is refused before it does anything."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ __all__ = ("UsageError",)
 
 
 class UsageError(Exception):
-    """The command line, or what it names, is at fault; its text is one line for the user, and the exit code is 2."""
+    """The command line, or something that it names, is wrong; the text is one line for the user, the exit code is 2."""

@@ -1,4 +1,4 @@
-"""What the jobs of a command have in common, besides their bodies."""
+"""The options that all jobs of a command share, except their bodies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
         "--uri", metavar="TARGET", help="the request target for a front controller, such as /orders/7?x=1"
     )
     group.add_argument("--method", metavar="METHOD", help="the request method (default: POST with a body, GET without)")
-    group.add_argument("--query", metavar="STRING", help="the query string, such as a=1&b=2")
+    group.add_argument(
+        "--query",
+        metavar="STRING",
+        action=_Query,
+        help="the query string, such as a=1&b=2; several are joined with &",
+    )
     group.add_argument(
         "--header",
         metavar="'NAME: VALUE'",
@@ -41,20 +46,49 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a FastCGI parameter; may be given several times",
     )
-    group.add_argument("--timeout", metavar="SECONDS", type=float, help="from handing a job in to its response")
+    group.add_argument("--timeout", metavar="SECONDS", type=float, help="from submitting a job to its response")
+    group.add_argument(
+        "--idempotent",
+        action="store_true",
+        help="running a job twice does no harm: a job whose connection was lost is retried, even if PHP may have "
+        "run it",
+    )
+    group.add_argument(
+        "--success-mark",
+        metavar="TEXT",
+        help="text at the end of the body (before a line end); a job without it has failed",
+    )
 
 
 def parse_json(text: bytes | str) -> object:
-    """Parse JSON as the standard has it, without NaN and Infinity.
+    """Parse standard JSON, without NaN and Infinity.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not JSON.
     """
     try:
         value: object = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     return value
+
+
+class _Query(argparse.Action):
+    """Joins what is given several times, as a form's fields are."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Keep one more part."""
+        part = str(values)
+        if part.startswith("?"):
+            parser.error(f"{option_string} {part!r} starts with '?'; leave that out")
+        given = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, "&".join(filter(None, (given, part))))
 
 
 @attrs.frozen(kw_only=True)
@@ -68,17 +102,19 @@ class JobOptions:
     headers: Mapping[str, str]
     params: Mapping[str, str]
     timeout: float | None
+    idempotent: bool
+    success_mark: str | None
 
     @classmethod
     def parse(cls, options: argparse.Namespace, script: str) -> Self:
         """Read the options.
 
         Args:
-            options: what the command line says.
+            options: the parsed command line.
             script: the script's absolute path.
 
         Raises:
-            UsageError: one of them is not in its form.
+            UsageError: an option has the wrong form.
         """
         return cls(
             script=script,
@@ -88,13 +124,15 @@ class JobOptions:
             headers=_pairs("--header", options.header, ":"),
             params=_pairs("--param", options.param, "="),
             timeout=options.timeout,
+            idempotent=options.idempotent,
+            success_mark=options.success_mark,
         )
 
     def job(self, content: bytes | None, *, is_json: bool = False, tag: object = None) -> Job:
-        """Make the job that has this body.
+        """Make a job with this body.
 
         Raises:
-            InvalidJob: it could never be sent.
+            InvalidJob: the job could never be sent.
         """
         headers = dict(self.headers)
         if is_json and not any(name.lower() == "content-type" for name in headers):
@@ -108,6 +146,8 @@ class JobOptions:
             params=self.params,
             content=content,
             timeout=UNSET if self.timeout is None else self.timeout,
+            idempotent=self.idempotent,
+            success_mark=self.success_mark,
             tag=tag,
         )
 

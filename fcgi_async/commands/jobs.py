@@ -1,4 +1,4 @@
-"""`fcgi-async jobs`: puts durable jobs, shows them, and does what a person decides about them."""
+"""`fcgi-async jobs`: put and show durable jobs, and retry, cancel or delete them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Final
 
 from fcgi_async.commands.errors import UsageError
 from fcgi_async.commands.job_options import parse_json
-from fcgi_async.commands.jobs_options import add_jobs_option, open_jobs
+from fcgi_async.commands.jobs_intake import add_intake, intake
+from fcgi_async.commands.jobs_options import add_jobs_option, open_one
 from fcgi_async.commands.jobs_report import counts_as_text, fields, list_as_text, record_as_text
 from fcgi_async.commands.jobs_web import add_web, web
 from fcgi_async.commands.pool_options import count
@@ -20,6 +21,8 @@ from fcgi_async.jobs.task import Task
 
 __all__ = ("add_arguments", "execute")
 
+# others look at a file, or change what is in it: one that is not there is a mistyped one
+_MAKING: Final = ("enqueue", "migrate", "intake")
 # performs an action; returns the exit code
 _Action = Callable[[Jobs, argparse.Namespace], Awaitable[int]]
 
@@ -31,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         subparser = actions.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
         add(subparser)
         add_jobs_option(subparser)
+        subparser.add_argument(
+            "--of", metavar="QUEUE", help="of several databases, the one that keeps this queue (needed only then)"
+        )
         subparser.add_argument("--json", action="store_true", help="write JSON, one object on a line")
 
 
@@ -39,13 +45,15 @@ async def execute(options: argparse.Namespace) -> int:
 
     Raises:
         UsageError: the options cannot be used.
-        JobsError: the database cannot be used, or what was named is not there.
+        JobsError: the database cannot be used, or it does not have what was named.
     """
-    async with open_jobs(options) as jobs:
+    # pause and resume name one themselves
+    queue = options.of or getattr(options, "queue", None)
+    async with open_one(options, queue, makes_file=options.action in _MAKING) as jobs:
         return await _ACTIONS[options.action][0](jobs, options)
 
 
-# what the actions take
+# the arguments of the actions
 
 
 def _add_nothing(parser: argparse.ArgumentParser) -> None:
@@ -55,13 +63,13 @@ def _add_nothing(parser: argparse.ArgumentParser) -> None:
 def _add_new(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", metavar="TASK", help="the task's name")
     parser.add_argument("data", metavar="JSON", nargs="?", default="null", help="its data (default: null)")
-    parser.add_argument("--delay", metavar="SECONDS", type=float, default=0.0, help="until it may run")
+    parser.add_argument("--delay", metavar="SECONDS", type=float, default=0.0, help="until the job may run")
     parser.add_argument("--priority", metavar="N", type=int, default=0, help="higher runs first (default: 0)")
     parser.add_argument("--unique", metavar="KEY", help="a key that one job of the task holds at a time")
     parser.add_argument(
-        "--unique-for", metavar="SECONDS", type=float, default=0.0, help="for which it is held at least"
+        "--unique-for", metavar="SECONDS", type=float, default=0.0, help="for which the key is held at least"
     )
-    parser.add_argument("--id", metavar="ID", help="a name for the job; the same again stores it once")
+    parser.add_argument("--id", metavar="ID", help="a name for the job; a repeated command stores it only once")
 
 
 def _add_filter(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +83,7 @@ def _add_filter(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--task", metavar="TASK", help="only jobs of this task")
     parser.add_argument("--after", metavar="N", type=int, default=0, help="only jobs whose number is higher")
-    parser.add_argument("--limit", metavar="N", type=count, default=100, help="at most (default: 100)")
+    parser.add_argument("--limit", metavar="N", type=count, default=100, help="most jobs to show (default: 100)")
 
 
 def _add_id(parser: argparse.ArgumentParser) -> None:
@@ -102,15 +110,15 @@ def _add_queue(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("queue", metavar="QUEUE", help="the queue's name")
 
 
-# what they do
+# the actions
 
 
 async def _enqueue(jobs: Jobs, options: argparse.Namespace) -> int:
     try:
         data = parse_json(options.data.encode())
     except ValueError as error:
-        raise UsageError(f"JSON: {error}") from error
-    # only the name is written down: what runs is the worker's affair
+        raise UsageError(f"the data is not JSON: {error}; text needs quotes of its own, as in '\"text\"'") from error
+    # only the name is stored: the worker decides what runs
     handle = await jobs.enqueue(
         Task(options.task, "/"),
         data,
@@ -125,7 +133,9 @@ async def _enqueue(jobs: Jobs, options: argparse.Namespace) -> int:
 
 
 async def _list(jobs: Jobs, options: argparse.Namespace) -> int:
-    records = await jobs.find(states=options.state, task=options.task, after=options.after, limit=options.limit)
+    records = await jobs.find(
+        states=options.state, task=options.task, after=options.after, limit=options.limit, data=options.json
+    )
     if options.json:
         for record in records:
             await _say(json.dumps(fields(record)))
@@ -173,7 +183,7 @@ async def _counts(jobs: Jobs, options: argparse.Namespace) -> int:
 
 
 async def _migrate(jobs: Jobs, options: argparse.Namespace) -> int:
-    # opening it has done so
+    # opening the database has done it
     version = await jobs.store.version()
     await _say(json.dumps({"version": version}) if options.json else f"the tables are of version {version}")
     return 0
@@ -202,14 +212,15 @@ async def _say(text: str) -> None:
 _ACTIONS: Final[dict[str, tuple[_Action, str, Callable[[argparse.ArgumentParser], None]]]] = {
     "enqueue": (_enqueue, "put a job and print its id", _add_new),
     "list": (_list, "list jobs in the order in which they were put", _add_filter),
-    "show": (_show, "show all that is known of a job", _add_id),
+    "show": (_show, "show everything that is known about a job", _add_id),
     "retry": (_retry, "make dead, cancelled and in-doubt jobs ready again", _add_ids),
-    "cancel": (_cancel, "let jobs not run, or not be tried again", _add_ids),
+    "cancel": (_cancel, "stop jobs from running, or from being retried", _add_ids),
     "purge": (_purge, "delete jobs that are done, dead, cancelled or in doubt", _add_purge),
-    "pause": (_pause, "let workers take no jobs of a queue", _add_queue),
+    "pause": (_pause, "stop workers from taking jobs of a queue", _add_queue),
     "resume": (_resume, "let workers take jobs of a queue again", _add_queue),
     "counts": (_counts, "count jobs by state and task, and list workers", _add_nothing),
-    "migrate": (_migrate, "make the tables, or bring them to this release's version", _add_nothing),
-    "check": (_check, "look for damage, and for jobs that nobody will ever look at", _add_nothing),
-    "web": (web, "serve a page that shows them", add_web),
+    "migrate": (_migrate, "create the tables, or migrate them to this release's version", _add_nothing),
+    "check": (_check, "check for damage, and for jobs that no worker will ever take", _add_nothing),
+    "intake": (intake, "put messages of a broker as jobs", add_intake),
+    "web": (web, "serve a page that shows the jobs", add_web),
 }

@@ -1,4 +1,4 @@
-"""Durable jobs, for people and for machines."""
+"""Reports about durable jobs, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _LONGEST = 500
 
 
 def fields(value: Record | Counts) -> dict[str, object]:
-    """Return what there is, as JSON has it; times are seconds since 1970."""
+    """Return a value in JSON's types; times are seconds since 1970."""
     return attrs.asdict(value, value_serializer=_plain)
 
 
 def list_as_text(records: Iterable[Record]) -> str:
-    """Return a line for each job, what others wrote escaped; "" if there are none."""
+    """Return a line for each job, with foreign text escaped; "" if there are none."""
     lines = [
         f"{printable(record.id):<32}  {printable(record.task):<20}  {record.state:<9}  {record.failed:>6}  "
         f"{_age(record.created):>8}  {clip(printable(record.error or ''), 60)}".rstrip()
@@ -34,12 +34,12 @@ def list_as_text(records: Iterable[Record]) -> str:
 
 
 def record_as_text(record: Record) -> str:
-    """Return a line for each thing that is known of a job, what others wrote escaped."""
+    """Return a line for each fact about a job, with foreign text escaped."""
     return "\n".join(_lines(record))
 
 
 def counts_as_text(counts: Counts) -> str:
-    """Return how many jobs there are, by state and task, and who works."""
+    """Return the number of jobs by state and task, and the workers."""
     lines = ["  ".join(f"{state}: {number}" for state, number in counts.states.items())]
     if counts.oldest is not None:
         lines.append(f"the oldest ready job has waited for {counts.oldest:.1f} s")
@@ -78,4 +78,8 @@ def _age(since: float) -> str:
 
 
 def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        # a client with INSERT may have stored any number
+        return f"{seconds:g} s since 1970"

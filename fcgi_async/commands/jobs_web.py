@@ -1,4 +1,4 @@
-"""`fcgi-async jobs web`: serves the page of durable jobs."""
+"""`fcgi-async jobs web`: serve the page of durable jobs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _VARIABLE: Final = "FCGI_ASYNC_JOBS_TOKEN"
 
 
 def add_web(parser: argparse.ArgumentParser) -> None:
-    """Add the action's arguments, besides the one that names the database."""
+    """Add the action's arguments, except the database."""
     parser.add_argument("--host", metavar="HOST", default="127.0.0.1", help="where to listen (default: 127.0.0.1)")
-    parser.add_argument("--port", metavar="PORT", type=int, default=8788, help="0 for any free one (default: 8788)")
+    parser.add_argument("--port", metavar="PORT", type=int, default=8788, help="0 for any free port (default: 8788)")
     parser.add_argument(
         "--actions",
         action="store_true",
-        help="let visitors retry and cancel jobs, and pause queues (default: show only)",
+        help="let visitors retry and cancel jobs, and pause queues (default: only show)",
     )
     parser.add_argument(
         "--token-file",
         metavar="FILE",
-        help="a file with the password that visitors have to give, needed to listen for other machines "
+        help="a file with the password for visitors, required to listen for other machines "
         f"(default: the environment variable {_VARIABLE}, if it is set)",
     )
 
@@ -38,7 +38,7 @@ async def web(jobs: Jobs, options: argparse.Namespace) -> int:
     Raises:
         UsageError: the extra is not installed, or the token cannot be read.
         ConfigurationError: it would listen for other machines without a token.
-        OSError: the address is taken.
+        OSError: the address is in use.
     """
     try:
         from fcgi_async.jobs.serve import bind, serve_page

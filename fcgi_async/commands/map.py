@@ -1,169 +1,134 @@
-"""`fcgi-async map`: a job for each line of NDJSON, an outcome in NDJSON for each job; xargs for PHP-FPM."""
+"""`fcgi-async map`: run a job for each line, and write an outcome in NDJSON for each job; xargs for PHP-FPM."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import stat
-import time
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
-import anyio
-import attrs
-
-from fcgi_async.commands.job_options import JobOptions, add_job_options, parse_json
+from fcgi_async.commands.errors import UsageError
+from fcgi_async.commands.map_joblog import JobLog
+from fcgi_async.commands.map_lines import LineJobs, add_line_options
+from fcgi_async.commands.map_output import OutcomeWriter
+from fcgi_async.commands.map_run import MapRun
 from fcgi_async.commands.pool_options import PoolOptions, add_pool_options, count
-from fcgi_async.commands.progress import Progress
-from fcgi_async.commands.stdio import STDIN, STDOUT, read_lines, write
-from fcgi_async.dispatch.handle import Outcome
-from fcgi_async.errors import ContentEncodingError, FastCGIError, InvalidJob, ResponseTooLarge
-from fcgi_async.job.job import Job
-from fcgi_async.job.response import Response
+from fcgi_async.commands.stdio import STDERR, STDIN, write, write_at_once
+from fcgi_async.commands.terminal import printable
 
-__all__ = ("OutcomeWriter", "add_arguments", "describe", "execute")
+__all__ = ("add_arguments", "execute")
 
-_Record = dict[str, object]
+_STOPPED: Final = 3
+_CUT_OFF: Final = 128 + 2
+# how many jobs are named in one line
+_NAMED: Final = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    add_job_options(parser)
-    parser.add_argument(
-        "--unordered", action="store_true", help="write outcomes as they are there, not in the jobs' order"
-    )
+    add_line_options(parser)
+    parser.add_argument("--unordered", action="store_true", help="write outcomes as they come, not in the lines' order")
     parser.add_argument(
         "--limit",
         metavar="N",
         type=count,
-        help="jobs read and not yet written at most (default: enough for every worker)",
+        help="most lines that are read and not yet written (default: enough for every worker, plus 1,000 or 16 MiB "
+        "that wait for their turn)",
     )
+    parser.add_argument(
+        "--retries",
+        metavar="N",
+        type=count,
+        default=0,
+        help="run a failed job again, at most N times, after 0.2 s and then twice as long each time; without "
+        "--idempotent only a job that PHP did not start (default: 0)",
+    )
+    parser.add_argument("--fail-fast", action="store_true", help="read no more lines after a job has failed")
+    parser.add_argument(
+        "--joblog", metavar="FILE", help="write each beginning and end of a job there at once, as a line of JSON"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the --joblog of an earlier run: jobs that succeeded are not run again",
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="write no summary to standard error")
     add_pool_options(parser)
 
 
 async def execute(options: argparse.Namespace) -> int:
-    """Run a job for each line of standard input; return the exit code, 1 where one failed.
+    """Run a job for each line of standard input; return the exit code.
 
     Raises:
         UsageError: the options or what they name cannot be used.
         FastCGIError: no job can be run like this.
     """
     pool = PoolOptions.parse(options)
-    template = JobOptions.parse(options, pool.script(options.script))
-    writer = OutcomeWriter(ordered=not options.unordered)
-    try:
-        async with pool.open(template.job(b"", is_json=True)) as php:
-            jobs = _read_jobs(template, writer)
-            async with php.map(jobs, ordered=writer.ordered, limit=options.limit) as outcomes:
-                async for outcome in outcomes:
-                    await writer.write(_record(outcome))
-    finally:
-        writer.progress.clear()
+    jobs = LineJobs.parse(options, pool)
+    example = jobs.example()
+    with _joblog(options) as log:
+        _name_in_doubt(log)
+        async with pool.open(example) as php:
+            writer = OutcomeWriter(not options.unordered, _input_size())
+            run = MapRun(
+                jobs=jobs,
+                writer=writer,
+                log=log,
+                limit=options.limit,
+                retries=options.retries,
+                fail_fast=options.fail_fast,
+            )
+            try:
+                await run.run(php)
+            finally:
+                writer.progress.clear()
+    if run.cut_off:
+        write_at_once(STDERR, f"fcgi-async: interrupted; {_summary(run)}\n".encode())
+        return _CUT_OFF
+    if not options.quiet and writer.read:
+        await write(STDERR, f"fcgi-async: {_summary(run)}\n".encode())
+    if run.stopped and (run.not_run or not run.complete):
+        return _STOPPED
     return 1 if writer.failed else 0
 
 
-async def _read_jobs(template: JobOptions, writer: OutcomeWriter) -> AsyncIterator[Job]:
-    index = number = 0
-    async for line in read_lines():
-        number += 1
-        writer.read += len(line) + 1
-        if not line.strip():
-            continue
-        try:
-            parse_json(line)
-        except ValueError as error:
-            await writer.write(_refusal(index, f"line {number} of standard input is not JSON: {error}"), in_turn=True)
-        else:
-            yield template.job(line, is_json=True, tag=index)
-        index += 1
-
-
-def _record(outcome: Outcome) -> _Record:
-    if outcome.error is not None:
-        return describe(outcome.job.tag, None, outcome.error)
-    return describe(outcome.job.tag, outcome.response, None)
-
-
-def _refusal(index: int, message: str) -> _Record:
-    return describe(index, None, InvalidJob(message))
-
-
-def describe(index: object, response: Response | None, error: FastCGIError | None) -> _Record:
-    """Return an outcome as the members of its JSON object; each has the same ones."""
-    failure = None
-    if error is not None:
-        failure = error.message
-    elif response is not None and not response.ok:
-        failure = f"PHP answered with status {response.status}"
-    return {
-        "index": index,
-        "ok": failure is None,
-        "status": response.status if response else None,
-        "body": _body(response) if response else None,
-        "stderr": response.stderr.decode("utf-8", "replace") if response else None,
-        "error": failure,
-        "error_type": type(error).__name__ if error else None,
-        "may_have_run": True if response else error is not None and error.may_have_run,
-        "attempts": response.attempts if response else None,
-        "timing": attrs.asdict(response.timing) if response else None,
-    }
-
-
-def _body(response: Response) -> object:
+@contextmanager
+def _joblog(options: argparse.Namespace) -> Iterator[JobLog | None]:
+    if options.joblog is None:
+        if options.resume:
+            raise UsageError("--resume needs --joblog FILE, which has the jobs that succeeded")
+        yield None
+        return
+    log = JobLog.open(options.joblog, resume=options.resume)
     try:
-        text = response.text
-    except (ContentEncodingError, ResponseTooLarge):
-        return response.content.decode("utf-8", "replace")
-    try:
-        value = parse_json(text if "content-encoding" in response.headers else response.content)
-        # a number too large for Python's float would come out as something that is not JSON
-        json.dumps(value, allow_nan=False)
-    except (ValueError, RecursionError):
-        return text
-    return value
+        yield log
+    finally:
+        log.close()
 
 
-@attrs.define(eq=False)
-class OutcomeWriter:
-    """Writes outcomes to standard output, and counts them.
+def _name_in_doubt(log: JobLog | None) -> None:
+    if log is not None and log.in_doubt:
+        keys = [printable(str(key)) for key in log.in_doubt]
+        more = f" and {len(keys) - _NAMED:,} more" if len(keys) > _NAMED else ""
+        names = ", ".join(keys[:_NAMED]) + more
+        text = f"were running when an earlier run was cut off, and PHP may have run them; they are run again: {names}"
+        write_at_once(STDERR, f"fcgi-async: {len(keys):,} jobs {text}\n".encode())
 
-    Attributes:
-        ordered: whether outcomes are written in the order of the jobs.
-        failed: how many were no success.
-        read: bytes of standard input that were taken.
-    """
 
-    ordered: bool
-    failed: int = attrs.field(init=False, default=0)
-    read: int = attrs.field(init=False, default=0)
-    progress: Progress = attrs.field(init=False, factory=lambda: Progress(_input_size()))
-    _written: int = attrs.field(init=False, default=0)
-    _advanced: anyio.Event = attrs.field(init=False, factory=anyio.Event)
-    _lock: anyio.Lock = attrs.field(init=False, factory=anyio.Lock)
-    _started: float = attrs.field(init=False, factory=time.monotonic)
-    _shares_terminal: bool = attrs.field(init=False, factory=lambda: os.isatty(STDOUT))
-
-    async def write(self, record: _Record, *, in_turn: bool = False) -> None:
-        """Write one outcome.
-
-        Args:
-            record: its members.
-            in_turn: where outcomes are ordered, wait until those of all jobs before are written.
-        """
-        while in_turn and self.ordered and self._written != record["index"]:
-            await self._advanced.wait()
-        line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
-        async with self._lock:
-            if self._shares_terminal:
-                self.progress.clear()
-            await write(STDOUT, line)
-            self._written += 1
-            if not record["ok"]:
-                self.failed += 1
-            self._advanced.set()
-            self._advanced = anyio.Event()
-        rate = self._written / max(time.monotonic() - self._started, 1e-9)
-        self.progress.update(self.read, f"{self._written:,} done, {self.failed:,} failed, {rate:,.0f} jobs/s")
+def _summary(run: MapRun) -> str:
+    writer = run.writer
+    ended, seconds = writer.done + writer.failed, writer.seconds
+    text = f"{ended:,} jobs in {seconds:.1f} s, {ended / max(seconds, 1e-9):,.0f}/s: {writer.done:,} done, "
+    text += f"{writer.failed:,} failed"
+    if run.skipped:
+        text += f", {run.skipped:,} done before"
+    if run.not_run:
+        text += f", {run.not_run:,} read and not run"
+    if not run.complete:
+        text += ", and more lines were not read"
+    return text
 
 
 def _input_size() -> int | None:

@@ -1,4 +1,4 @@
-"""`fcgi-async ping`: whether a worker of a pool answers, and how soon."""
+"""`fcgi-async ping`: check whether a worker of a pool answers, and how soon."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ("add_arguments", "execute")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    add_pool_choice(parser, "where the pool listens")
+    add_pool_choice(parser, "the pool's address")
 
 
 async def execute(options: argparse.Namespace) -> int:
-    """Ask a worker whether it is there; return the exit code.
+    """Ask a worker for an answer; return the exit code.
 
     Raises:
         UsageError: the options cannot be used.
@@ -27,7 +27,7 @@ async def execute(options: argparse.Namespace) -> int:
     """
     choice = PoolChoice.parse(options)
     address = choice.address
-    # one worker is enough to be asked, and a pool has one
+    # asking one worker is enough, and every pool has one
     async with Dispatcher(address, max_children=1) as php:
         try:
             seconds = await php.ping(choice.timeout)

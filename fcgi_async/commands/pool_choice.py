@@ -1,18 +1,22 @@
-"""Which FPM pool a command looks at."""
+"""The options for the FPM pool that a command asks."""
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 from typing import Self
 
 import attrs
 
 from fcgi_async.commands.errors import UsageError
-from fcgi_async.fpm.config import read_pool_config
+from fcgi_async.commands.pool_options import ENVIRONMENT
+from fcgi_async.errors import ConfigurationError, StatusUnavailable
+from fcgi_async.fpm.config import PoolConfig, read_pool_config
+from fcgi_async.fpm.search import find_pool_config
 from fcgi_async.fpm.status import StatusPage
 
-__all__ = ("PoolChoice", "add_pool_choice", "seconds")
+__all__ = ("PoolChoice", "add_pool_choice", "named_address", "seconds")
 
 _TIMEOUT = 5.0
 
@@ -23,41 +27,55 @@ def add_pool_choice(parser: argparse.ArgumentParser, whose: str) -> None:
         "address",
         metavar="ADDRESS",
         nargs="?",
-        help=f"{whose}: unix:///run/php/php-fpm.sock, unix://@abstract or tcp://host:port",
+        help=f"{whose}: unix:///run/php/php-fpm.sock, unix://@abstract or tcp://host:port (default: FCGI_ASYNC_FPM in "
+        "the environment, else as in FPM's configuration, where distributions keep it)",
     )
     parser.add_argument(
         "--fpm-config",
         metavar="FILE",
-        help="instead of an address: FPM's configuration, or what php-fpm -tt prints, in a file",
+        help="instead of an address: FPM's configuration, or the output of php-fpm -tt, in a file",
     )
     parser.add_argument("--pool", metavar="NAME", help="the pool in that configuration (default: www, or the only one)")
     parser.add_argument(
         "--prefix",
         metavar="DIR",
-        help="what relative paths in that configuration start from (default: found, from what it includes)",
+        help="the folder that relative paths in that configuration start from (default: found from its includes)",
     )
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=seconds, default=_TIMEOUT, help=f"at most (default: {_TIMEOUT:g})"
     )
 
 
+def named_address(options: argparse.Namespace) -> str | None:
+    """Return the address of the command line or of the environment; None if there is none, or a configuration.
+
+    Raises:
+        UsageError: both an address and a configuration are given.
+    """
+    if options.fpm_config is None:
+        return options.address or os.environ.get(ENVIRONMENT[0]) or None
+    if options.address:
+        raise UsageError("name the ADDRESS of a pool, or --fpm-config FILE, not both")
+    return None
+
+
 def seconds(text: str) -> float:
-    """Parse a number of seconds, more than none, for argparse."""
+    """Parse a number of seconds above 0, for argparse."""
     number = float(text)
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text} must be a number of seconds above 0")
     return number
 
 
 @attrs.frozen(kw_only=True)
 class PoolChoice:
-    """The pool that was asked for.
+    """The chosen pool.
 
     Attributes:
-        address: where it listens, or what was named.
-        page: where its status page is; None where its configuration has none.
-        timeout: seconds to wait at most.
-        warnings: what is to be said of its settings.
+        address: its address, or the name that was given.
+        page: its status page; None if its configuration has none.
+        timeout: most seconds to wait.
+        warnings: warnings about its settings.
     """
 
     address: str
@@ -65,23 +83,39 @@ class PoolChoice:
     timeout: float
     warnings: tuple[str, ...] = ()
 
+    def require_page(self) -> StatusPage:
+        """Return the status page.
+
+        Raises:
+            StatusUnavailable: the pool's configuration has none.
+        """
+        if self.page is None:
+            raise StatusUnavailable(
+                f"the configuration of {self.address} names no status page; set pm.status_path, and pm.status_listen "
+                "for one that answers while every worker is busy",
+                endpoint=self.address,
+            )
+        return self.page
+
     @classmethod
     def parse(cls, options: argparse.Namespace) -> Self:
         """Read the options.
 
         Raises:
-            UsageError: they do not go together.
-            ConfigurationError: the address or the path is none, or FPM's configuration cannot be read.
+            UsageError: the options do not go together.
+            ConfigurationError: the address or the path is invalid, or FPM's configuration cannot be read.
         """
         path = getattr(options, "path", None)
-        if options.fpm_config is None:
-            if not options.address or options.pool is not None or options.prefix is not None:
-                raise UsageError("name the ADDRESS of a pool, or --fpm-config FILE, with --pool NAME and --prefix DIR")
-            page = StatusPage(options.address, path=path or "/status")
-            return cls(address=options.address, page=page, timeout=options.timeout)
-        if options.address:
-            raise UsageError("name the ADDRESS of a pool, or --fpm-config FILE, not both")
-        config = read_pool_config(options.fpm_config, options.pool, prefix=options.prefix)
+        address = named_address(options)
+        if address is not None:
+            if options.pool is not None or options.prefix is not None:
+                raise UsageError(
+                    "--pool and --prefix look for a pool in FPM's configuration: leave out its ADDRESS, or name a file "
+                    "with --fpm-config"
+                )
+            page = StatusPage(address, path=path or "/status")
+            return cls(address=address, page=page, timeout=options.timeout)
+        config = _configured(options)
         path = path or config.status_path
         return cls(
             address=str(config.listen),
@@ -89,3 +123,13 @@ class PoolChoice:
             timeout=options.timeout,
             warnings=config.warnings(),
         )
+
+
+def _configured(options: argparse.Namespace) -> PoolConfig:
+    if options.fpm_config is not None:
+        return read_pool_config(options.fpm_config, options.pool, prefix=options.prefix)
+    try:
+        return find_pool_config(options.pool, prefix=options.prefix)[1]
+    except ConfigurationError as error:
+        why = error.message.rpartition("; ")[0]
+        raise UsageError(f"{why}; name the pool's ADDRESS, or --fpm-config FILE") from error

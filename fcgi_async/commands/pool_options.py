@@ -1,26 +1,35 @@
-"""Which PHP-FPM a command runs its jobs on: one that is there, or a private one."""
+"""The options for the PHP-FPM that runs a command's jobs: an existing one, or a private one."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import attrs
 
 from fcgi_async.commands.errors import UsageError
 from fcgi_async.dispatch.dispatcher import Dispatcher
 from fcgi_async.dispatch.request import RequestEncoder
+from fcgi_async.errors import ConfigurationError
+from fcgi_async.fpm.config import PoolConfig, read_pool_config
 from fcgi_async.fpm.local import LocalFPM
+from fcgi_async.fpm.search import find_pool_config
+from fcgi_async.fpm.status import StatusPage
 from fcgi_async.job.job import Job
+from fcgi_async.net.address import Address
+from fcgi_async.pool.capacity import reserve_for_the_site
 from fcgi_async.pool.endpoint import Endpoint
 
-__all__ = ("PoolOptions", "add_pool_options", "count")
+__all__ = ("ENVIRONMENT", "PoolOptions", "add_pool_options", "count")
 
+# environment variables that replace --fpm, --max-children and --reserve
+ENVIRONMENT: Final = ("FCGI_ASYNC_FPM", "FCGI_ASYNC_MAX_CHILDREN", "FCGI_ASYNC_RESERVE")
 _PRIVATE_WORKERS = 4
-# output leaves when the script says so, errors go to standard error rather than into the response, bodies have any size
+# the script decides when output is sent, errors go to STDERR instead of the response, bodies may have any size
 _PRIVATE_INI = {
     "output_buffering": "0",
     "display_errors": "off",
@@ -33,7 +42,9 @@ _PRIVATE_INI = {
 def add_pool_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that `PoolOptions` reads."""
     group = parser.add_argument_group(
-        "PHP-FPM", "Without --fpm a private PHP-FPM is started, and ended with the command."
+        "PHP-FPM",
+        "Without --fpm or --fpm-config, and without FCGI_ASYNC_FPM in the environment, a private PHP-FPM starts "
+        "and ends with the command.",
     )
     group.add_argument(
         "--fpm", metavar="ADDRESS", help="unix:///run/php/php-fpm.sock, unix://@abstract or tcp://127.0.0.1:9000"
@@ -42,10 +53,25 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
         "--max-children",
         metavar="N",
         type=count,
-        help=f"pm.max_children of that pool; of a private one, how many workers it gets (default: {_PRIVATE_WORKERS})",
+        help="pm.max_children of that pool (default: as in FPM's configuration, where distributions keep it; not "
+        f"needed for a single job); for a private one, its number of workers (default: {_PRIVATE_WORKERS})",
     )
     group.add_argument(
-        "--reserve", metavar="N", type=int, help="with --fpm: workers left to everybody else (default: 0)"
+        "--reserve",
+        metavar="N",
+        type=int,
+        help="workers left to other clients (default: a quarter, rounded up, if its configuration is read, else 0)",
+    )
+    group.add_argument(
+        "--fpm-config",
+        metavar="FILE",
+        help="instead of --fpm and --max-children: FPM's configuration, or the output of php-fpm -tt, in a file",
+    )
+    group.add_argument("--pool", metavar="NAME", help="the pool in that configuration (default: www, or the only one)")
+    group.add_argument(
+        "--prefix",
+        metavar="DIR",
+        help="the folder that relative paths in that configuration start from (default: found from its includes)",
     )
 
 
@@ -57,42 +83,102 @@ def count(text: str) -> int:
     return number
 
 
+def _add_environment(options: argparse.Namespace) -> None:
+    """Use the environment for options that are not given.
+
+    Raises:
+        UsageError: a value in the environment is not a number.
+    """
+    if options.fpm is not None or not os.environ.get(ENVIRONMENT[0]):
+        return
+    options.fpm = os.environ[ENVIRONMENT[0]]
+    for variable, name in zip(ENVIRONMENT[1:], ("max_children", "reserve"), strict=True):
+        value = os.environ.get(variable)
+        if value and getattr(options, name) is None:
+            if not value.isdecimal():
+                raise UsageError(f"{variable}={value} is not a whole number of workers")
+            setattr(options, name, int(value))
+
+
 @attrs.frozen(kw_only=True)
 class PoolOptions:
-    """The PHP-FPM that was asked for.
+    """The chosen PHP-FPM.
 
     Attributes:
-        address: where it listens; None for a private one.
-        max_children: how many workers it has.
-        reserve: how many of them are left to everybody else.
+        address: its address; None for a private one.
+        max_children: its number of workers.
+        reserve: how many of them are left to other clients.
+        status: its status page, if known.
     """
 
     address: str | None
     max_children: int
     reserve: int
+    status: StatusPage | None = None
 
     @classmethod
-    def parse(cls, options: argparse.Namespace) -> Self:
+    def parse(cls, options: argparse.Namespace, *, one_job: bool = False) -> Self:
         """Read the options.
 
+        Args:
+            options: the parsed command line.
+            one_job: whether there is only one job, which needs only one worker.
+
         Raises:
-            UsageError: they do not go together.
+            UsageError: the options do not go together.
+            ConfigurationError: FPM's configuration cannot be read, or leaves no worker.
         """
-        if options.fpm is not None and options.max_children is None:
-            raise UsageError("--fpm needs --max-children, which is pm.max_children in that pool's configuration")
+        if options.fpm_config is not None:
+            return cls._configured(options)
+        _add_environment(options)
+        if options.pool is not None or options.prefix is not None:
+            raise UsageError("--pool and --prefix need --fpm-config FILE, which has the pool")
         if options.fpm is None and options.reserve is not None:
-            raise UsageError("--reserve goes with --fpm; nobody else uses a private PHP-FPM")
+            raise UsageError("--reserve needs --fpm; a private PHP-FPM has no other clients")
+        reserve, workers = options.reserve or 0, options.max_children
+        if options.fpm is not None and workers is None:
+            if not one_job:
+                return cls._found(options)
+            workers = 1 + max(reserve, 0)
+        return cls(address=options.fpm, max_children=workers or _PRIVATE_WORKERS, reserve=reserve)
+
+    @classmethod
+    def _configured(cls, options: argparse.Namespace) -> Self:
+        if options.fpm is not None:
+            raise UsageError("name the pool with --fpm ADDRESS, or with --fpm-config FILE, not both")
+        return cls._of(read_pool_config(options.fpm_config, options.pool, prefix=options.prefix), options)
+
+    @classmethod
+    def _found(cls, options: argparse.Namespace) -> Self:
+        """Return the pool at an address, if FPM's configuration is where distributions keep it."""
+        address = Address.parse(options.fpm)
+        with suppress(ConfigurationError):
+            _, config = find_pool_config()
+            if str(config.listen) == str(address):
+                return cls._of(config, options)
+        raise UsageError(
+            "--fpm needs --max-children, which is pm.max_children in that pool's configuration; or name that file, "
+            "with --fpm-config"
+        )
+
+    @classmethod
+    def _of(cls, config: PoolConfig, options: argparse.Namespace) -> Self:
+        workers, reserve = options.max_children or config.max_children, options.reserve
+        if reserve is None:
+            reserve = reserve_for_the_site(workers, 1)
+        page = config.status_path
         return cls(
-            address=options.fpm,
-            max_children=options.max_children or _PRIVATE_WORKERS,
-            reserve=options.reserve or 0,
+            address=str(config.listen),
+            max_children=workers,
+            reserve=reserve,
+            status=None if page is None else StatusPage(config.status_listen or config.listen, path=page),
         )
 
     def script(self, name: str) -> str:
         """Return the script's absolute path on FPM's side.
 
         Raises:
-            UsageError: it is not there, or FPM could not know where.
+            UsageError: the script does not exist, or FPM could not find it.
         """
         if self.address is not None:
             if not name.startswith("/"):
@@ -102,32 +188,46 @@ class PoolOptions:
             return name
         path = Path(name).absolute()
         if not path.is_file():
-            raise UsageError(f"{name}: there is no such script")
+            raise UsageError(f"{name}: there is no such script; give the path of a PHP file")
         return str(path)
 
     @asynccontextmanager
     async def open(self, *jobs: Job) -> AsyncIterator[Dispatcher]:
-        """Start a private PHP-FPM where that is asked for, and a dispatcher on it.
+        """Start a private PHP-FPM if one is needed, and open a dispatcher.
 
         Args:
-            jobs: the like of what will be run, to refuse it before anything is sent.
+            jobs: examples of the jobs, to refuse them before anything is sent.
 
         Raises:
-            ConfigurationError: there is no php-fpm, or the pool cannot be used like this.
-            InvalidJob: jobs like this are never sent there.
+            ConfigurationError: there is no php-fpm, or the pool cannot be used with these options.
+            InvalidJob: such jobs can never be sent.
         """
-        if self.address is not None:
-            async with self._dispatch(self.address, jobs) as php:
-                yield php
-            return
-        async with (
-            LocalFPM(max_children=self.max_children, ini=_PRIVATE_INI) as fpm,
-            self._dispatch(fpm.address, jobs) as php,
-        ):
+        async with self.fpm() as address, self._dispatch(address, jobs) as php:
             yield php
 
+    @asynccontextmanager
+    async def fpm(self) -> AsyncIterator[str]:
+        """Start a private PHP-FPM if one is needed, and yield the address of the pool.
+
+        Raises:
+            ConfigurationError: there is no php-fpm.
+        """
+        if self.address is not None:
+            yield self.address
+            return
+        async with LocalFPM(max_children=self.max_children, ini=_PRIVATE_INI) as fpm:
+            yield fpm.address
+
+    def endpoint(self, address: str) -> Endpoint:
+        """Return the pool's endpoint for a dispatcher.
+
+        Raises:
+            ConfigurationError: no worker is left.
+        """
+        return Endpoint(address, max_children=self.max_children, reserve=self.reserve, status=self.status)
+
     def _dispatch(self, address: str, jobs: Iterable[Job]) -> Dispatcher:
-        endpoint = Endpoint(address, max_children=self.max_children, reserve=self.reserve)
+        endpoint = self.endpoint(address)
         encoder = RequestEncoder(endpoint)
         for job in jobs:
             encoder.check(job)

@@ -1,4 +1,4 @@
-"""How far the work has come: a bar on a terminal, a line now and then elsewhere."""
+"""The progress of work: a bar on a terminal, otherwise a line from time to time."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ CLEAR_LINE = "\r\x1b[K"
 
 @attrs.define(eq=False)
 class Progress:
-    """Draws to standard error, ten times a second at most.
+    """Draws on standard error, at most ten times a second.
 
     Args:
-        total: how much there is to do, or None where nobody knows; then there is no bar, only the words.
-        plain: whether to write a line at each quarter where standard error is no terminal, rather than nothing.
+        total: the amount of work, or None if unknown; then there is no bar, only text.
+        plain: whether to write a line at each quarter if standard error is not a terminal, instead of nothing.
     """
 
     total: int | None
@@ -31,8 +31,13 @@ class Progress:
     _next_quarter: int = attrs.field(init=False, default=1)
     _drawn: bool = attrs.field(init=False, default=False)
 
+    @property
+    def terminal(self) -> bool:
+        """Whether it draws."""
+        return self._terminal
+
     def update(self, done: int, words: str) -> None:
-        """Show that `done` of `total` is done; `words` say it."""
+        """Show that `done` of `total` is done, with `words` as text."""
         if self._terminal:
             if (now := time.monotonic()) >= self._next_draw:
                 self._next_draw = now + _REDRAW_SECONDS
@@ -42,7 +47,7 @@ class Progress:
             print(words, file=sys.stderr, flush=True)
 
     def clear(self) -> None:
-        """Take the bar away, because something else is to be written there or the work is over."""
+        """Remove the bar, because something else will be written there or the work has ended."""
         if self._drawn:
             sys.stderr.write(CLEAR_LINE)
             sys.stderr.flush()
@@ -53,7 +58,7 @@ class Progress:
         if self.total:
             filled = round(_BAR_WIDTH * min(1.0, done / self.total))
             bar = f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] "
-        # one that filled the last column would wrap, and no longer be cleared
+        # a line that fills the last column would wrap, and could not be cleared
         line = f"{bar}{words}"[: shutil.get_terminal_size().columns - 1]
         sys.stderr.write(CLEAR_LINE + line)
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""What FPM's status page says, for people and for machines."""
+"""FPM's status page as text and as JSON."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def as_json(status: PoolStatus, warnings: Sequence[str] = ()) -> str:
 
 
 def as_text(status: PoolStatus, warnings: Iterable[str] = (), *, width: int | None = None) -> str:
-    """Return the status as lines, those of the workers at work first; what a client sent is escaped.
+    """Return the status as lines, with active workers first; text from clients is escaped.
 
     Args:
-        status: what to show.
-        warnings: of settings.
-        width: columns of the terminal; longer lines are cut. None for no limit.
+        status: the status to show.
+        warnings: warnings about settings.
+        width: columns of the terminal; longer lines are truncated. None for no limit.
     """
     return "".join(f"{clip(printable(line), width)}\n" for line in _lines(status, warnings))
 
@@ -63,7 +63,7 @@ def _process(process: ProcessStatus) -> str:
     if process.state is ProcessState.GETTING_REQUEST_INFORMATIONS:
         state = "Getting request"
     if not process.active:
-        # the duration is that of its last request
+        # the duration is of its last request
         seconds = ""
     elif process.request_method is None and process.script is None:
         request = "a connection without a request" if process.state is ProcessState.READING_HEADERS else ""

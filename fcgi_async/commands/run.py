@@ -1,4 +1,4 @@
-"""`fcgi-async run`: one job, its body to standard output."""
+"""`fcgi-async run`: run one job, and write its body to standard output."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import os
 
 from fcgi_async.commands.errors import UsageError
 from fcgi_async.commands.job_options import JobOptions, add_job_options, parse_json
+from fcgi_async.commands.missing_script import missing_script
 from fcgi_async.commands.pool_options import PoolOptions, add_pool_options
-from fcgi_async.commands.stdio import STDERR, STDIN, STDOUT, read_all, write
+from fcgi_async.commands.stdio import STDERR, STDIN, STDOUT, read_all, write, write_at_once
+from fcgi_async.commands.terminal import printable
 from fcgi_async.dispatch.dispatcher import Dispatcher
 from fcgi_async.dispatch.stream import ResponseStream
+from fcgi_async.errors import JobFailed
 from fcgi_async.job.job import Job
 
 __all__ = ("add_arguments", "execute")
@@ -24,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Without either, standard input is the body, unless it is a terminal or empty. "
         "TEXT may be @FILE, or @- or - for standard input.",
     ).add_mutually_exclusive_group()
-    bodies.add_argument("--json", metavar="TEXT", help="a body of JSON, sent with its Content-Type")
+    bodies.add_argument("--json", metavar="TEXT", help="a JSON body, sent with its Content-Type")
     bodies.add_argument(
-        "--data", metavar="TEXT", help="a body of anything else; --header 'Content-Type: ...' tells PHP what"
+        "--data", metavar="TEXT", help="any other body; give its type with --header 'Content-Type: ...'"
     )
     parser.add_argument("--include", action="store_true", help="print the response's status and headers too")
     add_pool_options(parser)
@@ -36,10 +39,10 @@ async def execute(options: argparse.Namespace) -> int:
     """Run the job; return the exit code.
 
     Raises:
-        UsageError: the options or what they name cannot be used.
-        FastCGIError: the job could not be run, or not to its end.
+        UsageError: an option, or something that it names, cannot be used.
+        FastCGIError: the job could not be run, or did not finish.
     """
-    pool = PoolOptions.parse(options)
+    pool = PoolOptions.parse(options, one_job=True)
     template = JobOptions.parse(options, pool.script(options.script))
     template.job(None)
     job = template.job(await _read_body(options), is_json=options.json is not None)
@@ -60,7 +63,12 @@ async def _read_body(options: argparse.Namespace) -> bytes | None:
     if os.isatty(STDIN):
         return None
     # an empty input, such as /dev/null under cron, is no body
-    return await read_all() or None
+    return await read_all(_say_what_is_awaited) or None
+
+
+def _say_what_is_awaited() -> None:
+    text = "waits for the body on standard input; add </dev/null if there is none, or --data - to wait silently"
+    write_at_once(STDERR, f"fcgi-async: {text}\n".encode())
 
 
 async def _read_text(text: str) -> bytes:
@@ -88,10 +96,21 @@ async def _run(php: Dispatcher, job: Job, *, include: bool) -> int:
             shown = await _show_stderr(response, shown)
             if shown and not response.stderr.endswith(b"\n"):
                 await write(STDERR, b"\n")
-        if response.status >= 400:
-            await write(STDERR, f"fcgi-async: PHP answered with status {response.status}\n".encode())
+        if not response.ok:
+            hint = missing_script(job.script, response.status, response.stderr)
+            await write(STDERR, f"fcgi-async: {_failure(response)}{hint}\n".encode())
             return 1
     return 0
+
+
+def _failure(response: ResponseStream) -> str:
+    if response.status >= 400:
+        return f"PHP answered with status {response.status}"
+    try:
+        response.raise_for_status()
+    except JobFailed as error:
+        return printable(" ".join(error.message.split()))
+    return ""
 
 
 def _head(response: ResponseStream) -> bytes:

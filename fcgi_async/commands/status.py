@@ -1,4 +1,4 @@
-"""`fcgi-async status`: a pool as its status page shows it, once or again and again."""
+"""`fcgi-async status`: print a pool's status page, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WATCH_SECONDS = 2.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    add_pool_choice(parser, "of pm.status_listen, which answers also while every worker is busy; or of the pool")
+    add_pool_choice(parser, "pm.status_listen, which answers even while every worker is busy; or the pool's address")
     parser.add_argument("--path", metavar="PATH", help="pm.status_path (default: /status, or as configured)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on one line")
     parser.add_argument(
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         nargs="?",
         const=_WATCH_SECONDS,
-        help=f"again every so many seconds (default: {_WATCH_SECONDS:g}), until interrupted",
+        help=f"print it again after this many seconds (default: {_WATCH_SECONDS:g}), until interrupted",
     )
 
 
@@ -45,7 +45,7 @@ async def execute(options: argparse.Namespace) -> int:
 
     Raises:
         UsageError: the options cannot be used.
-        StatusUnavailable: there is no answer, or none in time; says what to configure.
+        StatusUnavailable: there is no answer, or not in time; the error tells what to configure.
     """
     shown = _Shown(PoolChoice.parse(options), json=options.json)
     if options.watch is None:
@@ -58,7 +58,7 @@ async def execute(options: argparse.Namespace) -> int:
 async def _watch(shown: _Shown, interval: float) -> None:
     loop = asyncio.get_running_loop()
     with anyio.CancelScope() as scope:
-        # to be interrupted is how this ends, and no mishap
+        # an interruption is the normal end
         loop.add_signal_handler(signal.SIGINT, scope.cancel)
         try:
             await shown.refresh()
@@ -67,7 +67,7 @@ async def _watch(shown: _Shown, interval: float) -> None:
                 try:
                     await shown.refresh()
                 except StatusUnavailable as error:
-                    # it was there, and may be again: FPM is restarted, or all are busy
+                    # it answered before, and may do so again: FPM is being restarted, or all workers are busy
                     await write(STDERR, f"fcgi-async: {printable(in_options(advise(error, None)))}\n".encode())
         finally:
             loop.remove_signal_handler(signal.SIGINT)
@@ -75,7 +75,7 @@ async def _watch(shown: _Shown, interval: float) -> None:
 
 @attrs.define(eq=False)
 class _Shown:
-    """What was printed last, and is printed again."""
+    """The status that was printed last."""
 
     choice: PoolChoice
     json: bool
@@ -83,15 +83,9 @@ class _Shown:
     _before: bool = attrs.field(default=False, init=False)
 
     async def refresh(self) -> None:
-        """Ask FPM, and print what it says."""
+        """Ask FPM, and print the answer."""
         choice = self.choice
-        if choice.page is None:
-            raise StatusUnavailable(
-                f"the configuration of {choice.address} names no status page; set pm.status_path, and pm.status_listen "
-                "for one that answers while every worker is busy",
-                endpoint=choice.address,
-            )
-        status = await fetch_status(choice.page, timeout=choice.timeout)
+        status = await fetch_status(choice.require_page(), timeout=choice.timeout)
         if self.json:
             text = as_json(status, choice.warnings) + "\n"
         elif self._terminal:

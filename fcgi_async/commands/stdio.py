@@ -1,7 +1,7 @@
 """Standard input and output, without blocking asyncio's event loop.
 
-Neither threads nor O_NONBLOCK: a thread blocked in read() would hold up the end of the process, and the flag would be
-set for everyone else who has the same terminal or pipe.
+This uses neither threads nor O_NONBLOCK: a thread blocked in read() would hold up the end of the process, and the flag
+would affect all other processes with the same terminal or pipe.
 """
 
 from __future__ import annotations
@@ -9,34 +9,47 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 
 from fcgi_async.commands.errors import UsageError
 
-__all__ = ("STDERR", "STDIN", "STDOUT", "read_all", "read_lines", "write")
+__all__ = ("STDERR", "STDIN", "STDOUT", "read_all", "read_lines", "write", "write_at_once")
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
 _READ_SIZE = 64 * 1024
+# seconds
+_SILENCE = 1.0
 
 
-async def read_all() -> bytes:
+async def read_all(when_silent: Callable[[], object] | None = None) -> bytes:
     """Return standard input to its end; cancelling loses what was read.
 
+    Args:
+        when_silent: called once if nothing has come within a second; None calls nothing.
+
     Raises:
-        UsageError: it cannot be read.
+        UsageError: standard input cannot be read.
     """
+    silence = None if when_silent is None else asyncio.get_running_loop().call_later(_SILENCE, when_silent)
     parts = []
-    while data := await _read():
-        parts.append(data)
+    try:
+        while data := await _read():
+            parts.append(data)
+            if silence is not None:
+                silence.cancel()
+    finally:
+        if silence is not None:
+            silence.cancel()
     return b"".join(parts)
 
 
-async def read_lines() -> AsyncIterator[bytes]:
-    """Iterate over the lines of standard input, without their ends; at most 64 KiB are read ahead.
+async def read_lines() -> AsyncGenerator[bytes]:
+    """Iterate over the lines of standard input, without line ends; at most 64 KiB are read ahead.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: standard input cannot be read.
     """
     rest = bytearray()
     while data := await _read():
@@ -50,22 +63,29 @@ async def read_lines() -> AsyncIterator[bytes]:
 
 
 async def write(fd: int, data: bytes) -> None:
-    """Write everything, waiting as long as the reader takes; cancelling may leave a part written.
+    """Write everything, however long the reader takes; after a cancellation, a part may be written.
 
     Raises:
-        BrokenPipeError: nobody reads any more.
-        OSError: it cannot be written.
+        BrokenPipeError: the reader has closed.
+        OSError: standard output cannot be written.
     """
     view = memoryview(data)
     while view:
         if not select.select((), (fd,), (), 0)[1]:
             await _writable(fd)
         try:
-            # what a pipe that is ready for writing surely takes without blocking
+            # a pipe that is ready for writing takes at least this much without blocking
             view = view[os.write(fd, view[: select.PIPE_BUF]) :]
         except BlockingIOError:
-            # somebody else set O_NONBLOCK, and took the room first
+            # another process has set O_NONBLOCK, and used the room first
             continue
+
+
+def write_at_once(fd: int, data: bytes) -> None:
+    """Write as much as possible without waiting, for a last message; drop the rest."""
+    with suppress(OSError):
+        while data and select.select((), (fd,), (), 0)[1]:
+            data = data[os.write(fd, data[: select.PIPE_BUF]) :]
 
 
 async def _read() -> bytes:

@@ -1,4 +1,4 @@
-"""The library's warnings, in the words of a command: one line each on standard error."""
+"""The library's warnings in a command's form: one line each on standard error."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from fcgi_async.commands.terminal import printable
 
 __all__ = ("WarningLines",)
 
-# the error that ends a command follows at once the warning that says the same, and one of them is enough
+# the error that ends a command may directly follow a warning with the same text, and one of them is enough
 _HOLD_SECONDS = 0.2
 
 
 class WarningLines(logging.Handler):
-    """Writes each record as `fcgi-async: MESSAGE`, a moment later; over a bar of progress, which is drawn again."""
+    """Writes each record as `fcgi-async: MESSAGE`, a moment later; over a progress bar, which is drawn again."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._held: deque[str] = deque()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, soon where an event loop runs."""
+        """Write a record; if an event loop runs, a moment later."""
         self._held.append(record.getMessage())
         try:
             asyncio.get_running_loop().call_later(_HOLD_SECONDS, self._write_one)
@@ -32,7 +32,7 @@ class WarningLines(logging.Handler):
             self._write_one()
 
     def end(self, said: str = "") -> None:
-        """Write what is held, except for what has been `said` otherwise."""
+        """Write the held records, except one whose text was `said` already."""
         self._held = deque(message for message in self._held if message not in said)
         while self._held:
             self._write_one()

@@ -1,4 +1,4 @@
-"""What the library says of its arguments, said of the command's options."""
+"""Rewrite the library's messages about arguments for the command's options."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ("in_options",)
 _WORDINGS: Final = tuple(
     (re.compile(pattern), words)
     for pattern, words in (
-        # which pool
+        # messages about the pool
         (r"\bgive StatusPage\(address, path=\.\.\.\) the same", "give --path the same"),
         (r"\bset pm\.status_listen there, and give StatusPage that address", "set pm.status_listen there, and name it"),
         (r"\bStatusPage\(path=(.+?)\): a path", r"--path \1: a path"),
@@ -21,28 +21,29 @@ _WORDINGS: Final = tuple(
             r"\bmax_children=(\d+) less reserve=(\d+), shared by 1 process\(es\), leaves",
             r"--max-children \1 less --reserve \2 leaves",
         ),
-        (r"\breserve cannot be negative", "--reserve cannot be negative"),
-        # which job
-        (r"; Endpoint\(allow_params=[^)]*\) permits it", ""),
+        (r"\blower reserve or", "lower --reserve or"),
+        (r"\breserve must be at least 0", "--reserve must be at least 0"),
+        # messages about a job
+        (r"; Endpoint\(allow_params=[^)]*\)(?: of the gateway's dispatcher)? permits it", ""),
         (r"\bparams has an empty name", "--param has an empty name"),
         (r"\bparams\[('[^']*')\]", r"--param \1"),
         (r"\bheaders\[('[^']*')\]", r"--header \1"),
         (r"\bparams must not set", "--param must not set"),
-        (r"\bsay it with script=", "say it with SCRIPT"),
-        (r"\bsay it with method=", "say it with --method"),
+        (r"\bset it with script=", "set it with SCRIPT"),
+        (r"\bset it with method=", "set it with --method"),
         (r"\b(uri|query|method)=(?=[ '\"]) ?", r"--\1 "),
         (
-            r"^timeout is a number of seconds of at least 0, or None for no limit",
-            "--timeout is a number of seconds of at least 0",
+            r"^timeout must be a number of seconds of at least 0, or None for no limit",
+            "--timeout must be a number of seconds of at least 0",
         ),
         (r"\buri's path", "the path of --uri"),
-        (r"(?<!-)\b(uri|query) (is a string|has a NUL|cannot be encoded)", r"--\1 \2"),
+        (r"(?<!-)\b(uri|query) (must be a string|has a NUL|cannot be encoded)", r"--\1 \2"),
     )
 )
 
 
 def in_options(message: str) -> str:
-    """Return an error's message with the command's options in the place of the library's arguments."""
+    """Return an error's message with the library's arguments replaced by the command's options."""
     for pattern, words in _WORDINGS:
         message = pattern.sub(words, message)
     return message

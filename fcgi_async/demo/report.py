@@ -1,4 +1,4 @@
-"""What the demo learns of each job, and its report as text."""
+"""The demo's measurements of each job, and its report as text."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def format_report(jobs: Sequence[Measurement], seconds: float, counted: Count) -
 
 
 def format_differences(php: Count, python: Count) -> str:
-    """Return one line if PHP counted what Python counts, otherwise a table of what differs."""
+    """Return one line if the counts of PHP and Python agree, otherwise a table of the differences."""
     if php == python:
         return f"PHP's totals and Python's own agree: files, bytes, lines, words and sha256 {php.sha256[:16]}..."
     ours, theirs = attrs.asdict(php), attrs.asdict(python)

@@ -1,4 +1,4 @@
-"""The demo's input: the Python files of a directory tree, and what they count to."""
+"""The demo's input: the Python files of a directory tree, and their counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ("Count", "count", "find_sources", "total")
 
 @attrs.frozen
 class Count:
-    """What is counted of one file, or of many: words end at ASCII whitespace, lines with a line feed."""
+    """The counts of one file, or of many: words end at ASCII whitespace, lines with a line feed."""
 
     bytes: int
     lines: int
@@ -23,19 +23,19 @@ class Count:
 
 
 def find_sources(directory: Path) -> dict[str, Path]:
-    """Find the `.py` files of a tree, by their sorted names in it, without the packages that are installed there."""
+    """Find the `.py` files of a tree, sorted by name, without installed packages."""
     found = {str(path.relative_to(directory)): path for path in directory.rglob("*.py") if path.is_file()}
     installed = {"site-packages", "dist-packages"}
     return {name: found[name] for name in sorted(found) if installed.isdisjoint(Path(name).parts)}
 
 
 def count(content: bytes) -> Count:
-    """Count what the PHP script counts."""
+    """Count the same as the PHP script."""
     return Count(len(content), content.count(b"\n"), len(content.split()), hashlib.sha256(content).hexdigest())
 
 
 def total(counts: Mapping[str, Count]) -> Count:
-    """Add up the counts of named files; the hash is over the lines that `sha256sum` would print for them."""
+    """Add up the counts of named files; the hash is of the lines that `sha256sum` would print for them."""
     lines = "".join(f"{counts[name].sha256}  {name}\n" for name in sorted(counts))
     return Count(
         sum(found.bytes for found in counts.values()),

@@ -1,1 +1,1 @@
-"""Jobs: what they are, where they wait, how they are run, and what comes back."""
+"""Queueing, running and retrying jobs, and collecting their responses."""

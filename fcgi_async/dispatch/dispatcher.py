@@ -1,4 +1,4 @@
-"""Dispatcher: PHP jobs, awaited."""
+"""The public entry point: run PHP jobs and await their responses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 
 from fcgi_async.dispatch.endpoints import Endpoints, parse_endpoints
-from fcgi_async.dispatch.execution import Terms
+from fcgi_async.dispatch.execution import Execution
 from fcgi_async.dispatch.intake import Intake
 from fcgi_async.dispatch.observer import Observer
 from fcgi_async.dispatch.opening import Opening, State, check_seconds
@@ -21,6 +21,7 @@ from fcgi_async.dispatch.request import Defaults, RequestEncoder
 from fcgi_async.dispatch.retry import Retry
 from fcgi_async.dispatch.scheduler import Scheduler
 from fcgi_async.dispatch.statistics import Statistics, gather
+from fcgi_async.dispatch.terms import Terms
 from fcgi_async.dispatch.unretrieved import UnretrievedErrors
 from fcgi_async.dispatch.view import NO_DEFAULTS, View, view_of
 from fcgi_async.errors import ConfigurationError, DispatcherClosed, FastCGIError, QueueTimeout
@@ -41,27 +42,27 @@ logger = logging.getLogger("fcgi_async.dispatch")
 
 
 class Dispatcher(Intake):
-    """Runs PHP jobs on PHP-FPM, never more at once than its share of the workers; the others wait in its queue.
+    """Runs PHP jobs on PHP-FPM, on no more workers at once than its share; further jobs wait in its queue.
 
     Enter it with `async with`. On asyncio it may be entered and left in different tasks of one loop, as fixtures do;
-    on trio both happen in one task. It cannot be entered a second time. It is used in the event loop that it was
-    entered in, and nowhere else: another loop, another thread, or a child forked off gets ConfigurationError, from
-    every method but `statistics()`.
+    on trio both happen in one task. It can be entered only once. Use it only in the event loop that it was entered in:
+    in another loop, another thread or a forked child, every method except `statistics()` raises ConfigurationError.
 
     Args:
-        endpoints: the FPM pool's address, an `Endpoint`, or a sequence of those: a job goes to the least loaded.
-        max_children: `pm.max_children` of the pool; a shortcut where there is one endpoint.
-        reserve: workers left to everybody else; a shortcut where there is one endpoint.
-        max_queued: how many jobs may wait for a worker.
+        endpoints: the FPM pool's address, an `Endpoint`, or a sequence of these: a job goes to the least loaded one.
+        max_children: `pm.max_children` of the pool; shorthand for a single endpoint.
+        reserve: workers left to other clients of the pool; shorthand for a single endpoint.
+        max_queued: how many jobs may wait for a worker, at least 1.
         overflow: what happens to one more: "wait" for room, or "reject" it with QueueFull.
-        timeouts: deadlines for jobs that bring none.
+        timeouts: deadlines for jobs that set none.
         limits: how much a peer may send.
-        retry: what is tried again.
-        shutdown_timeout: seconds that leaving waits for the jobs it has; None for as long as they take.
-        on_job_error: called, in the event loop, with the error of a submitted job that nobody retrieved.
+        retry: which jobs are sent again, and how often.
+        shutdown_timeout: how many seconds leaving waits for the jobs; None for no limit.
+        on_job_error: called, in the event loop, with the error of a submitted job whose result was never retrieved.
+        call_script: the script, on FPM's side, that serves `call()`: absolute, or relative to the root.
 
     Raises:
-        ConfigurationError: what is asked for cannot work.
+        ConfigurationError: an argument is out of its range.
     """
 
     def __init__(
@@ -77,17 +78,18 @@ class Dispatcher(Intake):
         retry: Retry = Retry(),  # noqa: B008 - frozen
         shutdown_timeout: float | None = None,
         on_job_error: Callable[[FastCGIError], None] | None = None,
+        call_script: str | PathLike[str] | None = None,
     ) -> None:
         found = parse_endpoints(endpoints, max_children, reserve)
         _check_settings(timeouts, limits, retry, on_job_error)
         if not is_whole(max_queued):
-            raise ConfigurationError(f"max_queued={max_queued!r} is not a whole number of jobs")
+            raise ConfigurationError(f"max_queued must be a whole number of jobs, not {max_queued!r}")
         if max_queued < 1:
-            raise ConfigurationError(f"max_queued={max_queued}: at least one job must be able to wait")
+            raise ConfigurationError(f"max_queued must be at least 1, not {max_queued}")
         if overflow not in ("wait", "reject"):
-            raise ConfigurationError(f'overflow={overflow!r} is neither "wait" nor "reject"')
+            raise ConfigurationError(f'overflow must be "wait" or "reject", not {overflow!r}')
         check_seconds("shutdown_timeout", shutdown_timeout)
-        super().__init__(Opening(found, limits, overflow), timeouts)
+        super().__init__(Opening(found, limits, overflow, call_script), timeouts)
         self._max_queued = max_queued
         self._retry = retry
         self._shutdown_timeout = shutdown_timeout
@@ -97,19 +99,19 @@ class Dispatcher(Intake):
     # life
 
     async def __aenter__(self) -> Dispatcher:
-        """Get ready; nothing is connected before there is a job.
+        """Start; the first job opens the first connection.
 
-        Where an endpoint has a status page and no `max_children`, the page is asked for it.
+        If an endpoint has a status page and no `max_children`, the page is asked for it.
 
         Raises:
-            ConfigurationError: the number of workers is not known, or it was entered before.
-            StatusUnavailable: the status page that should tell it did not answer.
+            ConfigurationError: the number of workers is not known, or the dispatcher was entered before.
+            StatusUnavailable: the status page that should report the number did not answer.
 
-        Cancelling leaves it as it was: it can be entered again.
+        After a cancellation it can be entered again.
         """
         opening = self._opening
         if opening.state is not State.NEW:
-            raise ConfigurationError("a dispatcher is entered once; make a new one")
+            raise ConfigurationError("a Dispatcher can be entered only once; make a new one for each `async with`")
         opening.state = State.OPENING
         try:
             await anyio.lowlevel.checkpoint()
@@ -129,23 +131,23 @@ class Dispatcher(Intake):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Finish the jobs it has, within `shutdown_timeout`; on an exception or a cancellation end them now."""
+        """Finish the jobs within `shutdown_timeout`; after an exception or a cancellation, end them now."""
         await self.aclose(timeout=self._shutdown_timeout if kind is None else 0)
 
     async def aclose(self, *, timeout: Timeout = UNSET) -> None:
-        """Refuse new jobs, finish those there are, and close.
+        """Refuse new jobs, finish the accepted ones, and close.
 
         Args:
-            timeout: seconds to wait for jobs; 0 ends them now, None waits as long as they take, else as
+            timeout: seconds to wait for jobs; 0 ends them now, None waits without a limit. The default is
                 `shutdown_timeout`.
 
-        Where it is being closed already, wait for that, and no longer than `timeout` for its jobs.
+        If it is already closing, wait for that; give its jobs at most `timeout` seconds.
 
         Raises:
-            ConfigurationError: this is not the event loop that it was entered in, or on trio not the task.
+            ConfigurationError: this is not the event loop (on trio: the task) that it was entered in.
 
-        Cancelling ends the jobs now; it is closed all the same, however often that is done. What is not done then gets
-        DispatcherClosed where it was queued, and its connection closed where it ran.
+        Cancelling ends the jobs now, and the dispatcher is closed all the same, even if it is cancelled again. Queued
+        jobs then fail with DispatcherClosed; running jobs have their connection closed.
         """
         seconds = check_seconds("timeout", self._shutdown_timeout if timeout is UNSET else timeout)
         scheduler, backend = self._scheduler, self._backend
@@ -168,10 +170,10 @@ class Dispatcher(Intake):
             await self._end(scheduler, backend)
 
     async def _end(self, scheduler: Scheduler, backend: Backend) -> None:
-        """Close all there is, whatever happens meanwhile."""
+        """Close everything, even if it is cancelled meanwhile."""
         unretrieved = self._opening.unretrieved
         assert unretrieved is not None
-        # so that thousands of jobs given up are told of together
+        # report thousands of abandoned jobs together
         unretrieved.held = True
         try:
             await backend.outlast(scheduler.close)
@@ -209,40 +211,44 @@ class Dispatcher(Intake):
         priority: int = 0,
         timeouts: Timeouts | None = None,
         idempotent: bool | None = None,
+        name: str | None = None,
     ) -> View:
-        """Return this dispatcher as one application sees it: the same queue, slots and statistics, and other defaults.
+        """Return this dispatcher with the defaults of one application: it has the same queue, slots and statistics.
 
-        What a job says itself goes first, then what a view says, then the endpoint. A view of a view has the defaults
-        of both, the inner one's first. It can be made before the dispatcher is entered, and is closed with it.
+        A job's own settings override the view's, and the view's override the endpoint's. A view of a view has the
+        defaults of both; the new view's override the older one's. A view can be made before the dispatcher is entered,
+        and is closed with it.
 
         Args:
-            root: a folder on FPM's side, which takes the place of `Endpoint.root` and has its rules.
-            params: FastCGI parameters sent with every job; encoded once, and not for each job.
+            root: a folder on FPM's side; replaces `Endpoint.root`, and follows the same rules.
+            params: FastCGI parameters sent with every job; encoded once, not for each job.
             headers: request headers sent with every job, a mapping or a sequence of pairs; encoded once too.
-            priority: of jobs whose own is 0, and of slots; one that is to have 0 is handed to the dispatcher.
-            timeouts: deadlines for jobs that bring none, in place of all of the dispatcher's.
-            idempotent: whether running any of its jobs twice does no harm; a job cannot take that back.
+            priority: priority of slots, and of jobs whose own is 0; submit a job that must have 0 to the dispatcher
+                itself.
+            timeouts: deadlines for jobs that set none; replace all of the dispatcher's.
+            idempotent: whether running any of its jobs twice does no harm; a job cannot override that.
+            name: the view's name in telemetry: the label `route` of its jobs.
 
         Raises:
-            ConfigurationError: what is asked for cannot work, or a parameter is refused as an endpoint's would be.
+            ConfigurationError: an argument is out of its range, or a parameter would be refused for an endpoint too.
         """
         timeouts = self._timeouts if timeouts is None else timeouts
         defaults = (Defaults(root, params, headers),)
-        return view_of(self._opening, timeouts, priority, defaults, False if idempotent is None else idempotent)
+        return view_of(self._opening, timeouts, priority, defaults, False if idempotent is None else idempotent, name)
 
     def pause(self) -> None:
-        """Begin no more jobs; those that run go on, new ones are queued."""
+        """Start no more jobs; running jobs continue, new ones are queued."""
         self._opening.require().pause()
 
     def resume(self) -> None:
-        """Begin jobs again."""
+        """Start jobs again."""
         self._opening.require().resume()
 
     async def join(self, timeout: float | None = None) -> None:
         """Wait until no job is queued or running.
 
         Args:
-            timeout: seconds to wait at most.
+            timeout: most seconds to wait.
 
         Raises:
             TimeoutError: there are still jobs.
@@ -254,36 +260,36 @@ class Dispatcher(Intake):
             await scheduler.join()
 
     def statistics(self) -> Statistics:
-        """Return what is going on and what has gone on; free to call, in any thread."""
+        """Return the current gauges and the counters since entering; cheap, and may be called in any thread."""
         if self._scheduler is None:
             raise self._opening.refusal(None)
         return gather(self._scheduler)
 
     @property
     def closed(self) -> bool:
-        """Whether it was entered and left: there will be no job any more."""
+        """Whether the dispatcher was entered and left, and takes no more jobs."""
         return self._opening.state is State.CLOSED
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
-        """The FPM pools; once it is entered, with `max_children` where the peer told it."""
+        """The FPM pools; after entering, they have the `max_children` that a peer reported."""
         return self._opening.endpoints
 
     def observe(self, observer: Observer) -> None:
-        """Show every job that is handed in from now on to an observer; telemetry stands on this.
+        """Call an observer for every job that is submitted from now on; telemetry is built on this.
 
         Args:
-            observer: sees the jobs beside those that were added before.
+            observer: the observer; those added before are called too.
         """
         self._opening.observers = (*self._opening.observers, observer)
 
     async def ping(self, timeout: float = 5.0) -> float:
         """Return the seconds until a worker answered GET_VALUES.
 
-        It goes ahead of all jobs, and takes no more than the share.
+        A ping goes ahead of all jobs, and stays within the share.
 
         Args:
-            timeout: seconds to wait at most.
+            timeout: most seconds to wait.
 
         Raises:
             QueueTimeout: no worker answered in time.
@@ -302,20 +308,20 @@ class Dispatcher(Intake):
         return scheduler.backend.now() - started
 
     async def status(self, timeout: float = 5.0, *, endpoint: str | Endpoint | None = None) -> PoolStatus:
-        """Return what FPM's status page says of a pool now, its workers one by one.
+        """Return FPM's status page of a pool, with each of its workers.
 
-        With `pm.status_listen` it answers also while every worker is busy. Slots of abandoned scripts that have ended
-        are given back with it, and a WARNING says where others use more workers than are left to them.
+        With `pm.status_listen`, the page answers even while every worker is busy. Slots of abandoned scripts that have
+        ended are released, and a WARNING is logged if other clients use more workers than are reserved for them.
 
         Args:
-            timeout: seconds to wait at most.
-            endpoint: the pool, or its address; may be left out where there is one.
+            timeout: most seconds to wait.
+            endpoint: the pool, or its address; not needed if there is only one.
 
         Raises:
-            StatusUnavailable: there is no page, or no answer in time; says what to configure.
+            StatusUnavailable: there is no page, or it did not answer in time; the error tells what to configure.
             ConfigurationError: the endpoint is not one of the dispatcher's.
 
-        Cancelling closes the page's connection; jobs do not notice.
+        Cancelling closes the page's connection; jobs are not affected.
         """
         scheduler = self._opening.require()
         seconds = check_seconds("timeout", timeout)
@@ -325,11 +331,13 @@ class Dispatcher(Intake):
             pools = tuple(pool for pool in pools if pool.peer.endpoint.address == address)
         if len(pools) != 1:
             known = ", ".join(pool.peer.name for pool in scheduler.pools)
-            raise ConfigurationError(f"status(endpoint=...): name one of {known}")
+            raise ConfigurationError(
+                f"status(endpoint={str(endpoint)!r}) names none of this dispatcher; give one of {known}"
+            )
         return await pools[0].monitor.fetch(math.inf if seconds is None else seconds)
 
-    def _terms_at(self, scheduler: Scheduler) -> Terms:
-        return scheduler.terms(RequestEncoder)
+    def _terms_at(self, scheduler: Scheduler) -> Terms[Execution]:
+        return scheduler.terms(RequestEncoder, self._timeouts)
 
     def __repr__(self) -> str:
         addresses = ", ".join(str(endpoint.address) for endpoint in self._opening.endpoints)
@@ -337,12 +345,12 @@ class Dispatcher(Intake):
 
 
 def _closing() -> DispatcherClosed:
-    return DispatcherClosed("the dispatcher is being closed, and gives no worker to a job that is not handed in yet")
+    return DispatcherClosed("the dispatcher is closing, and gives no worker to a job that is not submitted yet")
 
 
 def _check_settings(timeouts: object, limits: object, retry: object, on_job_error: object) -> None:
     for name, value, kind in (("timeouts", timeouts, Timeouts), ("limits", limits, Limits), ("retry", retry, Retry)):
         if not isinstance(value, kind):
-            raise ConfigurationError(f"{name}={value!r} is not a {kind.__name__}; write {kind.__name__}(...)")
+            raise ConfigurationError(f"{name} must be a {kind.__name__}(...), not {value!r}")
     if on_job_error is not None and not callable(on_job_error):
-        raise ConfigurationError(f"on_job_error={on_job_error!r} is not a function; it is called with the error")
+        raise ConfigurationError(f"on_job_error must be a function that takes the error, not {on_job_error!r}")

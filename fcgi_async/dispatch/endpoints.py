@@ -1,4 +1,4 @@
-"""What may be given as `endpoints=`, made into `Endpoint`s."""
+"""Make `Endpoint`s from the argument `endpoints=`."""
 
 from __future__ import annotations
 
@@ -19,27 +19,39 @@ Endpoints = str | Endpoint | Sequence[str | Endpoint]
 
 
 def parse_endpoints(endpoints: Endpoints, max_children: int | None, reserve: int) -> tuple[Endpoint, ...]:
-    """Return the endpoints of a dispatcher; `max_children` and `reserve` are shortcuts for one.
+    """Return the endpoints of a dispatcher; `max_children` and `reserve` are shorthand for a single endpoint.
 
     Raises:
-        ConfigurationError: there is none, one is no endpoint, or two have one address.
+        ConfigurationError: there is no endpoint, one is not an endpoint, or two have the same address.
     """
-    if not isinstance(endpoints, str | Endpoint | Sequence):
-        raise ConfigurationError(f"an endpoint is an address or an Endpoint, not {type(endpoints).__name__}")
-    given = [endpoints] if isinstance(endpoints, str | Endpoint) else list(endpoints)
+    given: list[object] = [endpoints]
+    if isinstance(endpoints, Sequence) and not isinstance(endpoints, str | bytes):
+        given = [*endpoints]
     if not given:
         raise ConfigurationError("no endpoint was given; name the address of an FPM pool")
-    if len(given) > 1 and (max_children is not None or reserve):
-        raise ConfigurationError("max_children and reserve are shortcuts for one endpoint; give each Endpoint its own")
-    found = [endpoint if isinstance(endpoint, Endpoint) else Endpoint(endpoint) for endpoint in given]
+    found = [_endpoint(one) for one in given]
     _check_distinct(found)
+    if len(found) > 1 and (max_children is not None or reserve):
+        raise ConfigurationError("max_children and reserve are for one endpoint; give each Endpoint its own")
     if not is_whole(reserve):
-        raise ConfigurationError(f"reserve={reserve!r} is not a whole number of workers")
+        raise ConfigurationError(f"reserve must be a whole number of workers, not {reserve!r}")
     if max_children is not None:
         found[0] = attrs.evolve(found[0], max_children=max_children)
     if reserve:
         found[0] = attrs.evolve(found[0], reserve=reserve)
     return tuple(found)
+
+
+def _endpoint(given: object) -> Endpoint:
+    if isinstance(given, Endpoint):
+        return given
+    if isinstance(given, str):
+        return Endpoint(given)
+    example = f"unix://{os.fspath(given)}" if isinstance(given, os.PathLike) else "unix:///run/php/php-fpm.sock"
+    raise ConfigurationError(
+        f"an endpoint must be an Endpoint, or an address such as {example!r} or 'tcp://127.0.0.1:9000'; "
+        f"not {type(given).__name__}"
+    )
 
 
 def _check_distinct(endpoints: Sequence[Endpoint]) -> None:
@@ -50,14 +62,14 @@ def _check_distinct(endpoints: Sequence[Endpoint]) -> None:
         seen[place] = address
         if first is not None:
             raise ConfigurationError(
-                f"the endpoints {first} and {address} are one address, and each would take its share of the same "
-                "workers; merge them into one Endpoint",
+                f"the endpoints {first} and {address} are the same address, and each would use its share of "
+                "the same workers; merge them into one Endpoint",
                 endpoint=str(address),
             )
 
 
 def _place(address: Address) -> tuple[str, str, int]:
-    """Return what two addresses of one socket have in common, however they are written."""
+    """Return a key that is the same for all spellings of a socket's address."""
     if address.family is AddressFamily.UNIX:
         return address.family, os.path.realpath(address.path), 0
     if address.family is AddressFamily.ABSTRACT:

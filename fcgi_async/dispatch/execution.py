@@ -1,15 +1,15 @@
-"""One job on its way: queued, begun, tried again, settled."""
+"""One job from the queue to its end: queued, started, retried, settled."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
 from fcgi_async.dispatch.completion import response_of
-from fcgi_async.dispatch.job_log import log_stderr
-from fcgi_async.dispatch.request import RequestEncoder
+from fcgi_async.dispatch.priority_param import with_priority
+from fcgi_async.dispatch.stderr_log import KeepsStderr
+from fcgi_async.dispatch.terms import Terms
 from fcgi_async.dispatch.timed import Timed
 from fcgi_async.dispatch.upload import Upload
 from fcgi_async.errors import (
@@ -18,216 +18,165 @@ from fcgi_async.errors import (
     FastCGIError,
     JobCancelled,
     JobTimeout,
-    Overloaded,
-    QueueTimeout,
-    RemoteProtocolError,
-    RequestRejected,
-    ResponseTooLarge,
-    ResponseTruncated,
-    UnknownRole,
+    rejection,
 )
 from fcgi_async.job.body import BodyStream
 from fcgi_async.job.job import Job
 from fcgi_async.job.response import Response
-from fcgi_async.job.settings import Limits, Timeouts
+from fcgi_async.job.settings import Timeouts
 from fcgi_async.net.backend import Backend
 from fcgi_async.pool.attempt import Attempt, JobSlot
-from fcgi_async.pool.peer import Peer
 from fcgi_async.pool.sink import StreamingSink
 from fcgi_async.wire.spec import ProtocolStatus
 
-__all__ = ("NO_PARAMS", "Execution", "ExecutionState", "Terms")
+__all__ = ("NO_PARAMS", "Execution")
 
-_REJECTIONS: dict[int, type[RequestRejected]] = {1: CannotMultiplex, 2: Overloaded, 3: UnknownRole}
 NO_PARAMS: Final[Mapping[str, str]] = MappingProxyType({})
-_SCRIPTS_KEPT = 1024
 
 
-class ExecutionState(StrEnum):
-    """Where a job stands."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
-
-
-# plain names: on Python 3.11 looking up a member of an enum costs more than what is done with it
-_QUEUED, _RUNNING, _DONE = ExecutionState.QUEUED, ExecutionState.RUNNING, ExecutionState.DONE
-
-
-class Terms:
-    """On which terms jobs are run that are handed in at one place: at a dispatcher, or one of its views.
+class Execution(Timed, KeepsStderr):
+    """One job until it ends. Everything here is synchronous.
 
     Args:
-        backend: the event loop.
-        limits: how much a peer may send.
-        encoders: of each peer.
-        idempotent: whether running any of the jobs twice does no harm.
-        try_again: queues an execution once more if that is allowed; takes its error and whether PHP may have run it.
-        settled: called when an execution is over, with the state it was in.
-    """
-
-    __slots__ = (
-        "_encoders",
-        "_known",
-        "backend",
-        "encoders",
-        "idempotent",
-        "limits",
-        "settled",
-        "try_again",
-    )
-
-    def __init__(
-        self,
-        backend: Backend,
-        limits: Limits,
-        encoders: Mapping[Peer, RequestEncoder],
-        idempotent: bool,
-        try_again: Callable[[Execution, FastCGIError, bool], bool],
-        settled: Callable[[Execution, ExecutionState], None],
-    ) -> None:
-        self.backend, self.limits = backend, limits
-        self.encoders, self.idempotent = encoders, idempotent
-        self.try_again, self.settled = try_again, settled
-        self._encoders = tuple(encoders.values())
-        # scripts that a job which says nothing else may have
-        self._known: set[str] = set()
-
-    def check(self, job: Job) -> None:
-        """Refuse a job that an endpoint would not take; raises InvalidJob."""
-        if job.plain and job.script in self._known:
-            return
-        for encoder in self._encoders:
-            encoder.check(job)
-        if len(self._known) >= _SCRIPTS_KEPT:
-            self._known.clear()
-        self._known.add(job.script)
-
-
-class Execution(Timed):
-    """One job until it is over. All synchronous.
-
-    Args:
-        job: what to run.
-        terms: how.
-        stream: where the response goes while it comes, or None to collect it.
-        timeouts: what the job's own deadlines, and the call's, came to.
-        on_done: called once, when there is a response or an error.
-        priority: which of those that wait come first.
-        extra: parameters that are sent besides, unless the job has them itself.
+        job: the job to run.
+        terms: how to run it.
+        timeouts: its deadlines: the call's override the job's own.
+        on_done: called once, when it has a response or an error.
+        priority: the higher starts first.
+        stream: receives the response as it comes, or None to collect it.
+        extra: parameters to send too, unless the job sets them itself.
 
     Attributes:
-        state: where it stands.
-        waiting: whether it is queued, and wants to be begun.
-        done: whether there is a response or an error.
-        response: there from its end on, unless there is an error.
-        error: the same the other way round.
-        attempts: how often its request was written.
-        outside: whether it stands outside a full queue.
-        on_admitted: called when it comes in.
+        waiting: whether it is queued, and may be started.
+        done: whether it has a response or an error; if it is neither waiting nor done, it is running.
+        response: set at its end, unless there is an error.
+        error: set at its end, unless there is a response.
+        attempts: how many times its request was written.
+        outside: whether it waits outside a full queue.
+        on_admitted: called when the queue has admitted it.
     """
 
-    # most jobs never set these: a default of the class costs none of them anything, in time or in memory
-    state = _QUEUED
+    # most jobs never set these: a default of the class costs neither time nor memory
     waiting = True
     done = False
     response: Response | None = None
     error: FastCGIError | None = None
+    priority = 0
+    stream: StreamingSink | None = None
+    extra = NO_PARAMS
     attempts = 0
     outside = False
     on_admitted: Callable[[], None] | None = None
-    # of the attempts that failed
-    _earlier_stderr = b""
-    # whether an attempt that failed may have run it: what comes later cannot make that undone
+    # whether an attempt that failed may have run it; a later attempt cannot undo that
     _may_have_run = False
-    # whether an EOF was taken as a proof that it did not run
+    # whether an EOF was taken as proof that it did not run
     _trusted_eof = False
     _upload: Upload | None = None
 
     def __init__(
         self,
         job: Job,
-        terms: Terms,
-        stream: StreamingSink | None,
+        terms: Terms[Execution],
         timeouts: Timeouts,
         on_done: Callable[[Execution], None],
-        priority: int,
+        priority: int = 0,
+        stream: StreamingSink | None = None,
         extra: Mapping[str, str] = NO_PARAMS,
     ) -> None:
-        self.job, self.terms, self.stream = job, terms, stream
-        self._on_done = on_done
-        self.priority, self.extra = priority, extra
-        Timed.__init__(self, terms.backend, timeouts)
-        if isinstance(job.body, BodyStream):
+        self.job, self.terms, self._timeouts, self._on_done = job, terms, timeouts, on_done
+        self.submitted = now = terms.now()
+        if timeouts.total == terms.deadlines.seconds and timeouts.queue is None:
+            terms.deadlines.add(self)
+        else:
+            self._set_deadline(now, timeouts.queue)
+        if priority:
+            self.priority = priority
+        if stream is not None:
+            self.stream = stream
+        if extra:
+            self.extra = extra
+        if job.has_body and isinstance(job.body, BodyStream):
             self._upload = Upload(job.body, self._begin_upload, self._upload_refused, self.end)
 
+    @property
+    def _backend(self) -> Backend:
+        return self.terms.backend
+
     def admitted(self) -> None:
-        """Called when it comes in from outside a full queue."""
+        """Called when a full queue has room for it."""
         self.outside = False
         if self.on_admitted is not None:
             self.on_admitted()
 
-    # the way
+    # starting
 
     def begin(self, slot: JobSlot) -> bool:
-        """Take a slot; False if its connection turned out to be closed.
+        """Start on a slot. Return False if its connection turned out to be closed.
 
         Raises:
             InvalidJob: the job cannot be encoded.
         """
-        terms, timeouts = self.terms, self._timeouts
-        now = self._backend.now()
-        self.state, self.waiting = _RUNNING, False
-        attempt = Attempt(slot, self.stream, terms.limits, now, self._over, not self.job.finishes_early)
+        terms, timeouts, job = self.terms, self._timeouts, self.job
+        now = terms.now()
+        self.waiting = False
+        attempt = Attempt(slot, terms.limits, now, self)
+        if self.stream is not None:
+            attempt.sink = self.stream
+        if not job.finishes_early:
+            attempt.waits_for_worker = True
         if self._upload is not None:
             slot.hold()
             self.attempt = attempt
             self._upload.start(terms.backend)
-        elif slot.start(attempt, terms.encoders[slot.peer].encode(self.job, self.extra)):
+        elif slot.start(
+            attempt, terms.encoders[slot.peer].encode(job, self._extra(slot) if self.priority else self.extra)
+        ):
             self.attempt = attempt
             self.attempts += 1
         else:
-            self.state, self.waiting = _QUEUED, True
+            self.waiting = True
             return False
         if timeouts.run is not None or timeouts.queue is not None:
             self._set_deadline(now, timeouts.run)
         return True
 
+    def _extra(self, slot: JobSlot) -> Mapping[str, str]:
+        return with_priority(self.extra, self.priority) if self.priority and slot.peer.is_gateway else self.extra
+
     def _begin_upload(self) -> JobSlot | None:
-        """Write the head of a job whose body comes in parts; None if that came to nothing."""
+        """Write the head of a job whose body comes in parts. Return its slot, or None if it could not be started."""
         attempt = self.attempt
-        # a task that was told to stop may have been on its way here already
-        if self.state is not _RUNNING or attempt is None:
+        # a task that was told to stop may have got this far already
+        if not self.running or attempt is None:
             return None
         slot = attempt.slot
-        if not slot.start(attempt, self.terms.encoders[slot.peer].encode(self.job, self.extra)):
+        if not slot.start(attempt, self.terms.encoders[slot.peer].encode(self.job, self._extra(slot))):
             return None
         self.attempts += 1
         return slot
 
     def _upload_refused(self) -> None:
-        """Called when nothing of an upload was written, since the worker had left."""
-        if self.state is not _RUNNING:
+        """Called when nothing of an upload was written, because the worker had left."""
+        if not self.running:
             return
         error = ConnectionLost("the worker had left before the job was written")
         if not self.terms.try_again(self, error, False):
             self._settle(None, error)
 
     def cancel(self) -> bool:
-        """End it now as cancelled; False if it is over."""
+        """End it now as cancelled. Return False if it has ended already."""
         return self.end(JobCancelled("the job was cancelled"))
 
     def end(self, error: FastCGIError, *, patience: float | None = None) -> bool:
-        """End it now with `error`, and leave its slot; return False if it is over.
+        """End it now with `error`, and leave its slot. Return False if it has ended already.
 
         Args:
-            error: what it failed with.
+            error: the error that it fails with.
             patience: as for `JobSlot.leave()`.
         """
-        if self.state is _DONE:
+        if self.done:
             return False
-        attempt = self.attempt if self.state is _RUNNING else None
+        attempt = None if self.waiting else self.attempt
         if attempt is None:
             self._settle(None, error)
             return True
@@ -240,24 +189,44 @@ class Execution(Timed):
         return True
 
     def refuse(self, error: FastCGIError, *, may_have_run: bool = False) -> None:
-        """End it as it is about to begin; nothing was written unless it `may_have_run`."""
+        """End it as it is about to start; nothing was written unless the error says `may_have_run`."""
         self.attempt = None
         self._settle(None, error, may_have_run=may_have_run)
 
-    # how an attempt ends
+    @property
+    def idempotent(self) -> bool:
+        """Whether it may be sent again even if PHP may have run it."""
+        return self.job.idempotent or self.terms.idempotent
 
-    def _over(self, attempt: Attempt) -> None:
-        if self.state is _DONE:
+    @property
+    def running(self) -> bool:
+        """Whether it has a slot."""
+        return not (self.waiting or self.done)
+
+    # the end of an attempt
+
+    def attempt_over(self, attempt: Attempt) -> None:
+        """Called when an attempt has ended."""
+        if self.done:
             return
+        if attempt.error is not None or attempt.protocol_status:
+            self._failed(attempt)
+            return
+        if self._upload is not None and attempt.slot.body_awaited:
+            # the caller has its answer, and the request cannot be completed without the rest of the caller's body
+            attempt.slot.give_up_body()
+        try:
+            response = response_of(self.job, attempt, self.terms.limits, self._timing(attempt), self.attempts)
+        except FastCGIError as fault:
+            told = attempt.app_status and attempt.slot.peer.is_gateway
+            if not (told and attempt.may_have_run and self._tried_again(fault, True)):
+                self._settle(None, fault, may_have_run=attempt.may_have_run)
+        else:
+            self._settle(response, None)
+
+    def _failed(self, attempt: Attempt) -> None:
         if attempt.error is None:
-            if attempt.protocol_status:
-                self._rejected(attempt)
-                return
-            if self._upload is not None and attempt.slot.body_awaited:
-                # the caller has its answer; without the rest of the body, which is the caller's too, the request
-                # cannot be completed
-                attempt.slot.give_up_body()
-            self._complete(attempt)
+            self._rejected(attempt)
         elif attempt.ending is None:
             self.end(attempt.error)
         else:
@@ -265,7 +234,7 @@ class Execution(Timed):
 
     def _lost(self, attempt: Attempt, error: FastCGIError) -> None:
         truncated = self._upload is not None and self._upload.running
-        # the proof is as good as what is known of the peer: it is trusted once
+        # the proof is only as good as what is known of the peer: trust it once
         may_have_run = attempt.may_have_run or self._trusted_eof
         self._trusted_eof = True
         self._may_have_run = self._may_have_run or may_have_run
@@ -274,7 +243,7 @@ class Execution(Timed):
 
     def _rejected(self, attempt: Attempt) -> None:
         status, slot = attempt.protocol_status, attempt.slot
-        error = _REJECTIONS[status](f"the peer refused the job: {ProtocolStatus(status).name}")
+        error = rejection(status, f"the peer refused the job: {ProtocolStatus(status).name}")
         if isinstance(error, CannotMultiplex):
             slot.multiplexing_refused()
         if slot.body_awaited:
@@ -291,53 +260,30 @@ class Execution(Timed):
         return self.terms.try_again(self, error, may_have_run)
 
     def again(self) -> None:
-        """Forget the last attempt; what remains is the job and its deadlines."""
-        self.state, self.waiting = _QUEUED, True
-        attempt, self.attempt = self.attempt, None
-        if attempt is not None and attempt.stderr is not None:
-            written = attempt.stderr.value()
-            log_stderr(self.job, attempt.slot.peer.name, written)
-            self._earlier_stderr += written
+        """Forget the last attempt; keep the job and its deadlines."""
+        self.waiting = True
+        self._end_stderr()
+        self.attempt = None
         if self._timeouts.run is not None or self._timeouts.queue is not None:
-            self._set_deadline(self._backend.now(), self._timeouts.queue)
+            self._set_deadline(self.terms.now(), self._timeouts.queue)
         if self._upload is not None:
             self._upload.stop(settled=False)
 
-    def _complete(self, attempt: Attempt) -> None:
-        try:
-            response = response_of(
-                self.job,
-                attempt,
-                self.terms.limits,
-                self._timing(attempt),
-                self.attempts,
-                streamed=self.stream is not None,
-            )
-        except (RemoteProtocolError, ResponseTooLarge, ResponseTruncated) as fault:
-            self._settle(None, fault, may_have_run=True)
-        else:
-            self._settle(response, None)
-
-    # Flow, of a stream
+    # flow control of a stream
 
     def pause_reading(self) -> None:
-        """Hold the peer up, since the reader is behind."""
-        if self.state is _RUNNING and self.attempt is not None:
+        """Pause the peer, because the reader is slower."""
+        if self.running and self.attempt is not None:
             self.attempt.slot.pause()
 
     def resume_reading(self) -> None:
-        """Let it go on; one that is over is left, which reads on by itself."""
-        if self.state is _RUNNING and self.attempt is not None:
+        """Let the peer continue; after the job has ended, the slot reads on by itself."""
+        if self.running and self.attempt is not None:
             self.attempt.slot.resume()
 
     def _deadline_passed(self, waited: float) -> None:
-        if self.state is _QUEUED:
-            self.end(
-                QueueTimeout(
-                    f"no worker took the job within its deadline, {waited:.3f} s after the call; "
-                    "give it longer, or the pool more workers"
-                )
-            )
+        if self.waiting:
+            self.end(self.terms.overdue(waited))
         else:
             self.end(
                 JobTimeout(
@@ -347,13 +293,7 @@ class Execution(Timed):
                 patience=None if self.stream is None else 0.0,
             )
 
-    # what became of it
-
-    @property
-    def stderr(self) -> bytes:
-        """What the last attempt has written to STDERR so far."""
-        attempt = self.attempt
-        return b"" if attempt is None or attempt.stderr is None else attempt.stderr.value()
+    # the end of the job
 
     def _settle(
         self,
@@ -363,29 +303,27 @@ class Execution(Timed):
         may_have_run: bool = False,
         body_truncated: bool = False,
     ) -> None:
-        state, self.state = self.state, _DONE
+        terms, attempt, waited = self.terms, self.attempt, self.waiting
         self.waiting, self.done = False, True
-        if self.attempt is not None:
-            # no cycle is left behind, so that a handle nobody keeps is collected at once
-            self.attempt.over = None
+        if attempt is not None:
+            # leave no reference cycle, so that a dropped handle is collected at once
+            attempt.owner = None
+        terms.deadlines.pending.pop(self, None)
         if self._deadline is not None:
             self._cancel_deadline()
         if self._upload is not None:
             self._upload.stop()
             self._upload = None
-        self.response, self.error = response, error
+        self.response = response
         if error is not None:
+            self.error = error
             self._tell_error(error, may_have_run or self._may_have_run, body_truncated)
-        self.terms.settled(self, state)
+        terms.settled(self, waited)
         self._on_done(self)
 
     def _tell_error(self, error: FastCGIError, may_have_run: bool, body_truncated: bool) -> None:
         endpoint = error.endpoint if self.attempt is None else self.attempt.slot.peer.name
-        error.stderr = self._earlier_stderr
-        written = self.stderr
-        if written:
-            log_stderr(self.job, endpoint, written)
-            error.stderr = (error.stderr + written)[: self.terms.limits.stderr]
+        error.stderr = self._end_stderr()[: self.terms.limits.stderr]
         error.about(self.job, endpoint, may_have_run=may_have_run, body_truncated=body_truncated)
         if self.stream is not None:
             self.stream.fail(error)

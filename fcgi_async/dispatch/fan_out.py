@@ -1,13 +1,15 @@
-"""Many jobs at once without a task for each: `run_all`; what `map` returns stands in `outcomes.py`."""
+"""`run_all`: run many jobs at once without a task for each. (`outcomes.py` has what `map` returns.)"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from itertools import islice
 
 import anyio
 import attrs
 
 from fcgi_async.dispatch.execution import Execution
+from fcgi_async.dispatch.jobs_given import iterate
 from fcgi_async.errors import FastCGIError
 from fcgi_async.job.closing import close_iterator
 from fcgi_async.job.job import Job
@@ -18,25 +20,26 @@ from fcgi_async.net.backend import Backend, Waiter
 __all__ = ("Jobs", "RunAll", "Starter")
 
 Jobs = Iterable[Job[Tag]] | AsyncIterable[Job[Tag]]
-# begins a job and returns its execution; raises what refuses it
+# starts a job and returns its execution; raises the error if it is refused
 Starter = Callable[[Job, Callable[[Execution], None]], Execution]
 
-# so many jobs are taken from the caller's iterable in one turn of the event loop, which other tasks have to wait for
+# how many jobs are read from the caller's iterable in one turn of the event loop; other tasks have to wait for that
+# turn
 _TAKEN_AT_ONCE = 250
 
 
 @attrs.define(eq=False)
 class RunAll:
-    """Runs jobs, `window` of them handed in at a time.
+    """Runs jobs, with at most `window` of them outstanding at a time.
 
-    The caller's iterable is read by the caller's own task alone, with its context variables; a job that ends only wakes
-    that task.
+    Only the caller's own task reads the caller's iterable, with its context variables; a job that ends only wakes that
+    task.
 
     Args:
-        start: begins a job.
+        start: starts a job.
         backend: the event loop.
-        window: how many jobs are handed in at a time.
-        return_exceptions: whether an error stands in its job's place, rather than ending it all.
+        window: most jobs that are outstanding at a time.
+        return_exceptions: whether an error is returned in its job's place, instead of ending everything.
     """
 
     start: Starter
@@ -48,9 +51,9 @@ class RunAll:
     _source: Iterator[Job] | None = attrs.field(default=None, init=False)
     _failure: BaseException | None = attrs.field(default=None, init=False)
     _waiter: Waiter | None = attrs.field(default=None, init=False)
-    # so few outstanding jobs wake the task while the iterable has more
+    # wake the task at this number of outstanding jobs, while the iterable has more
     _wake_at: int = attrs.field(default=0, init=False)
-    # around the reading of an async iterable, so that a failure interrupts it
+    # around reading an async iterable, so that a failed job interrupts it
     _scope: anyio.CancelScope | None = attrs.field(default=None, init=False)
 
     async def run(self, jobs: Jobs) -> list[Response | FastCGIError]:
@@ -59,7 +62,7 @@ class RunAll:
             if isinstance(jobs, AsyncIterable):
                 await self._feed(jobs)
             else:
-                await self._draw(iter(jobs))
+                await self._draw(iterate(jobs))
             while self._failure is None and self._outstanding:
                 await self._wait(0)
             if self._waiter is None:
@@ -94,33 +97,30 @@ class RunAll:
         self._scope = None
 
     async def _draw(self, source: Iterator[Job]) -> None:
-        # several at a time, and before a worker could find no job at hand
+        # several at a time, and before a free worker would find no job
         wake_at = self.window - max(self.window // 4, min(2, self.window - 1))
         while self._failure is None:
-            if len(self._outstanding) >= self.window:
+            room = min(self.window - len(self._outstanding), _TAKEN_AT_ONCE)
+            if room <= 0:
                 await self._wait(wake_at)
-            elif self._refill(source):
-                await self.backend.checkpoint()
+            elif not self._take_from(source, room):
+                break
             elif len(self._outstanding) < self.window:
-                break
+                await self.backend.checkpoint()
 
-    def _refill(self, source: Iterator[Job]) -> bool:
-        """Hand in jobs; True when there is room for more, and other tasks should run before."""
+    def _take_from(self, source: Iterator[Job], count: int) -> bool:
+        """Submit at most `count` jobs. Return False if there are no more, or one has failed."""
         taken = 0
-        while self._failure is None and len(self._outstanding) < self.window:
-            if taken >= _TAKEN_AT_ONCE:
-                return True
-            try:
-                job = next(source)
-            except StopIteration:
-                break
-            except Exception as error:
-                # the caller's iterable failed
-                self._fail(error)
-                break
-            self._add(job)
-            taken += 1
-        return False
+        try:
+            for job in islice(source, count):
+                self._add(job)
+                taken += 1
+                if self._failure is not None:
+                    break
+        except Exception as error:
+            # the caller's iterable failed
+            self._fail(error)
+        return taken == count
 
     def _add(self, job: Job) -> None:
         index = len(self._results)
@@ -130,23 +130,29 @@ class RunAll:
         except FastCGIError as error:
             self._take(index, error)
             return
-        if execution.done:
-            self._take(index, execution.response or execution.error)
-        else:
+        if not execution.done:
             self._outstanding[execution] = index
+        elif execution.error is None:
+            self._results[index] = execution.response
+        else:
+            self._take(index, execution.error)
 
     def _done(self, execution: Execution) -> None:
         index = self._outstanding.pop(execution, None)
         if index is None:
             return
-        self._take(index, execution.response or execution.error)
+        error = execution.error
+        if error is None:
+            self._results[index] = execution.response
+        else:
+            self._take(index, error)
         if len(self._outstanding) <= self._wake_at:
             self._wake()
 
-    def _take(self, index: int, result: Response | FastCGIError | None) -> None:
-        self._results[index] = result
-        if isinstance(result, FastCGIError) and not self.return_exceptions:
-            self._fail(result)
+    def _take(self, index: int, error: FastCGIError) -> None:
+        self._results[index] = error
+        if not self.return_exceptions:
+            self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         if self._failure is None:
@@ -156,11 +162,13 @@ class RunAll:
             self._wake()
 
     async def _wait(self, until: int) -> None:
-        """Wait until `until` jobs are outstanding at most, or one has failed."""
+        """Wait until at most `until` jobs are outstanding, or one has failed."""
         self._wake_at = until
         self._waiter = self.backend.waiter()
         await self._waiter
 
     def _wake(self) -> None:
+        # once
+        self._wake_at = -1
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

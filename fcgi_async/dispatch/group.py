@@ -1,4 +1,4 @@
-"""A group of jobs that lives no longer than its block."""
+"""A group of jobs that all end within its block."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ from fcgi_async.net.bell import Bell
 
 __all__ = ("HandleIterator", "JobGroup")
 
-# hands a job in, waiting while there is no room
+# submits a job, waiting while there is no room
 Submitter = Callable[[Job], Awaitable[JobHandle]]
 
-# what ended is remembered for as_completed(), before that is called, up to so many bytes; so many are counted for a
-# handle beside its content
+# bytes of ended jobs remembered before as_completed() is called, and bytes counted for a handle besides its content
 _REMEMBERED_MAX = 16 * 1024 * 1024
 _HANDLE_BYTES = 1024
 
@@ -32,13 +31,13 @@ _HANDLE_BYTES = 1024
 class JobGroup:
     """Jobs that are done, or cancelled, when the block is left.
 
-    With `on_error="cancel"` it behaves as a task group does: the first job that fails cancels the others and the
-    block, and leaving raises an ExceptionGroup; when the block is cancelled from outside at the same time, that goes
-    on, and the jobs' errors are logged and given to `on_job_error`. With `"collect"` it never raises for a job; ask
-    the handles. A cancelled handle is no error of its group. It is entered once.
+    With `on_error="cancel"` it behaves like a task group: the first job that fails cancels the others and the block,
+    and leaving raises an ExceptionGroup. If the block is cancelled from outside at the same time, the cancellation
+    continues, and the jobs' errors are logged and passed to `on_job_error`. With `"collect"` it never raises for a job;
+    ask the handles. A cancelled handle is not an error of its group. A group can be entered only once.
 
     Attributes:
-        limit: how many jobs of the group are outstanding at most; None for no limit but the queue's.
+        limit: most jobs of the group that are outstanding at a time; None for the queue's limit only.
         on_error: "cancel" or "collect".
     """
 
@@ -49,13 +48,13 @@ class JobGroup:
     on_error: Literal["cancel", "collect"]
     _outstanding: set[JobHandle] = attrs.field(factory=set, init=False)
     _errors: list[FastCGIError] = attrs.field(factory=list, init=False)
-    # done, and not yet given out by as_completed()
+    # done, but not yet returned by as_completed()
     _unread: deque[JobHandle] = attrs.field(factory=deque, init=False)
     _unread_bytes: int = attrs.field(default=0, init=False)
-    # whether as_completed() was called; whether it is too late for that
+    # whether as_completed() was called; whether it is too late to call it
     _iterated: bool = attrs.field(default=False, init=False)
     _forgotten: bool = attrs.field(default=False, init=False)
-    # submits that have not handed their job in yet; those of them that the group has let in
+    # number of submit() calls in progress; how many of them have passed the group's limit
     _submitting: int = attrs.field(default=0, init=False)
     _handing_in: int = attrs.field(default=0, init=False)
     _changed: Bell = attrs.field(init=False)
@@ -67,14 +66,14 @@ class JobGroup:
         self._changed = Bell(self._backend)
 
     async def __aenter__(self) -> JobGroup:
-        """Begin to take jobs.
+        """Start taking jobs.
 
         Raises:
-            ConfigurationError: it was entered before, or this is not the dispatcher's event loop.
+            ConfigurationError: the group was entered before, or this is not the dispatcher's event loop.
         """
         self._backend.check_here()
         if self._entered:
-            raise ConfigurationError("a group is entered once; call group() again for another one")
+            raise ConfigurationError("a group can be entered only once; call group() again for another one")
         self._entered = True
         await self._backend.checkpoint()
         self._scope = anyio.CancelScope()
@@ -85,10 +84,10 @@ class JobGroup:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        """Wait for the jobs, or cancel them where the block was left by an exception.
+        """Wait for the jobs, or cancel them if the block was left by an exception.
 
         Raises:
-            ExceptionGroup: with `on_error="cancel"`, of the jobs' errors and the block's own.
+            ExceptionGroup: with `on_error="cancel"`: the jobs' errors and the block's own.
         """
         cancelled: BaseException | None = None
         try:
@@ -114,7 +113,7 @@ class JobGroup:
             if leaving is None or isinstance(leaving, Exception):
                 failed = f"{len(self._errors)} job(s) of the group failed"
                 raise ExceptionGroup(failed if self._errors else "the group's block failed", errors) from None
-            # a cancellation goes on as it is
+            # a cancellation is passed on unchanged
             for failure in self._errors:
                 self._report(failure)
         if cancelled is not None and leaving is cancelled:
@@ -122,19 +121,19 @@ class JobGroup:
         return bool(swallowed)
 
     async def submit(self, job: Job[Tag]) -> JobHandle[Tag]:
-        """Hand a job in, waiting while the queue, or the group, is full: that is the backpressure.
+        """Submit a job, waiting while the queue or the group is full: that is the backpressure.
 
-        Cancelling hands nothing in.
+        Cancelling submits nothing.
 
         Raises:
             InvalidJob: the job can never be sent.
-            QueueFull: the queue is full, and the dispatcher rejects.
+            QueueFull: the queue is full, and `overflow` is "reject".
             DispatcherClosed: the dispatcher, or the group, is closed.
             ConfigurationError: this is not the dispatcher's event loop.
         """
         self._backend.check_here()
         if not self._open:
-            raise DispatcherClosed("the group is closed; submit inside its block", job=job)
+            raise DispatcherClosed("the group is not open; submit inside its `async with` block", job=job)
         self._submitting += 1
         try:
             await self._backend.checkpoint()
@@ -163,18 +162,18 @@ class JobGroup:
         return not self._open
 
     def as_completed(self) -> HandleIterator:
-        """Iterate over handles as their jobs end, each given out once; ends when nothing submitted is outstanding.
+        """Iterate over handles as their jobs end, each once, until no submitted job is outstanding.
 
-        What ended before this is called is remembered up to 16 MiB, counting 1 KiB for each job and its content;
-        beyond that a group keeps nothing that nobody asks for. Call it before the first `submit()` where more may come.
+        Jobs that ended before this is called are remembered up to 16 MiB, counting 1 KiB for each job and its content;
+        a group keeps no more unless asked. Call this before the first `submit()` if more may come.
 
         Raises:
-            ConfigurationError: more than that had ended when it was called first.
+            ConfigurationError: more than that had ended at the first call.
         """
         if self._forgotten:
             raise ConfigurationError(
-                f"as_completed() was called after more than {_REMEMBERED_MAX} bytes of responses had come, which the "
-                "group did not keep; call it before the first submit(), or keep the handles"
+                f"as_completed() was called after more than {_REMEMBERED_MAX} bytes of responses had come, and the "
+                "group did not keep them; call it before the first submit(), or keep the handles"
             )
         self._iterated = True
         return HandleIterator(self)

@@ -1,4 +1,4 @@
-"""A job that was handed in, and what became of it."""
+"""The handle and the outcome of a submitted job."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ("JobHandle", "Outcome")
 
 @attrs.frozen(eq=False)
 class Outcome(Generic[Tag]):
-    """What became of a job: a response or an error.
+    """How a job ended: with a response or an error.
 
     Attributes:
-        job: what was asked.
-        response: None where there is an error.
-        error: None where there is a response.
+        job: the job that was run.
+        response: None if there is an error.
+        error: None if there is a response.
     """
 
     job: Job[Tag]
@@ -35,7 +35,7 @@ class Outcome(Generic[Tag]):
         """Return the response.
 
         Raises:
-            FastCGIError: the error there is instead.
+            FastCGIError: the job's error, if it has no response.
         """
         if self.error is not None:
             raise self.error
@@ -45,21 +45,21 @@ class Outcome(Generic[Tag]):
 
 @attrs.define(eq=False)
 class JobHandle(Generic[Tag]):
-    """A job that was handed in; await it for its response. Cancelling a task that awaits it does not cancel the job.
+    """A submitted job; await it for its response. Cancelling a task that awaits it does not cancel the job.
 
     Attributes:
-        job: what was asked.
+        job: the job that was run.
     """
 
     job: Job[Tag]
     _backend: Backend
-    # told of an error that nobody retrieved; None where somebody else answers for it
+    # called with an error that was never retrieved; None if the group handles it
     _on_unretrieved: Callable[[FastCGIError], None] | None
     _execution: Execution | None = attrs.field(default=None, init=False)
     _error: FastCGIError | None = attrs.field(default=None, init=False)
     _response: Response[Tag] | None = attrs.field(default=None, init=False)
     _retrieved: bool = attrs.field(default=False, init=False)
-    # empty tuples, since of thousands of handles few are awaited before their jobs are done
+    # empty tuples, because few of thousands of handles are awaited before their jobs are done
     _waiters: Sequence[Waiter] = attrs.field(default=(), init=False)
     _callbacks: Sequence[Callable[[JobHandle], None]] = attrs.field(default=(), init=False)
 
@@ -73,7 +73,7 @@ class JobHandle(Generic[Tag]):
         Raises:
             JobNotDone: there is neither a response nor an error yet.
             JobCancelled: the job was cancelled.
-            FastCGIError: what the job failed with.
+            FastCGIError: the job's error.
         """
         error = self.exception()
         if error is not None:
@@ -82,20 +82,20 @@ class JobHandle(Generic[Tag]):
         return self._response
 
     def exception(self) -> FastCGIError | None:
-        """Return what the job failed with, or None.
+        """Return the job's error, or None.
 
         Raises:
             JobNotDone: there is neither a response nor an error yet.
         """
         if not self.done():
-            error = JobNotDone("the job is not done; await its handle", job=self.job)
+            error = JobNotDone("the job is not done yet; await its handle", job=self.job)
             error.may_have_run = self._execution is not None and self._execution.attempts > 0
             raise error
         self._retrieved = True
         return self._error
 
     def cancel(self) -> bool:
-        """Cancel the job, now; `result()` then raises JobCancelled. Return False where it was done already.
+        """Cancel the job now; `result()` then raises JobCancelled. Return False if it was done already.
 
         Raises:
             ConfigurationError: this is not the dispatcher's event loop.
@@ -106,6 +106,10 @@ class JobHandle(Generic[Tag]):
         self._retrieved = True
         return self._execution.cancel()
 
+    def _outcome(self) -> Outcome[Tag]:
+        """The job's outcome; reading it does not count as retrieving an error."""
+        return Outcome(self.job, self._response, self._error)
+
     def _begun(self, execution: Execution) -> None:
         # a job that failed at once is settled before its execution is known
         if not self.done():
@@ -115,7 +119,7 @@ class JobHandle(Generic[Tag]):
         self._callbacks = (*self._callbacks, callback)
 
     async def _wait_inside(self, execution: Execution) -> None:
-        """Wait until the job stands in the queue and no longer outside, or is done; cancelling cancels it."""
+        """Wait until the job is in the queue and no longer outside, or is done; cancelling cancels the job."""
         admitted = self._backend.waiter()
 
         def wake(_: object = None) -> None:
@@ -131,7 +135,7 @@ class JobHandle(Generic[Tag]):
             raise
 
     def _settle(self, execution: Execution) -> None:
-        # no cycle is left behind, so that a handle nobody keeps is collected, and its error reported, now
+        # leave no reference cycle, so that a dropped handle is collected, and its error reported, at once
         self._execution = None
         # its execution was made of the same job
         self._response, self._error = cast("Response[Tag] | None", execution.response), execution.error
@@ -158,10 +162,13 @@ class JobHandle(Generic[Tag]):
         return self.result()
 
     def __repr__(self) -> str:
-        state = "done" if self.done() else "cancelled" if self._execution is None else self._execution.state.value
+        if (execution := self._execution) is None:
+            state = "done" if self.done() else "cancelled"
+        else:
+            state = "queued" if execution.waiting else "running"
         return f"<JobHandle {self.job.script!r} {state}>"
 
     def __del__(self) -> None:
-        # nobody can ask any more; what tells of the error runs no code of the user's here
+        # the result can no longer be retrieved; the callback runs no code of the user's here
         if self._error is not None and not self._retrieved and self._on_unretrieved is not None:
             self._on_unretrieved(self._error)

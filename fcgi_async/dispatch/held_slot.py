@@ -1,4 +1,4 @@
-"""A PHP worker that is ours before the job is known that it will run."""
+"""A PHP worker that is reserved before its job is known."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from fcgi_async.job.job import Job
 from fcgi_async.job.response import Response
 from fcgi_async.job.settings import UNSET, Timeout
 from fcgi_async.job.tag import Tag
+from fcgi_async.net.backend import Backend
 from fcgi_async.pool.sink import StreamingSink
 
 __all__ = ("HeldSlot", "HeldStarter", "StreamMaker")
 
-# begins a job on a held worker: the job, what is called at its end, where the response goes (None to collect it), the
-# call's deadline, and who holds the worker
+# starts a job on a held worker; takes the job, the callback for its end, the response's sink (None to collect it), the
+# call's deadline, and the reservation
 HeldStarter = Callable[[Job, Callable[[Execution], None], StreamingSink | None, Timeout, Reservation], Execution]
-# makes a stream of a job that is begun with the sink it is given
+# makes a stream of a job; the function that it takes starts the job with a sink
 StreamMaker = Callable[[Job, Callable[[StreamingSink], Execution]], StreamManager]
 
 
 @attrs.define(eq=False)
 class HeldSlot:
-    """What `Dispatcher.slot()` returns: enter it, once, for a worker, and run one job on that.
+    """What `Dispatcher.slot()` returns: enter it, once, to get a worker, and run one job on it.
 
-    A held worker counts as busy and serves nobody else: hold it while a job is fetched, and no longer. PHP-FPM shows it
-    as reading headers, and kills it after `request_terminate_timeout` when that is set. A worker that has left while it
-    was held has certainly not run the job, which is then begun on another one, ahead of those of its priority.
+    A held worker counts as busy although it idles: hold it only while you fetch a job. PHP-FPM shows it as reading
+    headers, and kills it after `request_terminate_timeout` if that is set. If the worker leaves while it is held, it
+    has certainly not run the job; the job then starts on another worker, ahead of others of its priority.
     """
 
     _reserve: Callable[[], Reservation]
@@ -52,12 +53,12 @@ class HeldSlot:
             QueueTimeout: the deadline passed before a worker was free.
             ConnectError: no endpoint can be reached.
             DispatcherClosed: the dispatcher is, or was meanwhile, closed.
-            ConfigurationError: it was entered before, or this is not the dispatcher's event loop.
+            ConfigurationError: the slot was entered before, or this is not the dispatcher's event loop.
 
-        Cancelling takes it out of the queue, or gives the worker back.
+        Cancelling leaves the queue, or gives the worker back.
         """
         if self._reservation is not None:
-            raise ConfigurationError("a slot is entered once; call slot() again for another worker")
+            raise ConfigurationError("a slot can be entered only once; call slot() again for another worker")
         try:
             reservation = self._reservation = self._reserve()
         except FastCGIError:
@@ -77,7 +78,7 @@ class HeldSlot:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Give the worker back if no job was run; an exception cancels the job that is still running."""
+        """Give the worker back if no job was run; an exception cancels a job that is still running."""
         execution = self._execution
         self._leave()
         if kind is not None:
@@ -87,29 +88,29 @@ class HeldSlot:
             await self._reservation.backend.checkpoint()
 
     async def run(self, job: Job[Tag], *, timeout: Timeout = UNSET) -> Response[Tag]:
-        """Run one job on the worker and return what PHP answered, whatever the status.
+        """Run one job on the worker and return PHP's response, whatever its status.
 
         Args:
-            job: what to run. One that is refused with InvalidJob leaves the worker ours.
+            job: the job to run. After InvalidJob, the slot still has its worker.
             timeout: seconds from now to the response; overrides the job's and the dispatcher's.
 
         Raises:
-            ConfigurationError: the slot was not entered, was left, or has run a job.
-            FastCGIError: what `Dispatcher.run()` raises.
+            ConfigurationError: the slot was not entered, was left, or has run a job already.
+            FastCGIError: whatever `Dispatcher.run()` raises.
 
-        Cancelling does what it does to `Dispatcher.run()`.
+        Cancelling has the same effect as for `Dispatcher.run()`.
         """
 
         def begin(on_done: Callable[[Execution], None]) -> Execution:
             execution = self._execution = self._start(job, on_done, None, timeout, self._require_unused(job))
             return execution
 
-        return await response_to(job, lambda: self._require_unused(job).backend, begin)
+        return await response_to(job, self._backend_for, begin)
 
     def stream(self, job: Job, *, timeout: Timeout = UNSET) -> StreamManager:
         """Run one job on the worker and read its response while PHP writes it, as `Dispatcher.stream()` does.
 
-        Entering what this returns begins the job, and raises what `run()` does.
+        Entering the returned object starts the job, and raises what `run()` does.
         """
 
         def begin(sink: StreamingSink) -> Execution:
@@ -118,6 +119,9 @@ class HeldSlot:
             return execution
 
         return self._stream(job, begin)
+
+    def _backend_for(self, job: Job) -> Backend:
+        return self._require_unused(job).backend
 
     def _require_unused(self, job: Job) -> Reservation:
         reservation = self._reservation
@@ -128,7 +132,9 @@ class HeldSlot:
         if self._execution is not None:
             raise ConfigurationError("a slot runs one job; call slot() again for another worker", job=job)
         if self._left:
-            raise ConfigurationError("the slot was left, and its worker is given back; run the job inside", job=job)
+            raise ConfigurationError(
+                "the slot was left, and its worker given back; run the job in its `async with` block", job=job
+            )
         return reservation
 
     def _leave(self) -> None:
@@ -138,4 +144,4 @@ class HeldSlot:
 
 
 def _nothing(execution: Execution) -> None:
-    """The reader of a stream learns of its end from the sink."""
+    """Do nothing: the sink tells the reader of a stream about its end."""

@@ -1,4 +1,4 @@
-"""The ways to hand in jobs, which a dispatcher and its views share."""
+"""The methods that submit jobs: what a dispatcher and its views have in common."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from typing import Literal, cast, overload
 import anyio
 import anyio.lowlevel
 
-from fcgi_async.dispatch.execution import NO_PARAMS, Execution, Terms
+from fcgi_async.dispatch.calling import Calling
+from fcgi_async.dispatch.execution import NO_PARAMS, Execution
 from fcgi_async.dispatch.fan_out import Jobs, RunAll, Starter
 from fcgi_async.dispatch.group import JobGroup
 from fcgi_async.dispatch.handle import JobHandle
 from fcgi_async.dispatch.held_slot import HeldSlot
+from fcgi_async.dispatch.jobs_given import not_a_job
 from fcgi_async.dispatch.observer import observe
 from fcgi_async.dispatch.opening import OPEN, Opening, check_seconds
 from fcgi_async.dispatch.outcomes import OutcomeStream, check_limit
+from fcgi_async.dispatch.relay import RawRequest, Relay, RelayOutput
 from fcgi_async.dispatch.reservation import Reservation
 from fcgi_async.dispatch.scheduler import Scheduler
 from fcgi_async.dispatch.stream import StreamManager
+from fcgi_async.dispatch.terms import Terms
 from fcgi_async.dispatch.waiting import response_to
+from fcgi_async.dispatch.watched_relay import watch
 from fcgi_async.errors import ConfigurationError, FastCGIError, InvalidJob, QueueFull, QueueTimeout
 from fcgi_async.job.job import Job
 from fcgi_async.job.numbers import is_whole
@@ -30,67 +35,64 @@ from fcgi_async.job.response import Response
 from fcgi_async.job.settings import UNSET, Timeout, Timeouts
 from fcgi_async.job.success_mark import BodyEnd
 from fcgi_async.job.tag import Tag
+from fcgi_async.net.backend import Backend
 from fcgi_async.pool.sink import StreamingSink
 
 __all__ = ("Intake",)
 
 
-class Intake:
-    """Takes jobs, with defaults for those that do not say themselves how they are to be run.
+class Intake(Calling):
+    """Takes jobs, with defaults for what a job does not set itself.
 
     Args:
-        opening: whether there is a dispatcher that runs them; shared by all that hand in jobs to it.
-        timeouts: deadlines for jobs that bring none.
-        priority: of jobs that have none, which is 0.
+        opening: the dispatcher's state; a dispatcher and its views share it.
+        timeouts: deadlines for jobs that set none.
+        priority: priority of jobs that have none, which is 0.
     """
 
     def __init__(self, opening: Opening, timeouts: Timeouts, priority: int = 0) -> None:
-        self._opening = opening
+        super().__init__(opening)
         self._timeouts = timeouts
         self._priority = priority
-        self._terms: Terms | None = None
+        self._terms: Terms[Execution] | None = None
 
     @property
     def _scheduler(self) -> Scheduler | None:
         return self._opening.scheduler
 
     @abstractmethod
-    def _terms_at(self, scheduler: Scheduler) -> Terms:
-        """Return on which terms jobs are run that are handed in here."""
+    def _terms_at(self, scheduler: Scheduler) -> Terms[Execution]:
+        """Return the terms of the jobs that are submitted here."""
 
     async def run(self, job: Job[Tag], *, timeout: Timeout = UNSET) -> Response[Tag]:
-        """Run one job and return what PHP answered, whatever the status.
+        """Run one job and return PHP's response, whatever its status.
 
         Args:
-            job: what to run.
+            job: the job to run.
             timeout: seconds from now to the response; overrides the job's and the dispatcher's.
 
         Raises:
-            InvalidJob: it can never be sent.
-            QueueFull: the queue is full, and the dispatcher rejects.
-            QueueTimeout: the deadline passed before a worker took it.
+            InvalidJob: the job can never be sent.
+            QueueFull: the queue is full, and `overflow` is "reject".
+            QueueTimeout: the deadline passed before a worker took the job.
             JobTimeout: the deadline passed after that.
             ConnectError: no endpoint can be reached.
             ConnectionLost: the connection ended before the response did.
-            RemoteProtocolError: the answer was no FastCGI, or no CGI response.
-            ResponseTooLarge: it is longer than `Limits` allow.
+            RemoteProtocolError: the answer was not FastCGI, or not a CGI response.
+            ResponseTooLarge: the response is longer than `Limits` allow.
             DispatcherClosed: the dispatcher is, or was meanwhile, closed.
 
-        Cancelling takes a queued job out of the queue; it never runs. A job that runs is left to its end, its output
-        thrown away, within the endpoint's `drain_timeout` and `drain_bytes`, and its worker counted as taken;
-        `on_cancel="close"` refuses its output instead, of which a script that writes dies.
+        Cancelling takes a queued job out of the queue; it never runs. A running job is left to finish: its output is
+        discarded, within the endpoint's `drain_timeout` and `drain_bytes`, and its slot stays taken until then. With
+        `on_cancel="close"` its output is refused instead, which ends a script at its next write.
         """
-        return await response_to(
-            job,
-            lambda: self._opening.require(job).backend,
-            lambda on_done: self._start(job, on_done, timeout=timeout),
-        )
+        return await response_to(job, self._backend_for, partial(self._start, job, timeout=timeout))
 
     def stream(self, job: Job, *, timeout: Timeout = UNSET) -> StreamManager:
         """Run one job and read its response while PHP writes it: `async with php.stream(job) as response:`.
 
-        Entering waits for the response's head, and raises what `run()` does. Leaving before the end throws away what
-        comes within 20 ms and then refuses the rest, of which a script that writes dies.
+        Entering waits for the response's head, and raises what `run()` does. Leaving before the end discards what comes
+        within 20 ms and then refuses the rest, which ends a script at its next write.
         """
 
         return self._stream(job, lambda sink: self._start(job, _nothing, stream=sink, timeout=timeout))
@@ -107,15 +109,15 @@ class Intake:
         """Run jobs, any number of them, and return the responses in the order of the jobs.
 
         Args:
-            jobs: an iterable or async iterable; it is read as workers become free, and not in one go.
-            return_exceptions: whether an error stands in its job's place.
+            jobs: an iterable or async iterable; read lazily, as workers become free.
+            return_exceptions: whether errors are returned in place of responses.
 
         Raises:
-            FastCGIError: without `return_exceptions` the error that happened first, once the other jobs are cancelled.
+            FastCGIError: without `return_exceptions`: the first error, after the other jobs were cancelled.
             Exception: whatever `jobs` raised.
 
         `jobs` is read by the task that calls this, with its context variables. Cancelling cancels the jobs that run;
-        those not begun never run.
+        the others never run.
         """
         scheduler = self._opening.require()
         fan = RunAll(self._starter(), scheduler.backend, self._window(), return_exceptions)
@@ -128,14 +130,16 @@ class Intake:
                 async for outcome in outcomes: ...
 
         Args:
-            jobs: an iterable or async iterable, endless if you like; it is read as outcomes are.
-            ordered: whether outcomes come in the order of the jobs, or as they are there.
-            limit: how many jobs are handed in and not yet read, whatever has become of them. Unless given, twice the
-                share and two, and beside them outcomes that came before their turn, up to 1,000 of them or 16 MiB of
-                content: so a slow job does not hold up the workers.
+            jobs: an iterable or async iterable, which may be endless; it is read as outcomes are read.
+            ordered: whether outcomes come in the order of the jobs, or as jobs finish.
+            limit: most jobs that are submitted and whose outcomes are not read yet. The default is twice the share plus
+                two, not counting outcomes that came before their turn, up to 1,000 of them or 16 MiB of content: so one
+                slow job does not hold up the workers.
 
-        Leaving the block cancels what was not read. A failed job is an outcome, never an exception. Once the dispatcher
-        takes no more jobs the outcomes of those that were read come, and then DispatcherClosed is raised.
+        Leaving the block cancels the jobs whose outcomes were not read. `outcomes.stop()` reads no more jobs and
+        cancels those that no worker has taken, with `cancel=True` the running ones too; the outcomes of all jobs taken
+        from the iterable still come. A failed job is an outcome, never an exception. If the dispatcher takes no more
+        jobs, the outcomes of those already taken come first, and then DispatcherClosed is raised.
 
         Raises:
             ConfigurationError: `limit` is less than 1.
@@ -148,11 +152,11 @@ class Intake:
         """Return a group of jobs: `async with php.group() as group: handle = await group.submit(job)`.
 
         Args:
-            limit: how many of its jobs are outstanding at most; None for no limit but the queue's.
-            on_error: "cancel" behaves as a task group does; "collect" never raises for a job.
+            limit: most of its jobs that are outstanding at a time; None for the queue's limit only.
+            on_error: "cancel" behaves like a task group; "collect" never raises for a job.
         """
         if on_error not in ("cancel", "collect"):
-            raise ConfigurationError(f'on_error={on_error!r} is neither "cancel" nor "collect"')
+            raise ConfigurationError(f'on_error must be "cancel" or "collect", not {on_error!r}')
         check_limit(limit)
         scheduler, unretrieved = self._opening.require(), self._opening.unretrieved
         assert unretrieved is not None
@@ -163,16 +167,16 @@ class Intake:
         return JobGroup(submit, unretrieved.add, scheduler.backend, limit, on_error)
 
     async def submit(self, job: Job[Tag]) -> JobHandle[Tag]:
-        """Hand a job in and return its handle, to be awaited later or not at all: the job belongs to the dispatcher.
+        """Queue a job and return its handle. Await it now, later or never: the job belongs to the dispatcher.
 
-        Waits while the queue is full. An error that nobody retrieves is logged, and given to `on_job_error`.
+        Waits while the queue is full. An error that is never retrieved is logged and passed to `on_job_error`.
 
         Raises:
             InvalidJob: the job can never be sent.
-            QueueFull: the queue is full, and the dispatcher rejects.
+            QueueFull: the queue is full, and `overflow` is "reject".
             DispatcherClosed: the dispatcher is closed.
 
-        Cancelling hands nothing in.
+        Cancelling submits nothing.
         """
         await anyio.lowlevel.checkpoint()
         unretrieved = self._opening.unretrieved
@@ -181,32 +185,33 @@ class Intake:
     def slot(self, *, priority: int = 0, queue_timeout: Timeout = UNSET) -> HeldSlot:
         """Take a worker before its job is known: `async with php.slot() as slot: await slot.run(job)`.
 
-        Entering waits in the queue as a job does. The worker is ours from then on, and nothing has been written to it:
-        whoever takes a job from somewhere else takes it when it can begin at once. Leaving unused gives it back.
+        Entering waits in the queue like a job. From then on the worker is reserved, and nothing is written to it: so a
+        program that takes jobs from elsewhere can take one only when it can start at once. Leaving without a job gives
+        the worker back.
 
         Args:
-            priority: higher comes first, before the slots and jobs that came earlier; 0 is a view's own.
+            priority: higher comes first, also before slots and jobs that came earlier; 0 means the view's own.
             queue_timeout: seconds to wait for a worker; overrides the dispatcher's.
 
         Raises:
-            ConfigurationError: the priority is no whole number, or the deadline no number of seconds.
+            ConfigurationError: the priority is not a whole number, or the deadline is not a number of seconds.
             DispatcherClosed: the dispatcher is closed.
         """
         if not is_whole(priority):
-            raise ConfigurationError(f"slot(priority={priority!r}) is not a whole number")
+            raise ConfigurationError(f"slot(priority) must be a whole number, not {priority!r}")
         self._opening.require()
         seconds = check_seconds("queue_timeout", self._timeouts.queue if queue_timeout is UNSET else queue_timeout)
         wanted = priority or self._priority
         return HeldSlot(lambda: self._reserve(wanted, seconds), self._start_held, self._stream)
 
     def room(self, *, priority: int = 0) -> int:
-        """Return how many jobs would get a worker at once if they were handed in now.
+        """Return how many jobs would start at once if they were submitted now.
 
-        0 while a job of the same or a higher priority waits, and while the dispatcher is paused. Workers whose endpoint
-        cannot be reached count. Somebody else may take them in the next moment; `slot()` keeps one.
+        It is 0 while a job of the same or a higher priority waits, and while the dispatcher is paused. Workers whose
+        endpoint cannot be reached count. Another caller may take them in the next moment; `slot()` reserves one.
 
         Args:
-            priority: of those jobs, which decides about slots that `Endpoint.kept` keeps; 0 is a view's own.
+            priority: priority of those jobs; it decides about slots that `Endpoint.kept` keeps. 0 means the view's own.
 
         Raises:
             DispatcherClosed: the dispatcher is closed.
@@ -217,11 +222,12 @@ class Intake:
         """Wait until `room()` is at least `n`.
 
         Args:
-            n: for how many jobs.
+            n: number of jobs.
             priority: as for `room()`.
 
         Raises:
-            ConfigurationError: there never is so much room: the share, less what is kept for others, is smaller.
+            ConfigurationError: there is never that much room: the share, less the slots kept for higher priorities, is
+                smaller.
             DispatcherClosed: the dispatcher is, or was meanwhile, closed.
         """
         await anyio.lowlevel.checkpoint()
@@ -229,17 +235,41 @@ class Intake:
         most = sum(pool.peer.ledger.most(wanted) for pool in self._opening.require().pools)
         if not is_whole(n) or n > most:
             raise ConfigurationError(
-                f"wait_room({n!r}): a job of priority {wanted} never finds room for more than {most}"
+                f"wait_room(n) must be a whole number, at most {most} for a job of priority {wanted}; not {n!r}"
             )
         while (scheduler := self._opening.require()).room.room(wanted) < n:
             await scheduler.room.wait(n, wanted)
 
-    # what these share
+    def _for_gateway(self) -> tuple[Backend, int]:
+        """Return the event loop, and how many requests may be queued; raise DispatcherClosed if it is closed."""
+        scheduler = self._opening.require()
+        return scheduler.backend, scheduler.queue.bound
+
+    def _relay(self, request: RawRequest, output: RelayOutput, priority: int) -> Relay:
+        """Queue another client's request, for the gateway; raises QueueFull and DispatcherClosed."""
+        opening = self._opening
+        scheduler = opening.scheduler
+        if scheduler is None or opening.state is not OPEN:
+            raise opening.refusal(None)
+        if scheduler.queue.full:
+            self._require_room(scheduler, None)
+        followed = None
+        if opening.observers:
+            terms = self._terms or self._set_terms(scheduler)
+            request, followed = watch(request, output, opening.observers, terms, opening.limits)
+            output = followed
+        relay = Relay(request, scheduler.relay_terms, self._timeouts, output, priority or self._priority)
+        if followed is not None:
+            relay.on_over = followed.over
+        scheduler.relay(relay)
+        return relay
+
+    # shared by the methods above
 
     def _starter(self) -> Starter:
         if not self._opening.observers:
             return partial(self._start, may_reject=False)
-        # jobs are begun later, and by whoever happens to run then
+        # jobs start later, in any task
         context = copy_context()
         return lambda job, on_done: self._start(job, on_done, may_reject=False, context=context)
 
@@ -259,31 +289,40 @@ class Intake:
         if scheduler is None or opening.state is not OPEN:
             raise opening.refusal(job)
         if not isinstance(job, Job):
-            raise InvalidJob(f"a job is a Job, not {type(job).__name__}")
+            raise not_a_job(job)
         terms = self._terms or self._set_terms(scheduler)
+        if not job.plain or job.script not in terms.known:
+            self._check(terms, job)
+        if may_reject and opening.overflow == "reject":
+            self._require_room(scheduler, job)
+        timeouts = self._timeouts
+        if timeout is not UNSET or job.timed:
+            timeouts = self._timeouts_of(job, timeout)
+        if timeouts.total == 0:
+            raise QueueTimeout("the job's deadline had passed before it was queued", job=job)
+        extra = NO_PARAMS
+        if opening.observers:
+            observed = observe(terms, opening.observers, job, context)
+            on_done, extra = observed.before(on_done), observed.params
+        priority = job.priority or self._priority if held is None else held.priority
+        execution = Execution(job, terms, timeouts, on_done, priority, stream, extra)
+        if held is None:
+            scheduler.submit(execution, follows=not may_reject)
+        else:
+            scheduler.begin_held(execution, held)
+        return execution
+
+    def _check(self, terms: Terms[Execution], job: Job) -> None:
         try:
             terms.check(job)
         except InvalidJob as error:
             error.job = job
             raise
-        if may_reject and opening.overflow == "reject":
-            self._require_room(scheduler, job)
-        timeouts = self._timeouts_of(job, timeout)
-        if timeouts.total == 0:
-            raise QueueTimeout("the job's deadline had passed before it was queued", job=job)
-        priority = job.priority or self._priority if held is None else held.priority
-        extra = NO_PARAMS
-        if opening.observers:
-            observed = observe(terms, opening.observers, job, context)
-            on_done, extra = observed.before(on_done), observed.params
-        execution = Execution(job, terms, stream, timeouts, on_done, priority, extra)
-        if held is None:
-            execution.outside = not scheduler.submit(execution, follows=not may_reject)
-        else:
-            scheduler.begin_held(execution, held)
-        return execution
 
-    def _set_terms(self, scheduler: Scheduler) -> Terms:
+    def _backend_for(self, job: Job) -> Backend:
+        return self._opening.require(job).backend
+
+    def _set_terms(self, scheduler: Scheduler) -> Terms[Execution]:
         self._terms = terms = self._terms_at(scheduler)
         return terms
 
@@ -318,7 +357,10 @@ class Intake:
     def _require_room(self, scheduler: Scheduler, job: Job | None) -> None:
         if scheduler.queue.full:
             scheduler.tally.rejected += 1
-            raise QueueFull(f"{scheduler.queue.size} jobs wait for a worker already; try again later", job=job)
+            raise QueueFull(
+                f"the queue is full: {scheduler.queue.size} jobs wait for a worker; try later, or raise max_queued",
+                job=job,
+            )
 
     async def _submit(self, job: Job[Tag], on_unretrieved: Callable[[FastCGIError], None] | None) -> JobHandle[Tag]:
         backend = self._opening.require(job).backend
@@ -330,8 +372,6 @@ class Intake:
         return handle
 
     def _timeouts_of(self, job: Job, timeout: Timeout) -> Timeouts:
-        if timeout is UNSET and job.timeout is UNSET and job.queue_timeout is UNSET and job.run_timeout is UNSET:
-            return self._timeouts
         if timeout is not UNSET:
             check_seconds("timeout", timeout)
         defaults = self._timeouts
@@ -342,12 +382,12 @@ class Intake:
         )
 
     def _window(self) -> int:
-        # enough to keep every worker busy, and the next job at hand for each
+        # enough to keep every worker busy, and to have the next job ready for each
         return 2 * sum(endpoint.share for endpoint in self._opening.endpoints) + 2
 
 
 def _nothing(execution: Execution) -> None:
-    """The reader of a stream learns of its end from the sink."""
+    """Do nothing: the sink tells the reader of a stream about its end."""
 
 
 def _first(first: Timeout, second: Timeout, default: float | None) -> float | None:

@@ -1,8 +1,9 @@
-"""Whether a dispatcher takes jobs, and what takes them: what a dispatcher and its views have in common."""
+"""The state of a dispatcher, which its views share: whether it takes jobs, and the scheduler that takes them."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from os import PathLike
 from typing import Literal
 
 import attrs
@@ -19,34 +20,36 @@ __all__ = ("OPEN", "Opening", "State", "check_seconds")
 
 
 class State(StrEnum):
-    """What a dispatcher is, in the words of its errors."""
+    """The states of a dispatcher, in the words of its errors."""
 
     NEW = "not entered yet; use `async with Dispatcher(...) as php:`"
     OPENING = "being entered"
     OPEN = "open"
-    CLOSING = "closing and takes no more jobs"
-    CLOSED = "closed"
+    CLOSING = "closing and takes no more jobs; submit them before the end of its `async with` block"
+    CLOSED = "closed; run jobs inside its `async with` block, or enter a new one"
 
 
-# a plain name: on Python 3.11 looking up a member of an enum costs more than what is done with it
+# a plain name: on Python 3.11, looking up a member of an enum costs more than using it
 OPEN = State.OPEN
 
 
 @attrs.define(eq=False)
 class Opening:
-    """Of one dispatcher.
+    """The state of one dispatcher.
 
     Args:
-        endpoints: the FPM pools; once it is entered, with `max_children` where the peer told it.
+        endpoints: the FPM pools; after entering, they have the `max_children` that a peer reported.
         limits: how much a peer may send.
-        overflow: what happens to a job for which the queue has no room: "wait" or "reject".
+        overflow: what happens to a job if the queue is full: "wait" or "reject".
+        call_script: the script that serves calls of PHP functions.
     """
 
     endpoints: tuple[Endpoint, ...]
     limits: Limits
     overflow: Literal["wait", "reject"]
+    call_script: str | PathLike[str] | None = None
     state: State = attrs.field(default=State.NEW, init=False)
-    # there from entering on
+    # set on entering
     scheduler: Scheduler | None = attrs.field(default=None, init=False)
     unretrieved: UnretrievedErrors | None = attrs.field(default=None, init=False)
     observers: tuple[Observer, ...] = attrs.field(default=(), init=False)
@@ -64,12 +67,12 @@ class Opening:
         return self.scheduler
 
     def refusal(self, job: Job | None) -> DispatcherClosed:
-        """Return the error for whoever asks a dispatcher that takes no jobs."""
+        """Return the error of a call while the dispatcher takes no jobs."""
         return DispatcherClosed(f"the dispatcher is {self.state.value}", job=job)
 
 
 def check_seconds(name: str, value: Timeout) -> float | None:
-    """Return a deadline; raise ConfigurationError where it is no number of seconds."""
+    """Return `value` as a deadline; raise ConfigurationError if it is not a number of seconds."""
     try:
         check_timeout(name, value)
     except ValueError as error:

@@ -1,9 +1,9 @@
-"""What `map` returns: outcomes, in the order of the jobs or as they come, while the source is read as they are.
+"""What `map` returns: outcomes in the order of the jobs or as they come, while the source is read at the reader's pace.
 
-Theory of operation. A job that was taken from the source is in flight until it has ended. In order, its outcome then is
-early while one before it is in flight, and readable after that; else it is readable at once. What is in flight and what
-is readable is bounded by the window, so that a slow reader holds up the source. What is early has bounds of its own, in
-number and in bytes, so that one slow job holds up neither the workers nor the memory.
+Theory of operation. A job taken from the source is in flight until it has ended. If outcomes come in order, its outcome
+is then early while a job before it is in flight, and readable after that; otherwise it is readable at once. The window
+bounds the jobs in flight and the readable outcomes together, so a slow reader holds up the source. Early outcomes have
+bounds of their own, in number and in bytes: one slow job neither holds up the workers nor fills the memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import attrs
 from fcgi_async.dispatch.execution import Execution
 from fcgi_async.dispatch.fan_out import Jobs, Starter
 from fcgi_async.dispatch.handle import Outcome
-from fcgi_async.errors import ConfigurationError, DispatcherClosed, FastCGIError
+from fcgi_async.dispatch.jobs_given import iterate
+from fcgi_async.errors import ConfigurationError, DispatcherClosed, FastCGIError, JobCancelled
 from fcgi_async.job.closing import close_iterator
 from fcgi_async.job.job import Job
 from fcgi_async.job.numbers import is_whole
@@ -29,7 +30,7 @@ from fcgi_async.net.bell import Bell
 
 __all__ = ("OutcomeStream", "check_limit")
 
-# early outcomes, beside the window: so many, and so many bytes of content
+# bounds of early outcomes, which the window does not count: number, and bytes of content
 _EARLY_MAX = 1000
 _EARLY_BYTES_MAX = 16 * 1024 * 1024
 
@@ -38,17 +39,16 @@ _EARLY_BYTES_MAX = 16 * 1024 * 1024
 class OutcomeStream(Generic[Tag]):
     """What `Dispatcher.map()` returns: enter it, once, and iterate over the outcomes as they come.
 
-    Never more jobs are handed in and not yet read than its bounds say, so that an endless source takes no more memory
-    than a short one.
+    Its bounds limit the jobs that are submitted and not yet read, so an endless source takes no more memory than a
+    short one.
 
     Args:
-        start: begins a job.
+        start: starts a job.
         backend: the event loop.
-        jobs: where the jobs come from.
-        ordered: whether outcomes come in the order of the jobs, or as they are there.
-        window: how many jobs are handed in and not yet read, early outcomes aside.
-        limit: how many jobs are handed in and not yet read, whatever has become of them; None for the other bounds
-            alone.
+        jobs: the source of the jobs.
+        ordered: whether outcomes come in the order of the jobs, or as jobs finish.
+        window: most jobs that are submitted and not yet read, not counting early outcomes.
+        limit: most jobs that are submitted and not yet read, in any state; None for the other bounds alone.
     """
 
     start: Starter
@@ -60,7 +60,7 @@ class OutcomeStream(Generic[Tag]):
     _entered: bool = attrs.field(default=False, init=False)
     _source: Iterator[Job] | None = attrs.field(default=None, init=False)
     _feeder: TaskHandle | None = attrs.field(default=None, init=False)
-    # in the order of the jobs, from the first that is in flight on
+    # in the order of the jobs, beginning with the first in flight
     _places: deque[_Place] = attrs.field(factory=deque, init=False)
     _early: int = attrs.field(default=0, init=False)
     _early_bytes: int = attrs.field(default=0, init=False)
@@ -72,7 +72,7 @@ class OutcomeStream(Generic[Tag]):
     # one for each task that iterates
     _changed: Bell = attrs.field(init=False)
     _room: Bell = attrs.field(init=False)
-    # a job of an async iterable that waits for room
+    # a job read from an async iterable, waiting for room
     _at_hand: Job | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -80,26 +80,28 @@ class OutcomeStream(Generic[Tag]):
         self._changed, self._room = Bell(self.backend), Bell(self.backend)
 
     async def __aenter__(self) -> OutcomeStream[Tag]:
-        """Begin to read the jobs.
+        """Start reading the jobs.
 
         Raises:
-            ConfigurationError: it was entered before, or this is not the dispatcher's event loop.
+            ConfigurationError: this was entered before, or this is not the dispatcher's event loop.
         """
         self.backend.check_here()
         if self._entered:
-            raise ConfigurationError("what map() returns is entered once; call map() again, with the jobs to run")
+            raise ConfigurationError(
+                "what map() returns can be entered only once; call map() again, with the jobs to run"
+            )
         self._entered = True
         await self.backend.checkpoint()
         if isinstance(self.jobs, AsyncIterable):
             self._feeder = self.backend.spawn(self._feed)
         else:
-            self._source = iter(self.jobs)
+            self._source = iterate(self.jobs)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Cancel what was not read."""
+        """Cancel the jobs whose outcomes were not read."""
         self._source, self._exhausted = None, True
         if self._feeder is not None:
             self._feeder.cancel()
@@ -110,6 +112,28 @@ class OutcomeStream(Generic[Tag]):
         if kind is None:
             await self.backend.checkpoint()
 
+    def stop(self, *, cancel: bool = False) -> None:
+        """Read no more jobs, and cancel those that no worker has taken; running jobs continue.
+
+        The outcomes of all jobs taken from the source still come, with JobCancelled for those that were cancelled; then
+        the iteration ends.
+
+        Args:
+            cancel: whether to cancel running jobs too.
+
+        Raises:
+            ConfigurationError: this is not the dispatcher's event loop.
+        """
+        self.backend.check_here()
+        self._source, self._exhausted = None, True
+        if self._feeder is not None:
+            self._feeder.cancel()
+        self._refuse_what_is_at_hand(JobCancelled("the job was cancelled"))
+        for execution in tuple(self._running):
+            if cancel or execution.waiting:
+                execution.cancel()
+        self._changed.ring()
+
     def __aiter__(self) -> OutcomeStream[Tag]:
         return self
 
@@ -118,8 +142,8 @@ class OutcomeStream(Generic[Tag]):
 
         Raises:
             Exception: whatever the iterable of jobs raised, after the outcomes of the jobs before.
-            DispatcherClosed: the dispatcher takes no more jobs, and there may be more; after the outcomes of those that
-                had been read, the one that was refused among them.
+            DispatcherClosed: the dispatcher takes no more jobs, and there may be more. It comes after the outcomes of
+                all jobs taken from the source, including the one that was refused.
             ConfigurationError: it was not entered, or this is not the dispatcher's event loop.
         """
         if not self._entered:
@@ -165,8 +189,12 @@ class OutcomeStream(Generic[Tag]):
         try:
             async for job in source:
                 self._at_hand = job
-                while not self._has_room:
+                while not (self._has_room or self._exhausted):
                     await self._room.wait()
+                if self._exhausted:
+                    # stopped just as it came
+                    self._refuse_what_is_at_hand(JobCancelled("the job was cancelled"))
+                    return
                 self._at_hand = None
                 self._add(job)
                 if self._failure is not None:
@@ -177,15 +205,14 @@ class OutcomeStream(Generic[Tag]):
         finally:
             if not self._exhausted and self._failure is None:
                 self._failure = _closed()
-                self._refuse_what_is_at_hand()
+                self._refuse_what_is_at_hand(_closed())
             self._exhausted = True
             self._changed.ring()
             await close_iterator(source)
 
-    def _refuse_what_is_at_hand(self) -> None:
+    def _refuse_what_is_at_hand(self, error: FastCGIError) -> None:
         job, self._at_hand = self._at_hand, None
         if job is not None:
-            error = _closed()
             error.about(job, None, may_have_run=False)
             self._settle(self._place(job), Outcome(job, None, error))
 
@@ -228,7 +255,7 @@ class OutcomeStream(Generic[Tag]):
                 self._early_bytes -= _size(early)
                 self._readable.append(early)
                 self._places.popleft()
-        # also when it is not readable: the reader hands in the next job
+        # also if it is not readable: the reader submits the next job
         self._changed.ring()
         self._room.ring()
 
@@ -242,13 +269,13 @@ class _Place:
 
 
 def check_limit(limit: int | None) -> None:
-    """Refuse what is no limit; raises ConfigurationError."""
+    """Raise ConfigurationError if `limit` is not a limit."""
     if limit is None:
         return
     if not is_whole(limit):
-        raise ConfigurationError(f"limit={limit!r} is not a whole number of jobs")
+        raise ConfigurationError(f"limit must be a whole number of jobs, not {limit!r}")
     if limit < 1:
-        raise ConfigurationError(f"limit={limit}: at least one job must be let in")
+        raise ConfigurationError(f"limit must be at least 1, not {limit}")
 
 
 def _closed() -> DispatcherClosed:

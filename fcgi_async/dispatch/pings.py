@@ -1,4 +1,4 @@
-"""Who pings: waits for a worker's answer to GET_VALUES, ahead of all jobs."""
+"""Pings: they wait for a worker's answer to GET_VALUES, ahead of all jobs."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Pings:
 
     Args:
         backend: the event loop.
-        offer: called when there is one more that a worker is wanted for.
+        offer: called when another ping needs a worker.
     """
 
     backend: Backend
     offer: Callable[[], None]
-    # those that want a worker, and those that a kept connection was asked for
+    # pings that need a worker, and pings for which a kept connection was asked
     waiting: list[_Ping] = attrs.field(factory=list, init=False)
     _asking: set[_Ping] = attrs.field(factory=set, init=False)
 
@@ -43,7 +43,7 @@ class Pings:
         """Wait until a worker answers.
 
         Raises:
-            FastCGIError: what `fail()` was given.
+            FastCGIError: the error that was passed to `fail()`.
         """
         ping = _Ping(self.backend.waiter())
         self.waiting.append(ping)
@@ -60,7 +60,7 @@ class Pings:
             raise ping.error
 
     def ask(self, slot: JobSlot) -> None:
-        """Ask a worker that is kept for the first of them."""
+        """Ask a kept worker on behalf of the first ping."""
         ping = self.waiting.pop(0)
         self._asking.add(ping)
 
@@ -71,21 +71,21 @@ class Pings:
             if answered:
                 ping.over()
             else:
-                # it had gone without an answer: another is asked
+                # it left without an answer: ask another one
                 self.waiting.insert(0, ping)
 
-        # a ping may have any slot
+        # a ping may use any slot
         slot.peer.ledger.entering(None)
         slot.ask(told)
 
     def answered(self) -> None:
-        """Take it that a new worker has answered."""
+        """Called when a new worker has answered."""
         waiting, self.waiting = self.waiting, []
         for ping in waiting:
             ping.over()
 
     def fail(self, error: Callable[[], FastCGIError], *, asking: bool = False) -> None:
-        """Fail those that want a worker, and with `asking` those too that one was asked for."""
+        """Fail the pings that need a worker; with `asking`, those too for which a worker was asked."""
         pings = (*self.waiting, *self._asking) if asking else tuple(self.waiting)
         self.waiting.clear()
         if asking:

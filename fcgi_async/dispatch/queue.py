@@ -1,4 +1,4 @@
-"""The bounded queue: higher priority first, then first in first out; who does not fit stands outside."""
+"""The bounded queue: higher priority first, then first in first out; overflow waits outside the bound."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ("JobQueue", "Queued")
 
 
 class Queued(Protocol):
-    """What can be queued."""
+    """Something that can be queued."""
 
     @property
     def priority(self) -> int:
-        """Higher comes first."""
+        """The higher comes first."""
 
     @property
     def waiting(self) -> bool:
-        """Whether it still wants to be taken; one that does not is passed over."""
+        """Whether it still waits; an entry that does not is skipped."""
 
     def admitted(self) -> None:
-        """Called when it comes in from outside."""
+        """Called when it is admitted from outside."""
 
 
 T = TypeVar("T", bound=Queued)
@@ -32,16 +32,16 @@ T = TypeVar("T", bound=Queued)
 
 @attrs.define(eq=False)
 class JobQueue(Generic[T]):
-    """Pure: nothing here waits.
+    """A queue of entries. Pure: nothing here waits.
 
-    Leaving is lazy: an entry that waits no longer is dropped when its turn comes, or when most have left.
+    Removal is lazy: an entry that no longer waits is dropped when its turn comes, or when most have left.
 
     Args:
-        bound: how many entries it holds; what comes back after a failed attempt is not refused.
+        bound: how many entries it holds; an entry that comes back after a failed attempt is not refused.
     """
 
     bound: int
-    # entries inside that still wait
+    # number of entries inside that still wait
     size: int = attrs.field(default=0, init=False)
     # by negative priority, so that sorting puts the highest first
     _lanes: dict[int, deque[T]] = attrs.field(factory=dict, init=False)
@@ -52,31 +52,34 @@ class JobQueue(Generic[T]):
 
     @property
     def full(self) -> bool:
-        """Whether one more would have to stand outside."""
+        """Whether one more would have to wait outside."""
         return self.size >= self.bound or bool(self._outside_size)
 
     @property
     def total(self) -> int:
-        """How many entries wait, inside and outside."""
+        """Number of entries that wait, inside and outside."""
         return self.size + self._outside_size
 
     def push(self, entry: T) -> bool:
-        """Add an entry; False where it stands outside until there is room."""
+        """Add an entry. Return False if the queue is full and it has to wait outside for room."""
         if self.size >= self.bound or self._outside_size:
             self._outside.setdefault(-entry.priority, OrderedDict())[entry] = None
             self._outside_size += 1
             return False
-        self._lane(entry.priority).append(entry)
         self.size += 1
+        lane = self._lanes.get(-entry.priority)
+        if lane is None:
+            lane = self._lane(entry.priority)
+        lane.append(entry)
         return True
 
     def push_back(self, entry: T) -> None:
-        """Add an entry that had been taken, ahead of its equals."""
+        """Add an entry that was taken before, ahead of its equals."""
         self._lane(entry.priority).appendleft(entry)
         self.size += 1
 
     def first(self) -> T | None:
-        """Return the next entry, which stays, or None when there is none."""
+        """Return the next entry without taking it, or None if there is none."""
         while self._order:
             lane = self._lanes[self._order[0]]
             while lane:
@@ -88,7 +91,7 @@ class JobQueue(Generic[T]):
         return None
 
     def pop(self) -> T | None:
-        """Take the next entry, or None when there is none."""
+        """Take the next entry. Return None if there is none."""
         while self._order:
             lane = self._lanes[self._order[0]]
             while lane:
@@ -103,7 +106,7 @@ class JobQueue(Generic[T]):
         return None
 
     def left(self, entry: T) -> None:
-        """Called when an entry, inside or outside, waits no longer."""
+        """Called when an entry, inside or outside, no longer waits."""
         lane = self._outside.get(-entry.priority)
         if lane is not None and entry in lane:
             del lane[entry]
@@ -116,7 +119,7 @@ class JobQueue(Generic[T]):
         self._admit()
 
     def __iter__(self) -> Iterator[T]:
-        """Yield every entry that waits, those outside last."""
+        """Yield every waiting entry, those outside last."""
         for order in tuple(self._order):
             yield from (entry for entry in tuple(self._lanes[order]) if entry.waiting)
         for order in sorted(self._outside):

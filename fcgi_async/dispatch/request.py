@@ -1,9 +1,9 @@
-"""From a job to the bytes that one endpoint gets: default parameters, and the rules for the caller's own."""
+"""Encode a job for one endpoint: default parameters, and the rules for the caller's own."""
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from types import MappingProxyType
 from typing import Final
@@ -17,7 +17,7 @@ from fcgi_async.job.headers import RequestHeaders, header_params
 from fcgi_async.job.job import Job
 from fcgi_async.job.param_text import check_pair
 from fcgi_async.pool.endpoint import Endpoint
-from fcgi_async.wire.records import encode_pair, pack_pairs
+from fcgi_async.wire.records import encode_pair, encode_params, pack_pairs
 from fcgi_async.wire.request import EncodedRequest, encode_request
 from fcgi_async.wire.spec import MAX_CONTENT
 
@@ -39,25 +39,27 @@ DEFAULT_PARAMS: Final[Mapping[str, str]] = {
 }
 
 FORBIDDEN_PARAMS: Final[Mapping[str, str]] = {
-    "PHP_VALUE": "it changes php.ini settings, and they stick to that worker for every later request of anybody",
-    "PHP_ADMIN_VALUE": "it changes php.ini settings, and they stick to that worker for every later request of anybody",
+    "PHP_VALUE": "it changes php.ini settings, and they stay in that worker for all later requests of any client",
+    "PHP_ADMIN_VALUE": "it changes php.ini settings, and they stay in that worker for all later requests of any client",
     "REQUEST_BODY_FILE": "it makes FPM read a file of its own host as the body",
     "PATH_TRANSLATED": "with cgi.fix_pathinfo=0 FPM runs this file instead of the script, wherever it is",
     "HTTP_PROXY": "PHP programs may take it for their proxy (httpoxy)",
-    "CONTENT_LENGTH": "it is counted; a wrong one hangs the worker or smuggles a request",
+    "CONTENT_LENGTH": "it is computed; a wrong one hangs the worker or smuggles a request",
 }
 
-# what a job sets itself
+# parameters that a job sets itself
 _OWN = frozenset({"QUERY_STRING", "REQUEST_URI", "REQUEST_METHOD", "CONTENT_LENGTH", "CONTENT_TYPE"})
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _SCRIPTS_KEPT = 1024
-# what a path has unquoted (RFC 3986, 3.3)
+# most jobs replace the same few parameters
+_REPLACED_KEPT = 16
+# the characters that a path has unquoted (RFC 3986, 3.3)
 _PATH_CHARACTERS = "/!$&'()*+,;=:@"
 
 
 @attrs.frozen(eq=False)
 class Defaults:
-    """What one view sends with every job, beside what the endpoint does.
+    """What one view sends with every job, in addition to what the endpoint sends.
 
     Attributes:
         root: a folder that replaces the endpoint's root, or None.
@@ -72,34 +74,43 @@ class Defaults:
 
 @attrs.frozen(eq=False)
 class _Script:
-    """What does not change from job to job of one script.
+    """The part of a request that is the same for every job of one script.
 
     Attributes:
         name: SCRIPT_NAME.
-        uri: the same, percent-encoded: REQUEST_URI, but for the query.
-        pairs: what every job sends, from the endpoint, its views and the script, each parameter encoded; a job's own
+        uri: the same, percent-encoded: REQUEST_URI without the query.
+        pairs: the encoded parameters that every job sends, from the endpoint, its views and the script; a job's own
             replace them.
-        contents: the same, as contents of PARAMS records.
-        prefix: the same in one, if a job adds nothing but what all jobs do, and replaces nothing of it; else None.
-        plain: the request of a job that says nothing but its script.
+        prefix: all of `pairs` joined, for a job that adds only what all jobs add and replaces none; otherwise None.
+        plain: the request of a job that sets only its script.
+        left: by the names in `pairs` that a job replaces: the others, joined.
     """
 
     name: str
     uri: str
     pairs: dict[str, bytes]
-    contents: list[bytes]
     prefix: bytes | None
     plain: EncodedRequest
+    left: dict[frozenset[str], bytes] = attrs.field(factory=dict, init=False)
+
+    def without(self, replaced: frozenset[str]) -> bytes:
+        """Return the pairs of all names except these."""
+        found = self.left.get(replaced)
+        if found is None:
+            if len(self.left) >= _REPLACED_KEPT:
+                self.left.clear()
+            found = self.left[replaced] = b"".join([self.pairs[name] for name in self.pairs if name not in replaced])
+        return found
 
 
 @attrs.define(eq=False)
 class RequestEncoder:
-    """Encodes jobs for one endpoint; what does not change from job to job is encoded once.
+    """Encodes jobs for one endpoint; what is the same for every job is encoded once.
 
     Args:
-        endpoint: whose root, params and headers are sent.
-        views: whose params and headers are sent, each before those of the one before it; their roots are the endpoint's
-            already.
+        endpoint: the endpoint, with its root, params and headers.
+        views: the views, with their params and headers; a later one overrides an earlier one. Their roots are the
+            endpoint's already.
 
     Raises:
         ConfigurationError: the params or headers of the endpoint or of a view are not allowed.
@@ -117,10 +128,10 @@ class RequestEncoder:
             self._base |= self._allowed("view() at endpoint", view.params, view.headers)
 
     def _allowed(self, whose: str, params: Mapping[str, str], headers: RequestHeaders) -> dict[str, str]:
-        """Return the parameters that come of these; raise ConfigurationError where some are not allowed."""
+        """Return the parameters that result; raise ConfigurationError if one is not allowed."""
         address = self.endpoint.address
         try:
-            # a job refuses the same that an endpoint should
+            # an endpoint must refuse the same parameters as a job
             Job("/", params=params or None, headers=headers or None)
             found = header_params(headers)
             self._check_allowed(params, found)
@@ -129,7 +140,7 @@ class RequestEncoder:
         return {**found, **params}
 
     def check(self, job: Job) -> None:
-        """Refuse what this endpoint does not allow.
+        """Refuse a job that this endpoint does not allow.
 
         Raises:
             InvalidJob: a forbidden parameter, or a script that is not under the endpoint's root.
@@ -141,14 +152,14 @@ class RequestEncoder:
             check_pair("REQUEST_URI", f"{script.uri}?{job.query_string}")
 
     def encode(self, job: Job, extra: Mapping[str, str] = _NOTHING) -> EncodedRequest:
-        """Return a job as bytes; a body that is a stream is left to the caller.
+        """Return a job as bytes; the caller sends a body that is a stream.
 
         Args:
             job: what to run.
-            extra: parameters that are sent besides, unless the job has them itself.
+            extra: parameters to send too, unless the job sets them itself.
 
         Raises:
-            InvalidJob: as `check()`, and whatever else goes wrong.
+            InvalidJob: as for `check()`, or the job cannot be encoded.
         """
         try:
             script = self._scripts.get(job.script) or self._add_script(job.script)
@@ -161,7 +172,7 @@ class RequestEncoder:
             raise InvalidJob(f"the job could not be encoded: {error!r}") from error
 
     def _encode_own(self, job: Job, script: _Script) -> EncodedRequest:
-        """Return a job of which most say no more than a query and a body."""
+        """Return a job as bytes; most jobs set only a query and a body."""
         body = job.body
         if script.prefix is None or job.uri is not None or job.params or job.header_params or type(body) is not bytes:
             return self._encode(job, script, _NOTHING)
@@ -181,10 +192,12 @@ class RequestEncoder:
         return encode_request((content,), body, role=job.role, keep_conn=self.endpoint.handshake)
 
     def _encode(self, job: Job, script: _Script, extra: Mapping[str, str]) -> EncodedRequest:
-        own = {**extra, **self._own_params(job, script)}
-        if script.pairs.keys().isdisjoint(own):
-            contents = pack_pairs(script.contents + list(_pairs(own).values()))
-        else:
+        own = self._own_params(job, script)
+        if extra:
+            own = {**extra, **own}
+        content = script.without(frozenset(script.pairs.keys() & own.keys())) + encode_params(own)
+        contents: Sequence[bytes] = (content,)
+        if len(content) > MAX_CONTENT:
             contents = pack_pairs((script.pairs | _pairs(own)).values())
         body = None if isinstance(job.body, BodyStream) else job.body
         return encode_request(contents, body, role=job.role, keep_conn=self.endpoint.handshake)
@@ -212,12 +225,12 @@ class RequestEncoder:
 
     def _add_script(self, script: str) -> _Script:
         if self.endpoint.root is not None:
-            # textually, since the files are FPM's; what is sent has no .. left that could mean something else there
+            # compare as text, because the files are on FPM's side; no .. is sent that could mean something else there
             root = _normal(self.endpoint.root)
             filename = _normal(posixpath.join(root, script))
             inside = root if root == "/" else root + "/"
             if not filename.startswith(inside) or filename == inside:
-                raise InvalidJob(f"script={script!r} leads out of the endpoint's root {root!r}")
+                raise InvalidJob(f"script={script!r} leads out of the endpoint's root {root!r}; name a script below it")
         elif script.startswith("/"):
             filename, root = script, posixpath.dirname(script)
             inside = root if root.endswith("/") else root + "/"
@@ -238,10 +251,12 @@ class RequestEncoder:
         contents = pack_pairs(pairs.values())
         prefix = contents[0] if len(contents) == 1 and _OWN.isdisjoint(pairs) else None
         request = encode_request(pack_pairs(_pairs(plain).values()), b"", keep_conn=self.endpoint.handshake)
-        found = self._scripts[script] = _Script(name, uri, pairs, contents, prefix, request)
+        found = self._scripts[script] = _Script(name, uri, pairs, prefix, request)
         return found
 
     def _check_allowed(self, params: Mapping[str, str], headers: Mapping[str, str]) -> None:
+        if FORBIDDEN_PARAMS.keys().isdisjoint(params) and FORBIDDEN_PARAMS.keys().isdisjoint(headers):
+            return
         for name in (*params, *headers):
             if name in FORBIDDEN_PARAMS and (name not in self.endpoint.allow_params or name == "CONTENT_LENGTH"):
                 raise InvalidJob(
@@ -251,14 +266,14 @@ class RequestEncoder:
 
 
 def _normal(path: str) -> str:
-    # POSIX lets two slashes at the beginning stand
+    # POSIX keeps two slashes at the beginning
     return "/" + posixpath.normpath(path).lstrip("/")
 
 
 def _path_info(path: str, script_name: str) -> str:
     """Return what follows the script in the path of a request target, as nginx's fastcgi_split_path_info finds it.
 
-    Empty if the target names no script, and falls through to a front controller.
+    Return "" if the target names no script and goes to a front controller.
     """
     if "//" in path or "/." in path:
         kept: list[str] = []
@@ -276,7 +291,7 @@ def _path_info(path: str, script_name: str) -> str:
 
 
 def _pairs(params: Mapping[str, str]) -> dict[str, bytes]:
-    # surrogateescape: paths and headers may be bytes that are no UTF-8
+    # surrogateescape: paths and headers may have bytes that are not UTF-8
     return {
         name: encode_pair(name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
         for name, value in params.items()

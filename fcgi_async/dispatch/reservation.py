@@ -1,4 +1,4 @@
-"""A worker that is waited for, and held, before the job that it will run is known."""
+"""Wait for a worker, and hold it, before its job is known."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class _State(StrEnum):
 
 @attrs.define(eq=False)
 class Reservation:
-    """Stands in the queue as a job does, and keeps the worker that is then assigned to it. All synchronous.
+    """Waits in the queue like a job, and keeps the worker that is assigned to it. Everything here is synchronous.
 
     Args:
         backend: the event loop.
-        priority: higher comes first.
-        queue_timeout: seconds until it is given up, while it waits; None for no limit.
-        on_held: called when a worker was taken for it.
-        on_over: called when it waits no longer, or holds no worker any more, with whether it held one.
+        priority: the higher comes first.
+        queue_timeout: seconds that it may wait; None for no limit.
+        on_held: called when it has got a worker.
+        on_over: called when it no longer waits or no longer holds a worker; the argument tells whether it held one.
     """
 
     backend: Backend
@@ -38,7 +38,7 @@ class Reservation:
     _on_held: Callable[[Reservation], None]
     _on_over: Callable[[Reservation, bool], None]
     error: FastCGIError | None = attrs.field(default=None, init=False)
-    # done once a worker is held, or there is an error
+    # set when a worker is held, or there is an error
     granted: Waiter = attrs.field(init=False)
     _state: _State = attrs.field(default=_State.WAITING, init=False)
     _slot: JobSlot | None = attrs.field(default=None, init=False)
@@ -57,16 +57,16 @@ class Reservation:
 
     @property
     def done(self) -> bool:
-        """Whether it neither waits nor holds a worker."""
+        """Whether it no longer waits for a worker nor holds one."""
         return self._state is _State.OVER
 
     def admitted(self) -> None:
-        """Whoever waits for a worker waits for that alone."""
+        """Do nothing: the caller only waits for a worker."""
 
-    # the way
+    # starting
 
     def begin(self, slot: JobSlot) -> bool:
-        """Take a worker; False if its connection turned out to be closed."""
+        """Take a worker. Return False if its connection turned out to be closed."""
         if slot.over:
             return False
         self._state = _State.HELD
@@ -77,13 +77,13 @@ class Reservation:
         return True
 
     def take(self) -> JobSlot | None:
-        """Hand the worker over to whoever asks, who owns it from now on; None if it has left meanwhile."""
+        """Hand the worker over to the caller, who owns it from now on. Return None if it has left meanwhile."""
         slot = self._slot
         self._over()
         return None if slot is None or slot.over else slot
 
     def end(self, error: FastCGIError, *, patience: float | None = None) -> bool:
-        """Wait no longer, or give the worker back unused; return False if it is over."""
+        """Stop waiting, or give the worker back unused. Return False if it has ended already."""
         if self._state is _State.OVER:
             return False
         slot = self._slot
@@ -95,7 +95,7 @@ class Reservation:
         return True
 
     def refuse(self, error: FastCGIError, *, may_have_run: bool = False) -> None:
-        """End it as it is about to begin."""
+        """End it as it is about to start."""
         self.end(error)
 
     def _over(self) -> None:
@@ -110,7 +110,7 @@ class Reservation:
         self.end(
             QueueTimeout(
                 f"no worker was free for the slot within {self.queue_timeout} s; "
-                "give it longer, or the pool more workers"
+                "allow more time, or give the pool more workers"
             )
         )
 

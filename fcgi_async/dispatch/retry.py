@@ -1,4 +1,4 @@
-"""What may be tried again, and when."""
+"""Which jobs may be retried, and when."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ __all__ = ("Retry",)
 
 @attrs.frozen
 class Retry:
-    """How jobs are tried again.
+    """How jobs are retried.
 
-    What PHP certainly did not start is, until the job's deadline; what it may have started only where idempotent.
+    Jobs that PHP certainly did not start are retried until their deadline; jobs that it may have started are retried
+    only if they are idempotent.
 
     Args:
-        attempts: how often a job is sent at most, where it certainly did not run; None: until its deadline.
-        idempotent_attempts: how often an idempotent job is sent at most, where it may have run.
-        backoff: seconds before the third attempt; the second comes at once, since a new connection is what was wanting.
-        backoff_max: seconds to which the wait grows, doubling; a random half of it is taken off.
+        attempts: most times that a job is sent if it certainly did not run; None: until its deadline.
+        idempotent_attempts: most times that an idempotent job is sent if it may have run.
+        backoff: seconds before the third attempt; the second comes at once, because usually all it needs is a new
+            connection.
+        backoff_max: most seconds to wait; the wait doubles up to this, and is shortened by a random amount of up to
+            half.
     """
 
     attempts: int | None = None
@@ -42,17 +45,22 @@ class Retry:
         for name in ("attempts", "idempotent_attempts"):
             value: object = getattr(self, name)
             if not (is_whole(value) or (value is None and name == "attempts")):
-                raise ConfigurationError(f"Retry({name}={value!r}) is not a whole number")
+                raise ConfigurationError(f"Retry({name}) must be a whole number, not {value!r}")
         for name in ("backoff", "backoff_max"):
             if not is_duration(getattr(self, name)):
-                raise ConfigurationError(f"Retry({name}={getattr(self, name)!r}) is not a number of seconds")
+                raise ConfigurationError(f"Retry({name}) must be a number of seconds, not {getattr(self, name)!r}")
         if (self.attempts is not None and self.attempts < 1) or self.idempotent_attempts < 1:
-            raise ConfigurationError("Retry: a job is sent at least once")
+            raise ConfigurationError(
+                f"Retry(attempts={self.attempts}, idempotent_attempts={self.idempotent_attempts}): "
+                "each must be at least 1"
+            )
         if self.backoff < 0 or self.backoff_max < self.backoff:
-            raise ConfigurationError("Retry: 0 <= backoff <= backoff_max")
+            raise ConfigurationError(
+                f"Retry(backoff={self.backoff}, backoff_max={self.backoff_max}): give 0 <= backoff <= backoff_max"
+            )
 
     def allows(self, error: FastCGIError, *, may_have_run: bool, idempotent: bool, attempts: int) -> bool:
-        """Return whether a job that was sent `attempts` times and met `error` is sent again."""
+        """Return whether a job that was sent `attempts` times and failed with `error` is sent again."""
         if not isinstance(error, ConnectionLost | ConnectError | Overloaded | CannotMultiplex | RemoteProtocolError):
             return False
         if may_have_run:

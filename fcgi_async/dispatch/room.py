@@ -1,4 +1,4 @@
-"""Who waits until so many workers could take a job."""
+"""Tasks that wait until a number of workers could take a job."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ __all__ = ("RoomWaiters",)
 
 @attrs.define(eq=False)
 class RoomWaiters:
-    """Wakes tasks once there is room enough for each; what they find then is theirs to look at.
+    """Wakes each task when there is enough room for it; the task has to check again.
 
     Args:
         backend: the event loop.
-        room: returns how many jobs of a priority would get a worker if they came now.
+        room: returns how many jobs of a priority would get a worker now.
     """
 
     backend: Backend
     room: Callable[[int], int]
-    # by waiter: how many, and for which priority
+    # by waiter: number of jobs, and their priority
     waiting: dict[Waiter, tuple[int, int]] = attrs.field(factory=dict, init=False)
 
     async def wait(self, count: int, priority: int) -> None:
-        """Wait for a change that leaves room for `count` jobs of a priority."""
+        """Wait for a change after which there is room for `count` jobs of a priority."""
         waiter = self.backend.waiter()
         self.waiting[waiter] = (count, priority)
         try:
@@ -35,13 +35,13 @@ class RoomWaiters:
             self.waiting.pop(waiter, None)
 
     def changed(self) -> None:
-        """Wake those for whom there is room now."""
+        """Wake the tasks that now have room."""
         for waiter, (count, priority) in tuple(self.waiting.items()):
             if self.room(priority) >= count:
                 self._wake(waiter)
 
     def wake(self) -> None:
-        """Wake all of them."""
+        """Wake all tasks."""
         for waiter in tuple(self.waiting):
             self._wake(waiter)
 

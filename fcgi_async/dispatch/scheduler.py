@@ -1,4 +1,4 @@
-"""One queue in front of all pools: which job goes where, and when."""
+"""One queue in front of all pools: decides which job goes where, and when."""
 
 from __future__ import annotations
 
@@ -7,26 +7,31 @@ import math
 from collections.abc import Callable
 from itertools import chain
 
-from fcgi_async.dispatch.entry import Entry, name_of, names_of
-from fcgi_async.dispatch.execution import Execution, ExecutionState, Terms
+from fcgi_async.dispatch.entry import Entry, names_of
+from fcgi_async.dispatch.execution import Execution
+from fcgi_async.dispatch.fail_begun import fail_begun
 from fcgi_async.dispatch.job_log import job_logger, log_job
+from fcgi_async.dispatch.overdue import why_it_waits
 from fcgi_async.dispatch.pings import Pings
 from fcgi_async.dispatch.queue import JobQueue
+from fcgi_async.dispatch.relay import Relay
 from fcgi_async.dispatch.request import RequestEncoder
 from fcgi_async.dispatch.reservation import Reservation
 from fcgi_async.dispatch.retry import Retry
 from fcgi_async.dispatch.room import RoomWaiters
 from fcgi_async.dispatch.tally import Tally
+from fcgi_async.dispatch.terms import Terms
 from fcgi_async.dispatch.verdict import Verdict, copy
 from fcgi_async.errors import (
     ConnectError,
     DispatcherClosed,
-    DispatchError,
     FastCGIError,
     InvalidJob,
     Overloaded,
+    QueueTimeout,
 )
-from fcgi_async.job.settings import Limits
+from fcgi_async.job.php_error import SERVER_ERROR, is_fatal
+from fcgi_async.job.settings import Limits, Timeouts
 from fcgi_async.net.backend import Backend, Timer
 from fcgi_async.net.bell import Bell
 from fcgi_async.pool.attempt import JobSlot
@@ -38,30 +43,29 @@ __all__ = ("Scheduler",)
 
 logger = logging.getLogger("fcgi_async.dispatch")
 
-# so many jobs fail in one turn of the event loop, which other tasks have to wait for
+# how many jobs fail in one turn of the event loop; other tasks have to wait for that turn
 _FAILED_AT_ONCE = 250
-# plain names: on Python 3.11 looking up a member of an enum costs more than what is done with it
-_RUNNING = ExecutionState.RUNNING
 
 
 class Scheduler:
-    """Gives queued jobs to free workers; all but `join()`, `ping()` and `close()` is synchronous.
+    """Gives queued jobs to free workers; everything except `join()`, `ping()` and `close()` is synchronous.
 
     Args:
         endpoints: the pools.
         backend: the event loop.
-        limits: of each response.
-        retry: what is tried again.
+        limits: limits of each response.
+        retry: which jobs are retried.
         max_queued: how many jobs may be queued.
 
     Attributes:
-        pools: of the endpoints.
-        queue: of the jobs, and of those who wait for a slot.
+        pools: one pool for each endpoint.
+        queue: the jobs, and the callers that wait for a slot.
         running: jobs that have a slot.
-        room: who waits until so many workers are free.
-        pings: who waits for a worker's answer.
-        tally: how many jobs came to what.
-        paused: whether no job is begun.
+        room: the tasks that wait for room.
+        pings: the pings that wait for an answer.
+        tally: counters of how jobs ended.
+        relay_terms: terms of requests that are passed on.
+        paused: whether no job is started.
     """
 
     def __init__(
@@ -75,44 +79,62 @@ class Scheduler:
         self.pings = Pings(backend, self._offer)
         self.paused = False
         self.tally = Tally()
-        # slots that are waited for, or held, and have no job yet
+        rules = (self._try_again, self._settled, self._overdue)
+        self.relay_terms: Terms[Relay] = Terms(backend, limits, {}, False, Timeouts(), None, *rules)
+        # slots without a job, held or waited for
         self._reservations: set[Reservation] = set()
         # executions between two attempts
-        self._backing_off: dict[Execution, Timer] = {}
+        self._backing_off: dict[Execution | Relay, Timer] = {}
         self._when_idle = Bell(backend)
         self._offering = False
         self._verdict = Verdict(backend, self._offer)
 
-    def terms(self, encoder_of: Callable[[Endpoint], RequestEncoder], *, idempotent: bool = False) -> Terms:
-        """Return the terms of jobs that are encoded in this way."""
+    def terms(
+        self,
+        encoder_of: Callable[[Endpoint], RequestEncoder],
+        timeouts: Timeouts,
+        *,
+        idempotent: bool = False,
+        view: str | None = None,
+    ) -> Terms[Execution]:
+        """Return terms for jobs with these encoders and these default deadlines."""
         encoders = {pool.peer: encoder_of(pool.peer.endpoint) for pool in self.pools}
-        return Terms(self.backend, self._limits, encoders, idempotent, self._try_again, self._settled)
+        rules = (self._try_again, self._settled, self._overdue)
+        return Terms(self.backend, self._limits, encoders, idempotent, timeouts, view, *rules)
 
-    # jobs come in
+    def _overdue(self, waited: float) -> QueueTimeout:
+        why = why_it_waits((pool.peer for pool in self.pools), paused=self.paused)
+        return QueueTimeout(f"no worker took the job within its deadline, {waited:.3f} s after the call; {why}")
 
-    def submit(self, execution: Execution, *, follows: bool = False) -> bool:
-        """Queue a job, and begin it if a worker is free; False if it stands outside a full queue.
+    # submitting
 
-        One that `follows` others of its caller fails with them while they fail since no endpoint can be reached.
+    def submit(self, execution: Execution, *, follows: bool = False) -> None:
+        """Queue a job, and start it if a worker is free; it may wait outside a full queue.
+
+        A job that `follows` others of its caller fails with them while they fail because no endpoint can be reached.
         """
-        inside = self.queue.push(execution)
+        if not self.queue.push(execution):
+            execution.outside = True
         if follows and self._verdict.error is not None:
             self._verdict.add(execution)
-        elif not self._offering:
+        else:
             self._offer()
-        return inside
+
+    def relay(self, relay: Relay) -> None:
+        """Queue a request of another client, and start it if a worker is free."""
+        self.queue.push(relay)
+        self._offer()
 
     def reserve(self, priority: int, seconds: float | None) -> Reservation:
-        """Queue whoever wants a worker before its job is known."""
+        """Queue a caller that wants a worker before its job is known."""
         reservation = Reservation(self.backend, priority, seconds, self.running.discard, self._reservation_over)
         self._reservations.add(reservation)
         self.queue.push(reservation)
-        if not self._offering:
-            self._offer()
+        self._offer()
         return reservation
 
     def begin_held(self, execution: Execution, reservation: Reservation) -> None:
-        """Begin a job on the worker that was held for it; if that has left, queue it ahead of its equals."""
+        """Start a job on the worker that was held for it; if the worker has left, queue the job ahead of its equals."""
         if (slot := reservation.take()) is not None:
             self.running.add(execution)
             try:
@@ -123,7 +145,7 @@ class Scheduler:
                 slot.give_back()
                 return
             except Exception as error:
-                self._begun_wrongly(execution, slot, error)
+                fail_begun(execution, slot, error)
                 return
             self.running.discard(execution)
         if execution.waiting:
@@ -131,7 +153,7 @@ class Scheduler:
             self._offer()
 
     def end_reservations(self, error: Callable[[], FastCGIError]) -> None:
-        """Give back every slot that is held for no job, and fail whoever waits for one, or for room."""
+        """Give back every slot held without a job, and fail the callers that wait for a slot or for room."""
         for reservation in tuple(self._reservations):
             reservation.end(error())
         self.room.wake()
@@ -144,24 +166,24 @@ class Scheduler:
         self.room.changed()
 
     def pause(self) -> None:
-        """Begin no more jobs."""
+        """Start no more jobs."""
         self.paused = True
 
     def resume(self) -> None:
-        """Begin jobs again."""
+        """Start jobs again."""
         self.paused = False
         self._offer()
 
-    # what there is
+    # state
 
     @property
     def outstanding(self) -> int:
-        """How many jobs are queued, running or between two attempts; slots without a job do not count."""
+        """Number of jobs that are queued, running or between two attempts; slots without a job do not count."""
         return len(self.running) + self.queued - sum(reservation.waiting for reservation in self._reservations)
 
     @property
     def queued(self) -> int:
-        """How many jobs have no worker, and how many slots are waited for."""
+        """Number of jobs without a worker, plus the number of slots that are waited for."""
         return self.queue.total + len(self._backing_off)
 
     @property
@@ -170,7 +192,7 @@ class Scheduler:
         return not self.outstanding
 
     def describe_outstanding(self) -> str:
-        """Return for a log how many jobs are running and queued, and which are the first of them."""
+        """Return for the log how many jobs are running and queued, and the names of the first few."""
         queued = names_of(chain(self.queue, self._backing_off))
         return f"{len(self.running)} job(s) running{names_of(self.running)} and {self.queued} queued{queued}"
 
@@ -180,7 +202,7 @@ class Scheduler:
             await self._when_idle.wait()
 
     def _room(self, priority: int) -> int:
-        """Return how many jobs of a priority would get a worker if they came now."""
+        """Return how many jobs of a priority would get a worker now."""
         if self.paused:
             return 0
         first = self.queue.first()
@@ -188,12 +210,12 @@ class Scheduler:
             return 0
         return sum(pool.peer.ledger.room(priority) for pool in self.pools)
 
-    # the end
+    # closing
 
     async def close(self) -> None:
         """Fail every job and every ping, and close every connection; other tasks run in between.
 
-        Cancelling does the rest of it at once.
+        Cancelling does the rest at once.
         """
         try:
             self.paused = True
@@ -203,7 +225,7 @@ class Scheduler:
             self._close_now()
 
     def _fail_queued(self, error: Callable[[], FastCGIError], most: float = math.inf) -> int:
-        """Fail jobs that have no worker, `most` of them at most, and tell how many they were."""
+        """Fail at most `most` jobs that have no worker, and return how many were failed."""
         count = 0
         while count < most:
             execution = self.queue.first() or next(iter(self._backing_off), None)
@@ -221,11 +243,10 @@ class Scheduler:
         for pool in self.pools:
             pool.close()
 
-    # what becomes of executions
+    # the end of an execution
 
-    def _try_again(self, execution: Execution, error: FastCGIError, may_have_run: bool) -> bool:
-        attempts, attempt = execution.attempts, execution.attempt
-        idempotent = execution.job.idempotent or execution.terms.idempotent
+    def _try_again(self, execution: Execution | Relay, error: FastCGIError, may_have_run: bool) -> bool:
+        attempts, attempt, idempotent = execution.attempts, execution.attempt, execution.idempotent
         if not self._retry.allows(error, may_have_run=may_have_run, idempotent=idempotent, attempts=attempts):
             return False
         if isinstance(error, Overloaded) and attempt is not None:
@@ -242,26 +263,33 @@ class Scheduler:
             self._offer()
         return True
 
-    def _back(self, execution: Execution) -> None:
+    def _back(self, execution: Execution | Relay) -> None:
         del self._backing_off[execution]
         self.queue.push_back(execution)
         self._offer()
 
-    def _settled(self, execution: Execution, state: ExecutionState) -> None:
-        self.tally.count(execution.response is not None, execution.error)
-        if state is _RUNNING:
+    def _settled(self, execution: Execution | Relay, waited: bool) -> None:
+        response = execution.response
+        if response is not None:
+            self.tally.completed += 1
+            if response.status >= SERVER_ERROR or (response.stderr and is_fatal(response.stderr)):
+                self.tally.php_errors += 1
+        elif execution.error is not None:
+            self.tally.count(execution.error)
+        else:
+            self.tally.completed += 1
+        if not waited:
             self.running.discard(execution)
         elif execution in self._backing_off:
             self._backing_off.pop(execution).cancel()
         else:
             self.queue.left(execution)
-        if job_logger.isEnabledFor(logging.DEBUG):
-            response = execution.response
+        if job_logger.isEnabledFor(logging.DEBUG) and isinstance(execution, Execution):
             timing = execution.timing_so_far() if response is None else response.timing
             log_job(execution.job, response, execution.error, timing)
         if self.room.waiting:
             self.room.changed()
-        if self._when_idle and self.idle:
+        if self._when_idle.waiters and self.idle:
             self._when_idle.ring()
 
     # JobSource
@@ -284,10 +312,7 @@ class Scheduler:
         if self.pings.waiting:
             self.pings.ask(slot)
             return True
-        if self.paused:
-            return False
-        keeps = slot.peer.keeps
-        while (execution := self._next_of(slot.peer) if keeps else self.queue.pop()) is not None:
+        while (execution := self._next_of(slot.peer)) is not None:
             self.running.add(execution)
             try:
                 if execution.begin(slot):
@@ -295,11 +320,11 @@ class Scheduler:
                         self.room.changed()
                     return True
             except InvalidJob as refusal:
-                # it must not fail the connection that would have served it
+                # this must not fail the connection that would have served it
                 execution.refuse(refusal)
                 continue
             except Exception as error:
-                self._begun_wrongly(execution, slot, error)
+                fail_begun(execution, slot, error)
                 return False
             self.running.discard(execution)
             if execution.waiting:
@@ -310,22 +335,13 @@ class Scheduler:
         return False
 
     def _next_of(self, peer: Peer) -> Entry | None:
-        """Take the next job, unless the slots that are left of a pool are kept for others."""
+        """Take the next job, unless no job may start, or the pool's free slots are kept for higher priorities."""
+        if self.paused:
+            return None
+        if not peer.keeps:
+            return self.queue.pop()
         first = self.queue.first()
         return self.queue.pop() if first is not None and peer.ledger.entering(first.priority) else None
-
-    def _begun_wrongly(self, execution: Entry, slot: JobSlot, error: Exception) -> None:
-        """End a job that could not be begun though it was encoded: what has been written of it is not known."""
-        logger.error("%s could not be begun", name_of(execution), exc_info=error)
-        failure = DispatchError(
-            f"the job could not be begun, by a fault in fcgi_async and not in the job: {error!r}; please report it, "
-            "with the traceback in the log"
-        )
-        failure.__cause__ = error
-        slot.close()
-        # closing has settled it when it had been written
-        if not execution.done:
-            execution.refuse(failure, may_have_run=True)
 
     def worker_answered(self) -> None:
         self._verdict.lift()
@@ -343,19 +359,17 @@ class Scheduler:
             self._verdict.spread(error, chain(self.queue, self._backing_off))
 
     def _offer(self) -> None:
-        # what becomes free while jobs are offered is taken by the loop that offers them
+        # the loop that offers jobs also takes what becomes free meanwhile
         if self._offering:
             return
         for pool in self.pools:
             if not pool.saturated:
-                break
-        else:
-            return
-        self._offering = True
-        try:
-            self._offer_all()
-        finally:
-            self._offering = False
+                self._offering = True
+                try:
+                    self._offer_all()
+                finally:
+                    self._offering = False
+                return
 
     def _offer_all(self) -> None:
         if len(self.pools) == 1:
@@ -365,7 +379,7 @@ class Scheduler:
         now = self.backend.now()
         pools = [pool for pool in self.pools if pool.peer.reachability.retry_at <= now] or list(self.pools)
         while self.waiting():
-            # the least loaded first; one that cannot begin a job now may still open a connection for it
+            # the least loaded first; a pool that cannot start a job now may still open a connection for it
             pools.sort(key=_load)
             if not any(pool.offer() for pool in pools):
                 break

@@ -1,4 +1,4 @@
-"""What a dispatcher is doing and has done, as numbers."""
+"""The numbers of a dispatcher: what it is doing, and what it has done."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ __all__ = ("Statistics", "gather")
 
 @attrs.frozen
 class Statistics:
-    """What a dispatcher is doing and has done; free to take, and from any thread.
+    """What a dispatcher is doing and has done; free to take, in any thread.
 
-    The first are gauges, what is now: up to and with `endpoints_away`. The others are counters since the dispatcher was
-    entered, from `completed` on; they never fall. A job that was handed in is queued or running, or it is counted once
-    under completed, failed or cancelled; `rejected` ones were not handed in. Taken in another thread than the event
-    loop's, the seven slot states may be out by one that just moved.
+    The attributes up to and including `endpoints_away` are gauges of the current moment. Those from `completed` on are
+    counters since the dispatcher was entered; they never fall. A submitted job is queued or running, or it is counted
+    once under completed, failed or cancelled; `rejected` jobs were not submitted. If they are taken in a thread other
+    than the event loop's, the seven slot states may be off by one slot that just moved.
 
     Attributes:
-        share: how many workers may be occupied; the seven slot states sum to at most this.
-        queued: jobs that wait for a worker, and slots that are waited for, those outside a full queue included.
-        outside: of those, the ones outside a full queue; whoever handed them in waits.
+        share: most workers that may be occupied; the seven slot states sum to at most this.
+        queued: jobs that wait for a worker, and slots that are waited for, including those outside a full queue.
+        outside: how many of those are outside a full queue; their callers wait.
         running: jobs that have a worker.
-        connecting: slots whose connection is dialled or waits for its first answer.
+        connecting: slots whose connection is being opened or waits for its first answer.
         busy: slots whose worker runs a job, or is held for one by `Dispatcher.slot()`.
-        finishing: slots whose job has its response and whose worker has not yet said that it is free.
+        finishing: slots whose job has its response, but whose worker has not reported yet that it is free.
         idle: slots with a kept connection.
-        draining: slots whose caller is gone and whose script is not.
-        leaving: slots whose script's output is refused, until its worker has left it.
+        draining: slots whose caller has left while the script runs on.
+        leaving: slots whose script's output is refused, until the worker has left the script.
         lingering: slots whose connection was closed under a script that may run on.
-        endpoints_away: endpoints that could not be reached the last time.
+        endpoints_away: endpoints that could not be reached at the last attempt.
         completed: jobs that got a response, whatever its status.
+        php_errors: how many of those PHP failed at: status 500 or above, or a fatal error in STDERR.
         failed: jobs that ended in an error, the timeouts included.
-        cancelled: jobs that their own side cancelled, and streams left before their end.
-        retried: attempts that were made again.
-        rejected: jobs that were refused with QueueFull.
+        cancelled: jobs cancelled by their own side, and streams left before their end.
+        retried: attempts after the first.
+        rejected: jobs refused with QueueFull.
         queue_timeouts: jobs whose deadline passed before a worker took them.
         job_timeouts: jobs whose deadline passed after that.
         connections_opened: connections made.
-        connections_failed: connections that came to nothing: refused, or closed before a worker answered.
+        connections_failed: connections that failed: refused, or closed before a worker answered.
         stray_records: records of finished requests that were dropped.
     """
 
@@ -57,6 +58,7 @@ class Statistics:
     lingering: int
     endpoints_away: int
     completed: int
+    php_errors: int
     failed: int
     cancelled: int
     retried: int
@@ -80,6 +82,7 @@ def gather(scheduler: Scheduler) -> Statistics:
         **slots,
         endpoints_away=sum(pool.peer.reachability.away for pool in pools),
         completed=scheduler.tally.completed,
+        php_errors=scheduler.tally.php_errors,
         failed=scheduler.tally.failed,
         cancelled=scheduler.tally.cancelled,
         retried=scheduler.tally.retried,

@@ -1,4 +1,4 @@
-"""How many jobs came to what."""
+"""Counters of how jobs ended."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ __all__ = ("Tally",)
 
 
 class Tally:
-    """Counters of one dispatcher; `Statistics` says what each is."""
+    """Counters of one dispatcher; `Statistics` documents each."""
 
-    __slots__ = ("cancelled", "completed", "failed", "job_timeouts", "queue_timeouts", "rejected", "retried")
+    __slots__ = (
+        "cancelled",
+        "completed",
+        "failed",
+        "job_timeouts",
+        "php_errors",
+        "queue_timeouts",
+        "rejected",
+        "retried",
+    )
 
     def __init__(self) -> None:
-        self.completed = self.failed = self.cancelled = self.retried = self.rejected = 0
+        self.completed = self.php_errors = self.failed = self.cancelled = self.retried = self.rejected = 0
         self.queue_timeouts = self.job_timeouts = 0
 
-    def count(self, answered: bool, error: FastCGIError | None) -> None:
-        """Count a job that is over."""
-        if answered:
-            self.completed += 1
-        elif isinstance(error, JobCancelled):
+    def count(self, error: FastCGIError) -> None:
+        """Count a job that ended with an error."""
+        if isinstance(error, JobCancelled):
             self.cancelled += 1
         else:
             self.failed += 1

@@ -1,4 +1,4 @@
-"""When a job was handed in, how long it may take, and where its time went."""
+"""When a job was submitted, how long it may take, and where its time went."""
 
 from __future__ import annotations
 
@@ -14,59 +14,59 @@ __all__ = ("Timed",)
 
 
 class Timed:
-    """What an execution has of the clock.
-
-    Args:
-        backend: the event loop.
-        timeouts: of the job.
+    """The part of an execution that deals with time.
 
     Attributes:
-        attempt: the last one, from its beginning on.
+        attempt: the last attempt, set when it starts.
+        submitted: when the job was submitted.
     """
 
     attempt: Attempt | None = None
+    submitted: float
+    _timeouts: Timeouts
+    # None if it has no deadline of its own
     _deadline: Timer | None = None
 
-    def __init__(self, backend: Backend, timeouts: Timeouts) -> None:
-        self._backend, self._timeouts = backend, timeouts
-        self._submitted = now = backend.now()
-        if timeouts.total is not None or timeouts.queue is not None:
-            self._set_deadline(now, timeouts.queue)
+    @property
+    @abstractmethod
+    def _backend(self) -> Backend:
+        """The event loop."""
 
     @abstractmethod
     def _deadline_passed(self, waited: float) -> None:
         """Called when a deadline has passed, `waited` seconds after the call."""
 
     def _set_deadline(self, now: float, stage: float | None) -> None:
-        """Wake up when the time of this stage, queue or run, has passed since `now`, or that of the whole."""
+        """Wake up at the deadline of this stage (queue or run), counted from `now`, or at the total deadline."""
         total = self._timeouts.total
         if self._deadline is not None:
             self._cancel_deadline()
-        when = math.inf if total is None else self._submitted + total
+        when = math.inf if total is None else self.submitted + total
         if stage is not None:
             when = min(when, now + stage)
         if when < math.inf:
-            self._deadline = self._backend.call_at(when, self._wake_up)
+            self._deadline = self._backend.call_at(when, self.wake_up)
 
     def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _wake_up(self) -> None:
+    def wake_up(self) -> None:
+        """Called when a deadline has passed."""
         self._deadline = None
-        self._deadline_passed(self._backend.now() - self._submitted)
+        self._deadline_passed(self._backend.now() - self.submitted)
 
     def timing_so_far(self) -> Timing:
-        """Return where the time went until now."""
+        """Return where the time went so far."""
         if self.attempt is not None:
             return self._timing(self.attempt)
-        waited = self._backend.now() - self._submitted
+        waited = self._backend.now() - self.submitted
         return Timing(waited, 0.0, 0.0, waited)
 
     def _timing(self, attempt: Attempt) -> Timing:
-        submitted, accepted, first_byte = self._submitted, attempt.accepted, attempt.first_byte
-        # a response that came in one has come at its first byte
+        submitted, accepted, first_byte = self.submitted, attempt.accepted, attempt.first_byte
+        # a response that came in one piece was complete at its first byte
         now = self._backend.now() if attempt.whole is None or first_byte is None else first_byte
         if first_byte is None:
             first_byte = now
@@ -74,8 +74,8 @@ class Timed:
 
     @property
     def connected(self) -> float | None:
-        """Seconds from the call until the connection was there that was new for this job, or None."""
+        """Seconds from the call until the connection that was opened for this job was ready, or None."""
         attempt = self.attempt
         if attempt is None or attempt.connected_at is None:
             return None
-        return attempt.connected_at - self._submitted
+        return attempt.connected_at - self.submitted

@@ -1,4 +1,4 @@
-"""Errors of submitted jobs that nobody retrieved: logged, and given to `on_job_error`, by the event loop."""
+"""Errors of submitted jobs that were never retrieved: the event loop logs them and passes them to `on_job_error`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ("UnretrievedErrors",)
 
 logger = logging.getLogger("fcgi_async.dispatch")
 
-# of the jobs that a closing dispatcher gave up, so many have a line of their own in the log
+# how many of the jobs that a closing dispatcher abandoned get a line of their own in the log
 _NAMED_MAX = 5
 
 
 @attrs.define(eq=False)
 class UnretrievedErrors:
-    """Takes errors from wherever a handle is collected, and tells of them in the event loop.
+    """Takes errors wherever a handle is collected, and reports them in the event loop.
 
     Args:
         backend: the event loop.
@@ -37,18 +37,18 @@ class UnretrievedErrors:
     _named: int = attrs.field(default=0, init=False)
 
     def add(self, error: FastCGIError) -> None:
-        """Keep an error to be told; may be called in any thread, and by a destructor: it runs no code of the user's."""
+        """Keep an error for a report. May be called in any thread, and by a destructor: it runs no code of the user."""
         self._errors.append(error)
         if self.held or self._due:
             return
         self._due = True
         if not self.backend.call_soon_threadsafe(self.flush):
-            # there is no event loop any more that `on_job_error` could be called in
+            # the event loop in which `on_job_error` could be called has ended
             self._due = False
             self._log()
 
     def flush(self) -> None:
-        """Tell of every error there is."""
+        """Report every error."""
         self._due = False
         for error in self._log():
             if self.callback is None:
@@ -69,7 +69,10 @@ class UnretrievedErrors:
                     more += 1
                     continue
                 self._named += 1
-            logger.error("a submitted job failed, and nobody asked: %s", error)
+            logger.error("a submitted job failed and its result was never retrieved: %s", error)
         if more:
-            logger.error("%d more submitted job(s) were given up as the dispatcher closed, and nobody asked", more)
+            logger.error(
+                "%d more submitted job(s) were abandoned as the dispatcher closed, their results never retrieved",
+                more,
+            )
         return errors

@@ -1,4 +1,4 @@
-"""A body that comes in parts, on its way to a worker; the one thing about a job that needs a task."""
+"""Send a body that comes in parts; the only thing about a job that needs a task."""
 
 from __future__ import annotations
 
@@ -17,37 +17,38 @@ __all__ = ("Upload",)
 
 @attrs.define(eq=False)
 class Upload:
-    """Nothing is written before the first part is there: a job whose body never begins has certainly not run.
+    """Sends a body. Nothing is written before its first part has come, so a job whose body never begins has certainly
+    not run.
 
     Args:
-        body: what is sent.
-        begin: writes the head of the job, now that the first part is at hand, and returns its slot; None if that came
-            to nothing.
-        refused: called when nothing was written, since the worker had left.
-        failed: called with what the body itself failed with.
+        body: the body to send.
+        begin: called when the first part has come; writes the head of the job and returns its slot, or None if it could
+            not be started.
+        refused: called when nothing was written, because the worker had left.
+        failed: called with the error of the body itself.
     """
 
     body: BodyStream
     _begin: Callable[[], JobSlot | None]
     _refused: Callable[[], None]
     _failed: Callable[[FastCGIError], object]
-    # whether a part of the body has been written, and not all
+    # whether a part of the body, but not all, has been written
     running: bool = attrs.field(default=False, init=False)
     _backend: Backend | None = attrs.field(default=None, init=False)
-    # which attempt is sending, 0 when none is; its task is not known to itself before `spawn()` has returned
+    # which attempt is sending, 0 if none is; a task is not known before `spawn()` has returned
     _attempt: int = attrs.field(default=0, init=False)
     _attempts: int = attrs.field(default=0, init=False)
-    # the last attempt that was stopped
+    # the last attempt that was told to stop
     _stopped: int = attrs.field(default=0, init=False)
     _task: TaskHandle | None = attrs.field(default=None, init=False)
     _parts: AsyncIterator[bytes] | None = attrs.field(default=None, init=False)
-    # taken from the iterator and not written: what an attempt that came to nothing leaves to the next
+    # taken from the iterator but not written: a failed attempt leaves it to the next
     _at_hand: bytes | None = attrs.field(default=None, init=False)
     _sent: int = attrs.field(default=0, init=False)
 
     @property
     def repeatable(self) -> bool:
-        """Whether the body can be sent once more from its beginning."""
+        """Whether the body can be sent again from its beginning."""
         return self.body.replayable or not self._sent
 
     def start(self, backend: Backend) -> None:
@@ -65,7 +66,7 @@ class Upload:
             task.cancel()
 
     def stop(self, *, settled: bool = True) -> None:
-        """Stop sending; what was taken and not written stays at hand unless the job is `settled`."""
+        """Stop sending; what was taken but not written is kept unless the job is `settled`."""
         sending, self._attempt = self._attempt, 0
         if sending:
             self._stopped = sending
@@ -98,7 +99,7 @@ class Upload:
             self._refused()
 
     def _done(self, attempt: int) -> None:
-        # another attempt may have begun while this one was ending
+        # another attempt may have started while this one was ending
         if self._attempt == attempt:
             self._attempt, self._task = 0, None
 
@@ -114,11 +115,12 @@ class Upload:
         while part is not None:
             self._sent += len(part)
             if not await slot.send(part):
-                # over already, or the peer gone: the connection tells
+                # ended already, or the peer has closed: the connection reports it
                 return True
             part = await _next(parts)
             if self._attempt != attempt:
-                # told to stop while a thread read a file, which no cancellation interrupts: the next attempt counts now
+                # told to stop while a thread read a file, which a cancellation cannot interrupt: the next attempt
+                # counts now
                 return True
             self._check(self._sent + len(part or b""), last=part is None)
         self.running = False
@@ -129,7 +131,7 @@ class Upload:
         if size > self.body.length or (last and size < self.body.length):
             raise ValueError(
                 f"content_length is {self.body.length}, "
-                f"and the iterable gave {'only' if last else 'at least'} {size} bytes"
+                f"but the iterable gave {'only' if last else 'at least'} {size} bytes; make them equal"
             )
 
 
@@ -137,7 +139,7 @@ async def _next(parts: AsyncIterator[bytes]) -> bytes | None:
     part: object
     async for part in parts:
         if not isinstance(part, bytes | bytearray | memoryview):
-            raise TypeError(f"the iterable gave {type(part).__name__}, not bytes")
+            raise TypeError(f"the iterable gave {type(part).__name__}, but must give bytes")
         if part:
             return bytes(part)
     return None

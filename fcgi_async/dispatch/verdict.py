@@ -1,4 +1,4 @@
-"""Jobs for which no endpoint can be reached: they fail in slices, so that other tasks run in between."""
+"""Fail jobs when no endpoint can be reached, in slices, so that other tasks run in between."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from fcgi_async.net.backend import Backend
 
 __all__ = ("Verdict", "copy")
 
-# so many jobs fail in one turn of the event loop, which other tasks have to wait for
+# how many jobs fail in one turn of the event loop; other tasks have to wait for that turn
 _FAILED_AT_ONCE = 250
 
 
 @attrs.define(eq=False)
 class Verdict:
-    """Why no endpoint can be reached, until every job that waited for one has been told.
+    """Why no endpoint can be reached; kept until every job that waited for one has failed.
 
     Args:
         backend: the event loop.
-        told: called when all have been.
+        told: called when all have failed.
     """
 
     backend: Backend
     told: Callable[[], None]
     error: ConnectError | None = attrs.field(default=None, init=False)
-    # those that have not been told
+    # entries that are still to fail
     _doomed: deque[Entry] = attrs.field(factory=deque, init=False)
 
     @property
     def outstanding(self) -> int:
-        """How many are still to be told."""
+        """Number of entries that are still to fail."""
         return len(self._doomed)
 
     def add(self, entry: Entry) -> None:
-        """Fail one more."""
+        """Fail one more entry."""
         self._doomed.append(entry)
 
     def lift(self) -> None:
-        """Fail no more: a worker has answered."""
+        """Stop failing entries: a worker has answered."""
         self.error = None
         self._doomed.clear()
 
@@ -58,7 +58,7 @@ class Verdict:
             self.error = None
 
     def _fail_slice(self) -> bool:
-        """Fail some; False when there was none."""
+        """Fail some entries. Return False if there were none."""
         count = 0
         while count < _FAILED_AT_ONCE and self._doomed and self.error is not None:
             entry = self._doomed.popleft()
@@ -68,7 +68,7 @@ class Verdict:
 
     async def _fail_rest(self) -> None:
         empty = 0
-        # what run_all() and map() hand in after a failed job comes in the next turn, or on trio in the one after, since
+        # run_all() and map() submit more after a failed job: in the next turn, or on trio in the one after, because
         # trio runs the tasks of a turn in any order
         while self.error is not None and empty < 2:
             await self.backend.checkpoint()
@@ -78,7 +78,7 @@ class Verdict:
 
 
 def copy(error: ConnectError) -> ConnectError:
-    """Return one more error of the same cause: each will carry its job's facts."""
+    """Return another error with the same cause: each gets the facts of its own job."""
     another = ConnectError(error.message, endpoint=error.endpoint)
     another.__cause__ = error.__cause__
     return another

@@ -1,4 +1,4 @@
-"""A dispatcher as one application sees it: the same queue and workers, and defaults of its own."""
+"""A dispatcher with the defaults of one application: the same queue and workers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from types import MappingProxyType
 
 import attrs
 
-from fcgi_async.dispatch.execution import Terms
+from fcgi_async.dispatch.execution import Execution
 from fcgi_async.dispatch.intake import Intake
 from fcgi_async.dispatch.opening import Opening
 from fcgi_async.dispatch.request import Defaults, RequestEncoder
 from fcgi_async.dispatch.scheduler import Scheduler
+from fcgi_async.dispatch.terms import Terms
 from fcgi_async.errors import ConfigurationError
 from fcgi_async.job.headers import RequestHeaders
 from fcgi_async.job.numbers import is_whole
@@ -25,9 +26,9 @@ NO_DEFAULTS: Mapping[str, str] = MappingProxyType({})
 
 
 class View(Intake):
-    """What `Dispatcher.view()` returns: hands jobs to its dispatcher, with defaults for what they do not say.
+    """What `Dispatcher.view()` returns: submits jobs to its dispatcher, with defaults for what they do not set.
 
-    It shares the dispatcher's queue, slots, observers and statistics, and is open as long as that is.
+    It shares the dispatcher's queue, slots, observers and statistics, and is open as long as the dispatcher is.
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class View(Intake):
         priority: int,
         defaults: tuple[Defaults, ...],
         idempotent: bool,
+        name: str | None,
     ) -> None:
         super().__init__(opening, timeouts, priority)
         self._defaults = defaults
         self._idempotent = idempotent
-        # so that what is not allowed is refused now
+        self._name = name
+        # refuse now what is not allowed
         for endpoint in opening.endpoints:
             _encoder(endpoint, defaults)
 
@@ -54,11 +57,12 @@ class View(Intake):
         priority: int = 0,
         timeouts: Timeouts | None = None,
         idempotent: bool | None = None,
+        name: str | None = None,
     ) -> View:
-        """Return a view with this one's defaults where these do not say otherwise; as `Dispatcher.view()`.
+        """Return a view that adds these defaults to this view's own, as `Dispatcher.view()` does.
 
         Raises:
-            ConfigurationError: what is asked for cannot work.
+            ConfigurationError: an argument is out of its range, or a parameter is refused.
         """
         return view_of(
             self._opening,
@@ -66,10 +70,16 @@ class View(Intake):
             priority or self._priority,
             (*self._defaults, Defaults(root, params, headers)),
             self._idempotent if idempotent is None else idempotent,
+            self._name if name is None else name,
         )
 
-    def _terms_at(self, scheduler: Scheduler) -> Terms:
-        return scheduler.terms(lambda endpoint: _encoder(endpoint, self._defaults), idempotent=self._idempotent)
+    def _terms_at(self, scheduler: Scheduler) -> Terms[Execution]:
+        return scheduler.terms(
+            lambda endpoint: _encoder(endpoint, self._defaults),
+            self._timeouts,
+            idempotent=self._idempotent,
+            view=self._name,
+        )
 
     def __repr__(self) -> str:
         addresses = ", ".join(str(endpoint.address) for endpoint in self._opening.endpoints)
@@ -77,16 +87,23 @@ class View(Intake):
 
 
 def view_of(
-    opening: Opening, timeouts: object, priority: object, defaults: tuple[Defaults, ...], idempotent: object
+    opening: Opening,
+    timeouts: object,
+    priority: object,
+    defaults: tuple[Defaults, ...],
+    idempotent: object,
+    name: object,
 ) -> View:
-    """Return a view; raise ConfigurationError where its settings are none."""
+    """Return a view; raise ConfigurationError if a setting is invalid."""
     if not isinstance(timeouts, Timeouts):
-        raise ConfigurationError(f"view(timeouts={timeouts!r}) is not a Timeouts; write Timeouts(...)")
+        raise ConfigurationError(f"view(timeouts) must be a Timeouts(...), not {timeouts!r}")
     if not isinstance(priority, int) or not is_whole(priority):
-        raise ConfigurationError(f"view(priority={priority!r}) is not a whole number")
+        raise ConfigurationError(f"view(priority) must be a whole number, not {priority!r}")
     if not isinstance(idempotent, bool):
-        raise ConfigurationError(f"view(idempotent={idempotent!r}) is neither True nor False")
-    return View(opening, timeouts, priority, defaults, idempotent)
+        raise ConfigurationError(f"view(idempotent) must be True or False, not {idempotent!r}")
+    if name is not None and not isinstance(name, str):
+        raise ConfigurationError(f"view(name) must be a string, not {name!r}")
+    return View(opening, timeouts, priority, defaults, idempotent, name)
 
 
 def _encoder(endpoint: Endpoint, defaults: tuple[Defaults, ...]) -> RequestEncoder:

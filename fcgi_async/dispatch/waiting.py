@@ -1,8 +1,9 @@
-"""Waiting for the end of one job."""
+"""Wait for the end of one job."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import anyio.lowlevel
@@ -12,39 +13,36 @@ from fcgi_async.errors import FastCGIError
 from fcgi_async.job.job import Job
 from fcgi_async.job.response import Response
 from fcgi_async.job.tag import Tag
-from fcgi_async.net.backend import Backend
+from fcgi_async.net.backend import Backend, Waiter
 
 __all__ = ("response_to",)
 
 
 async def response_to(
-    job: Job[Tag], find: Callable[[], Backend], begin: Callable[[Callable[[Execution], None]], Execution]
+    job: Job[Tag], find: Callable[[Job[Tag]], Backend], begin: Callable[[Callable[[Execution], None]], Execution]
 ) -> Response[Tag]:
-    """Begin a job, and return what PHP answered.
+    """Start a job, and return PHP's response.
 
     Args:
-        job: the one.
+        job: the job to run.
         find: returns the event loop.
-        begin: begins it; gets what is called at its end.
+        begin: starts it; takes the callback for its end.
 
     Raises:
-        FastCGIError: what either raises, or the job failed with.
+        FastCGIError: what `find` or `begin` raises, or the job's own error.
 
     Cancelling cancels the job.
     """
     try:
-        backend = find()
+        backend = find(job)
         waiter = backend.waiter()
-
-        def wake(execution: Execution) -> None:
-            if not waiter.done():
-                waiter.set_result(None)
-
-        execution = begin(wake)
+        execution = begin(partial(_wake, waiter))
     except FastCGIError:
-        # whoever tries again at once lets the others run
+        # let other tasks run even if a caller retries at once
         await anyio.lowlevel.checkpoint()
         raise
+    # a hundred thousand may wait here, each with all that its frame holds
+    del find, begin
     try:
         if execution.done:
             await backend.checkpoint()
@@ -59,5 +57,10 @@ async def response_to(
     try:
         raise error
     finally:
-        # its traceback has this frame
+        # the error's traceback refers to this frame
         del error
+
+
+def _wake(waiter: Waiter, execution: Execution) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,4 +1,4 @@
-"""What is PHP-FPM's own: its status page, its configuration, and a private instance of it."""
+"""PHP-FPM itself: its status page, its configuration, and a private instance of it."""
 
 from fcgi_async.fpm.local import LocalFPM
 

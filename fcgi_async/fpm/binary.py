@@ -1,4 +1,4 @@
-"""Where this machine keeps its php-fpm."""
+"""Find the php-fpm of this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VERSIONED_NAME = re.compile(r"php-fpm(\d)\.?(\d+)")
 def find_php_fpm(asked_for: str | None = None) -> str:
     """Find the php-fpm to run.
 
-    The first of: what was asked for, the environment variable PHP_FPM, `php-fpm`, `php-fpm8.x` (newest first).
+    It is the first of: `asked_for`, the environment variable PHP_FPM, `php-fpm`, `php-fpm8.x` (newest first).
 
     Args:
         asked_for: a path, or a name to look for in PATH and the system's directories for daemons.
@@ -32,7 +32,7 @@ def find_php_fpm(asked_for: str | None = None) -> str:
         The absolute path of an executable file.
 
     Raises:
-        ConfigurationError: there is none, or not the one asked for.
+        ConfigurationError: no php-fpm was found, or not the one asked for.
     """
     directories = [*os.get_exec_path(), *DAEMON_DIRECTORIES]
     search_path = os.pathsep.join(directories)
@@ -41,7 +41,9 @@ def find_php_fpm(asked_for: str | None = None) -> str:
         if found := shutil.which(named, path=search_path):
             return os.path.abspath(found)
         origin = "" if asked_for else ", which the environment variable PHP_FPM names,"
-        raise ConfigurationError(f"{named}{origin} is not an executable php-fpm")
+        raise ConfigurationError(
+            f"{named}{origin} is not an executable php-fpm; give the path of one, such as /usr/sbin/php-fpm8.2"
+        )
     if found := shutil.which("php-fpm", path=search_path) or newest_versioned(directories):
         return os.path.abspath(found)
     raise ConfigurationError(
@@ -54,7 +56,7 @@ def newest_versioned(directories: list[str]) -> str | None:
     """The php-fpm8.x with the highest version in these directories, or None."""
     versions: dict[tuple[int, int], str] = {}
     for directory in directories:
-        # unlike pathlib's this passes over folders that this user may not enter
+        # unlike pathlib's glob, this skips folders that this user may not enter
         for name in glob.glob("php-fpm[0-9]*", root_dir=directory or os.curdir):
             path = os.path.join(directory, name)
             if (match := VERSIONED_NAME.fullmatch(name)) and os.access(path, os.X_OK):
@@ -63,10 +65,10 @@ def newest_versioned(directories: list[str]) -> str | None:
 
 
 async def find_opcache(binary: str) -> str | None:
-    """Find the opcache extension that has to be loaded by hand where no php.ini loads it.
+    """Find the opcache extension, which must be loaded explicitly if no php.ini loads it.
 
     Returns:
-        The extension's absolute path, or None where this PHP has none, or has it built in.
+        The extension's absolute path, or None if this PHP has none, or has it built in.
 
     Raises:
         ConfigurationError: the binary cannot be executed.

@@ -1,4 +1,4 @@
-"""What FPM's own configuration says of a pool: read from its files, or from what `php-fpm -tt` prints."""
+"""Read a pool's configuration from FPM's own files, or from the output of `php-fpm -tt`."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ __all__ = ("PoolConfig", "read_pool_config")
 
 _USUAL: Final = "www"
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-# FPM takes the whole seconds of "1.5s", and anything below none as none
+# FPM takes the whole seconds of "1.5s", and a negative time as 0
 _TIME = re.compile(r"(-?\d+)(?:\.\d*)?([smhd]?)", re.ASCII)
 _EVERYWHERE = frozenset({"", "*", "0.0.0.0"})
 
 
 @attrs.frozen(kw_only=True)
 class PoolConfig:
-    """What a pool's configuration says that matters to its clients.
+    """The settings of a pool that matter to its clients.
 
     Attributes:
-        name: of the pool.
-        listen: where it listens, as a client dials it.
+        name: the name of the pool.
+        listen: the address for clients.
         pm: "static", "dynamic" or "ondemand".
-        max_children: how many workers there are at most.
-        backlog: connections that may wait for a worker; None where the system decides.
+        max_children: the maximum number of workers.
+        backlog: connections that may wait for a worker; None if the system decides.
         max_requests: jobs after which a worker is replaced; 0 for never.
-        request_terminate_timeout: seconds after which a worker is killed over its job; 0 for never.
-        process_control_timeout: seconds that a reload or a stop gives to running jobs; None where the file that was
-            read has no `[global]` section.
+        request_terminate_timeout: seconds after which a worker is killed because of its job; 0 for never.
+        process_control_timeout: seconds that a reload or a stop allows running jobs; None if the file has no `[global]`
+            section.
         status_path: the path of the status page, or None.
-        status_listen: where the status page is served beside the workers, or None.
+        status_listen: the separate address of the status page, or None.
         ping_path: the path of the ping page, or None.
         allowed_clients: the addresses that may connect over TCP; empty for all.
     """
@@ -58,7 +58,7 @@ class PoolConfig:
     allowed_clients: tuple[str, ...] = ()
 
     def warnings(self) -> tuple[str, ...]:
-        """Return a sentence for each setting that breaks a promise, with what to write instead."""
+        """Return a sentence for each setting that breaks one of the dispatcher's promises, with a better value."""
         return tuple(f"pool {self.name!r}: {sentence}" for sentence in self._complaints())
 
     def _complaints(self) -> Iterator[str]:
@@ -86,7 +86,7 @@ class PoolConfig:
             )
         if self.status_path is not None and self.status_listen is None:
             yield (
-                "pm.status_path is set and pm.status_listen is not, so the status page waits behind the jobs when "
+                "pm.status_path is set and pm.status_listen is not, so the status page waits for the jobs when "
                 "every worker is busy; set pm.status_listen to a socket of its own"
             )
 
@@ -103,14 +103,14 @@ def read_pool_config(
     Args:
         path: FPM's main file, often /etc/php/*/fpm/php-fpm.conf, whose `include`s are followed; the pool's own file; or
             a file with the output of `php-fpm -tt`.
-        pool: the name of the pool's section; None for www, or for the only one that is there.
-        prefix: the folder that FPM's relative paths start from, `php-fpm -p` or what it was built with, such as
-            /usr/local; None to take the nearest folder above the file from which what it includes is there.
-        environ: FPM's environment, for values such as `${FPM_MAX_CHILDREN}`; None for that of this process.
+        pool: the name of the pool's section; None for www, or for the only pool.
+        prefix: the folder that FPM's relative paths start from (`php-fpm -p`, or what it was built with, such as
+            /usr/local); None to take the nearest folder above the file from which its includes are found.
+        environ: FPM's environment, for values such as `${FPM_MAX_CHILDREN}`; None for the environment of this process.
 
     Raises:
-        ConfigurationError: a file cannot be read or understood, or has no such pool; says which file and line, and what
-            to do. Other settings that FPM would refuse are not looked at: `php-fpm -t` tells.
+        ConfigurationError: a file cannot be read or understood, or has no such pool; the error names the file and line,
+            and what to do. Other settings that FPM would refuse are not checked: use `php-fpm -t` for that.
     """
     read = read_settings(
         Path(path),
@@ -119,7 +119,7 @@ def read_pool_config(
     )
     sections: dict[str, dict[str, Directive]] = {}
     for directive in read.directives:
-        # what stands later wins, as in FPM
+        # a later value wins, as in FPM
         sections.setdefault(directive.section, {})[directive.name] = directive.in_pool()
     overall = sections.pop(GLOBAL, None)
     name = _choose(pool, sections)
@@ -140,7 +140,7 @@ def _choose(pool: str | None, names: Iterable[str]) -> str | None:
 
 @attrs.frozen
 class _Pool:
-    """The settings of a pool's section, by their names."""
+    """The settings of a pool's section, by name."""
 
     name: str
     settings: Mapping[str, Directive]
@@ -148,7 +148,7 @@ class _Pool:
     path: Path
 
     def config(self, overall: Mapping[str, Directive] | None) -> PoolConfig:
-        """Return what they say, and what `[global]` does if that was read."""
+        """Return the configuration, with `[global]` if that was read."""
         backlog = self.number("listen.backlog", -1)
         status_listen = self.find("pm.status_listen")
         return PoolConfig(
@@ -167,12 +167,12 @@ class _Pool:
         )
 
     def find(self, key: str) -> Directive | None:
-        """Return a setting that has a value."""
+        """Return a setting if it has a value."""
         found = self.settings.get(key)
         return found.known() if found is not None and found.value else None
 
     def required(self, key: str) -> Directive:
-        """Return a setting that has to be there."""
+        """Return a required setting."""
         found = self.find(key)
         if found is None:
             raise ConfigurationError(
@@ -191,13 +191,13 @@ class _Pool:
         return default if found is None else _integer(found)
 
     def address(self, directive: Directive, prefix: str | None) -> Address:
-        """Return where a client dials what FPM listens on; the pool's own prefix is for its socket alone."""
+        """Return the address for clients of what FPM listens on; the pool's own prefix applies only to its socket."""
         value = directive.value
         host, colon, port = value.rpartition(":")
         if value.isdigit():
             host, colon, port = "", ":", value
         if colon and port.isdigit():
-            # who listens everywhere is reached here
+            # a server that listens on all addresses is reached on this one
             host = "127.0.0.1" if host in _EVERYWHERE else "[::1]" if host == "[::]" else host
             return Address.parse(f"tcp://{host}:{port}")
         for folder in (prefix, self.prefix):

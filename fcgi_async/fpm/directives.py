@@ -1,6 +1,6 @@
 """The syntax of FPM's configuration: sections, settings, comments, quotes, variables and includes.
 
-FPM reads line by line, so nothing goes on over the end of one.
+FPM reads line by line, so nothing continues past the end of a line.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from fcgi_async.errors import ConfigurationError
 
 __all__ = ("GLOBAL", "Directive", "Settings", "read_settings")
 
-# the section of what stands before the first one, too
+# also the section of settings before the first header
 GLOBAL: Final = "global"
-# as in FPM, where a file that includes itself comes to an end by it
+# as in FPM; it stops files that include themselves
 _DEPTH_MAX: Final = 5
-# with log_level = debug a line also says where in FPM it was written
+# with log_level = debug, a line also names the place in FPM's source
 _TESTED = re.compile(r"\[[^\]]+\] NOTICE: (?:pid \d+, \w+\(\), line \d+: )?(.*)")
 _SECTION = re.compile(r"""\[("[^"]*"|'[^']*'|[^\]]*)\]\s*(?:;.*)?""")
 _SETTING = re.compile(r"([^=\[\s]+(?:\[[^\]]*\])?)\s*=\s*(.*)")
 _LINE_END = re.compile(r"\r\n|\r|\n")
-# double quotes with what follows them, single quotes likewise, a variable, a comment, or anything else
+# double quotes with what follows them, single quotes with what follows them, a variable, a comment, anything else
 _PIECE = re.compile(
     r'"(?P<double>(?:[^"\\]|\\.)*)"\s*|\'(?P<single>[^\']*)\'\s*'
     r'|\$\{(?P<variable>[^}]*)\}|(?P<comment>;.*)|(?P<plain>[^"\'$;]+|.)'
 )
-# what has a meaning within double quotes
+# characters with a meaning within double quotes
 _MEANT = re.compile(r"\\(.)|\$\{([^}]*)\}")
 _ESCAPED: Final = '"\\$'
-# what `php-fpm -tt` writes for a setting that has no value
+# `php-fpm -tt` writes this for a setting without a value
 _UNDEFINED: Final = "undefined"
-# words without quotes that are values
+# unquoted words that stand for values
 _WORDS: Final = {"on": "1", "yes": "1", "true": "1", "off": "", "no": "", "false": "", "none": "", "null": ""}
 
 
 @attrs.frozen
 class Directive:
-    """A setting, and where it stands.
+    """A setting, with its file and line.
 
     Attributes:
         unknown: a variable in its value that the environment does not have; None if there is none.
@@ -56,33 +56,33 @@ class Directive:
     unknown: str | None = None
 
     def in_pool(self) -> Directive:
-        """Return it as it is meant in its pool: with the pool's name in the place of `$pool`."""
+        """Return it with `$pool` replaced by the pool's name."""
         return attrs.evolve(self, value=self.value.replace("$pool", self.section))
 
     def known(self) -> Directive:
-        """Return it, since its value is known.
+        """Return it if its value is known.
 
         Raises:
-            ConfigurationError: it is not; says which variable to give.
+            ConfigurationError: the value is not known; the error names the missing variable.
         """
         if self.unknown is not None:
             raise self.error(
-                f"takes ${{{self.unknown}}} from FPM's environment, where it is not known here: give "
+                f"takes ${{{self.unknown}}} from FPM's environment, but it is not set here: give "
                 f"environ={{{self.unknown!r}: ...}}, or what `php-fpm -tt` prints in a file"
             )
         return self
 
     def error(self, what: str) -> ConfigurationError:
-        """Return an error that says what is wrong with it."""
+        """Return an error about this setting."""
         return ConfigurationError(f"{self.path}:{self.line}: {self.name} = {self.value} {what}")
 
 
 @attrs.frozen
 class Settings:
-    """All that was read.
+    """All settings that were read.
 
     Attributes:
-        directives: the settings in order, each with the section it belongs to.
+        directives: the settings in order, each with its section.
         prefix: the folder that relative paths start from; None if it is not known.
     """
 
@@ -91,12 +91,12 @@ class Settings:
 
 
 def read_settings(path: Path, *, prefix: str | None, environ: Mapping[str, str]) -> Settings:
-    """Read the settings of a file and of what it includes.
+    """Read the settings of a file and of the files that it includes.
 
     Args:
         path: the file.
-        prefix: the folder that relative paths start from; None to take the nearest folder above the file from which
-            what it includes is there.
+        prefix: the folder that relative paths start from; None to take the nearest folder above the file from which its
+            includes are found.
         environ: FPM's environment.
 
     Raises:
@@ -138,7 +138,7 @@ def _tested_lines(text: str) -> list[tuple[int, str]]:
 
 @attrs.define(eq=False)
 class _Reader:
-    """Reads files, one within the other; the section goes on over the ends of files, as in FPM."""
+    """Reads files that include each other; a section continues past the end of an included file, as in FPM."""
 
     environ: Mapping[str, str]
     prefix: str | None
@@ -147,7 +147,7 @@ class _Reader:
     _spellings: dict[str, str] = attrs.field(init=False, factory=lambda: {GLOBAL: GLOBAL})
 
     def read_tested(self, lines: list[tuple[int, str]], path: Path) -> None:
-        """Read what FPM itself has made of its files."""
+        """Read the output of `php-fpm -tt`."""
         for number, line in lines:
             content = line.lstrip()
             if (heading := _SECTION.fullmatch(content)) is not None:
@@ -157,7 +157,7 @@ class _Reader:
                 self.directives.append(Directive(self._section, setting[1].lower(), value, path, number))
 
     def read(self, text: str, path: Path, depth: int) -> None:
-        """Read a file, and what it includes."""
+        """Read a file, and the files that it includes."""
         for number, line in _lines(text):
             content = line.strip()
             if not content or content[0] in ";#":
@@ -176,7 +176,7 @@ class _Reader:
 
     def _begin(self, name: str) -> None:
         name = name[1:-1] if name[:1] in ("'", '"') else name
-        # FPM compares them in any case
+        # FPM compares section names case-insensitively
         self._section = self._spellings.setdefault(name.lower(), name)
 
     def _include(self, directive: Directive, depth: int) -> None:
@@ -205,14 +205,14 @@ class _Reader:
 
 @attrs.define(eq=False)
 class _Variables:
-    """Looks variables up, and remembers the first one that is not known."""
+    """Looks up variables, and remembers the first unknown one."""
 
     environ: Mapping[str, str]
     unknown: str | None = None
 
     def look_up(self, text: str) -> str:
-        """Return what stands for `${text}`."""
-        # PHP 8.3 and later know a default
+        """Return the value of `${text}`."""
+        # PHP 8.3 and later allow a default
         name, has_default, default = text.partition(":-")
         value = self.environ.get(name)
         if value is None and not has_default:
@@ -222,7 +222,7 @@ class _Variables:
 
 
 def _value(text: str, environ: Mapping[str, str]) -> tuple[str, str | None]:
-    """Return a value as FPM reads it, and a variable in it that is not known."""
+    """Return a value as FPM reads it, and an unknown variable in it if there is one."""
     variables = _Variables(environ)
     parts: list[str] = []
     bare, plain = True, None
@@ -238,7 +238,7 @@ def _value(text: str, environ: Mapping[str, str]) -> tuple[str, str | None]:
         else:
             parts.append(plain if plain is not None else variables.look_up(piece["variable"]))
     if plain is not None:
-        # in quotes they are part of the value
+        # within quotes, blanks are part of the value
         parts[-1] = parts[-1].rstrip()
     value = "".join(parts)
     return (_WORDS.get(value.lower(), value) if bare else value), variables.unknown

@@ -1,12 +1,12 @@
 """LocalFPM: a private php-fpm for development, tests, demo and benchmarks.
 
-Theory of operation. Python does not start php-fpm itself but a guard, a shell of a dozen lines in a session of its own
-(Ctrl-C is for Python to handle), which starts FPM and waits for two things:
+Theory of operation. Python does not start php-fpm itself. It starts a guard, a shell script of a dozen lines in a
+session of its own (so that Ctrl-C reaches only Python). The guard starts FPM and waits for two things:
 
-- FPM ends, for whatever reason: the guard kills the workers that outlived their master, and ends. So the end of the
-  guard is the end of everything, and waiting for it is waiting for FPM.
-- its standard input has something to say: a line is the order to kill FPM; its end means that Python is gone, even by
-  SIGKILL, because the kernel closes the pipe whatever happens, and that the directory has to go as well.
+- FPM ends, for any reason: the guard kills the workers that outlived their master, and ends. So the guard always ends
+last, and waiting for the guard means waiting for FPM. - something comes on its standard input: a line is the order to
+kill FPM. An end of file means that Python has ended, even by SIGKILL, because the kernel always closes the pipe; then
+the guard removes the directory too.
 """
 
 from __future__ import annotations
@@ -32,24 +32,26 @@ from fcgi_async.errors import ConfigurationError
 from fcgi_async.fpm.binary import find_opcache, find_php_fpm
 from fcgi_async.fpm.ini import format_section, format_setting
 from fcgi_async.fpm.processes import group_is_alive, worker_pids
+from fcgi_async.job.numbers import is_whole
 
 __all__ = ("LocalFPM",)
 
 POOL_NAME = "www"
 STATUS_PATH = "/status"
 POLL_INTERVAL = 0.005
-# SIGTERM ends FPM within milliseconds; one that does not obey is killed.
+# SIGTERM ends FPM within milliseconds; if it does not, it is killed.
 STOP_TIMEOUT = 5.0
 PORT_ATTEMPTS = 5
-# What sun_path holds on Linux is 107 bytes and NUL.
+# sun_path holds 107 bytes and NUL on Linux.
 LONGEST_SOCKET_PATH = 107
 OWN_GLOBAL_SETTINGS = frozenset({"pid", "error_log", "daemonize"})
+_SET_ON_ENTERING = ("address", "directory", "status_address")
 OWN_POOL_SETTINGS = frozenset(
     {"listen", "listen.backlog", "pm", "pm.max_children", "pm.status_path", "pm.status_listen"}
 )
 
 # The reader takes the lifeline as descriptor 3, because a shell gives background commands an empty standard input.
-# Master and workers form a group, which FPM makes itself; a binary that does not get that far is in the guard's.
+# FPM makes its own process group for master and workers; before that, it is in the guard's group.
 GUARD = """
 directory=$1; shift
 exec 3<&0
@@ -72,37 +74,35 @@ class LocalFPM:
         async with LocalFPM(max_children=4) as fpm, Dispatcher(fpm.address, max_children=fpm.max_children) as php:
             ...
 
-    It lives in a temporary directory that only the calling user can enter, runs PHP as that user (root too) and ends
-    with the context: on an error, on cancellation, and even when the Python process is killed. It works on asyncio and
-    on trio, on Linux.
+    It uses a temporary directory that only the calling user can enter, runs PHP as that user (also as root) and ends
+    with the context: after an error, after a cancellation, and even if the Python process is killed. It works on
+    asyncio and on trio, on Linux.
 
-    Entering raises `ConfigurationError` if no php-fpm is found, if FPM refuses the settings (the message has FPM's own
-    complaint) or is not ready within `startup_timeout`. Cancelling it while it starts takes down what was started.
+    Entering raises `ConfigurationError` if no php-fpm is found, if FPM refuses the settings (the message quotes FPM's
+    own) or if FPM is not ready within `startup_timeout`. Cancelling it while it starts stops what was started.
 
     Args:
         max_children: workers of the pool, at least 1.
         pm: FPM's process manager.
         listen: "unix" for a socket in the directory, "tcp" for a free port of 127.0.0.1.
         backlog: the listen queue's length, FPM's `listen.backlog`.
-        ini: PHP settings as in php.ini (`{"memory_limit": "64M"}`); scripts may change them where PHP allows it. What
-            scripts must not change goes to `pool` as `php_admin_value[...]`.
+        ini: PHP settings as in php.ini (`{"memory_limit": "64M"}`); scripts may change them if PHP allows it. Put
+            settings that scripts must not change into `pool` as `php_admin_value[...]`.
         pool: further settings of the pool's section, `{"pm.max_requests": "3", "env[HOME]": "/srv"}`.
         global_settings: further settings of the `[global]` section.
-        system_ini: whether the system's php.ini and extensions are loaded. Opcache is anyway, where it is installed.
-        binary: path or name of the php-fpm to run; None looks for one, see `find_php_fpm`.
+        system_ini: whether the system's php.ini and extensions are loaded. Opcache is always loaded if it is installed.
+        binary: path or name of the php-fpm to run; None to look for one, see `find_php_fpm`.
         startup_timeout: seconds until FPM must be ready.
 
     Attributes:
-        directory: holds the sockets, the configuration and the log. Gone after the context.
-        address: where the pool listens: `unix:///tmp/.../fpm.sock` or `tcp://127.0.0.1:port`; `start` keeps it.
-        status_address: where FPM answers requests for `/status`, also while all workers are busy.
+        directory: the directory of the sockets, the configuration and the log; it is removed after the context.
+        address: the pool's address: `unix:///tmp/.../fpm.sock` or `tcp://127.0.0.1:port`; `start` does not change it.
+        status_address: the address for requests of `/status`, which FPM answers even while all workers are busy.
     """
 
     max_children: int = attrs.field(default=4, kw_only=True)
     pm: Literal["static", "dynamic", "ondemand"] = attrs.field(default="static", kw_only=True)
-    listen: Literal["unix", "tcp"] = attrs.field(
-        default="unix", kw_only=True, validator=attrs.validators.in_(("unix", "tcp"))
-    )
+    listen: Literal["unix", "tcp"] = attrs.field(default="unix", kw_only=True)
     backlog: int = attrs.field(default=511, kw_only=True)
     ini: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
     pool: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
@@ -117,9 +117,22 @@ class LocalFPM:
     _command: list[str] = attrs.field(init=False)
     _guard: Process | None = attrs.field(init=False, default=None)
 
+    def __attrs_post_init__(self) -> None:
+        for name in ("max_children", "backlog"):
+            value: object = getattr(self, name)
+            if not is_whole(value):
+                raise ConfigurationError(f"LocalFPM({name}) must be a whole number, not {value!r}")
+        if self.listen not in ("unix", "tcp"):
+            raise ConfigurationError(f'LocalFPM(listen) must be "unix" or "tcp", not {self.listen!r}')
+
+    def __getattr__(self, name: str) -> object:
+        # called only for attributes that are not set yet
+        hint = "; it is set inside `async with LocalFPM(...) as fpm:`" if name in _SET_ON_ENTERING else ""
+        raise AttributeError(f"this LocalFPM has no {name!r}{hint}", name=name, obj=self)
+
     async def __aenter__(self) -> Self:
         if self._guard is not None:
-            raise ConfigurationError("this LocalFPM has been entered already")
+            raise ConfigurationError("this LocalFPM was entered before; make a new one for each `async with`")
         binary = find_php_fpm(self.binary)
         self.directory = make_private_directory()
         try:
@@ -145,19 +158,19 @@ class LocalFPM:
         """
         if self._guard is not None and self._guard.returncode is None and (pid := self._booted_pid()):
             return pid
-        raise ConfigurationError("this LocalFPM is not running")
+        raise ConfigurationError("this LocalFPM is not running; use it inside `async with LocalFPM(...) as fpm:`")
 
     def worker_pids(self) -> list[int]:
-        """The pids of the pool's workers at this moment; empty where FPM is not running."""
+        """The pids of the pool's current workers; empty if FPM is not running."""
         pid = self._booted_pid()
         return worker_pids(pid, POOL_NAME) if pid else []
 
     def log(self) -> str:
-        """What FPM has written to its error log so far, or to its standard error where it did not get that far."""
+        """The text in FPM's error log so far, or on its standard error if FPM has not opened its log."""
         return read_text(self.directory / "fpm.log") or read_text(self.directory / "output")
 
     def signal(self, number: signal.Signals) -> None:
-        """Send the master a signal: SIGQUIT stops it gracefully, SIGKILL takes its workers with it; `wait` for either.
+        """Send the master a signal: SIGQUIT stops it gracefully, SIGKILL kills its workers too; `wait` after either.
 
         Raises:
             ConfigurationError: FPM is not running.
@@ -165,7 +178,7 @@ class LocalFPM:
         os.kill(self.pid, number)
 
     async def wait(self) -> None:
-        """Wait until FPM has ended, its workers included; return at once where it is not running."""
+        """Wait until FPM and its workers have ended; return at once if FPM is not running."""
         if self._guard is not None:
             await self._guard.wait()
         if group := self._booted_pid():
@@ -173,9 +186,9 @@ class LocalFPM:
                 await anyio.sleep(POLL_INTERVAL)
 
     async def start(self) -> None:
-        """Start FPM again after `stop`, or after its death, at the same address; return when it is ready.
+        """Start FPM again at the same address, after `stop` or after its death; return when it is ready.
 
-        Cancelling it takes down what was started.
+        Cancelling it stops what was started.
 
         Raises:
             ConfigurationError: FPM is running, refused to start, or was not ready in time.
@@ -190,9 +203,9 @@ class LocalFPM:
             raise
 
     async def stop(self) -> None:
-        """Take FPM down at once, running scripts included; nothing happens where it is down already.
+        """Stop FPM and running scripts at once; do nothing if it is not running.
 
-        It is not cancellable, and ends within a few seconds whatever FPM does.
+        It cannot be cancelled, and ends within a few seconds whatever FPM does.
         """
         if self._guard is None:
             return
@@ -213,10 +226,10 @@ class LocalFPM:
         self._pid_file.unlink(missing_ok=True)
 
     async def reload(self) -> None:
-        """Reload FPM gracefully (SIGUSR2); return when the new workers are there.
+        """Reload FPM gracefully (SIGUSR2); return when the new workers are ready.
 
-        That takes as long as the longest running script, up to `process_control_timeout` (10 s unless set otherwise),
-        after which FPM kills it. Cancelling stops the waiting, not the reload.
+        That takes as long as the longest running script, up to `process_control_timeout` (10 s by default); after that
+        FPM kills the script. Cancelling stops the waiting, not the reload.
 
         Raises:
             ConfigurationError: FPM is not running, or did not survive the reload.
@@ -234,7 +247,7 @@ class LocalFPM:
         return int(text) if text else None
 
     def _boot_time(self) -> int | None:
-        """When the master wrote its pid, in ns: it does so last of all before it forks, at every start and reload."""
+        """When the master wrote its pid, in ns: that is its last step before it forks, at every start and reload."""
         try:
             status = self._pid_file.stat()
         except FileNotFoundError:
@@ -257,7 +270,7 @@ class LocalFPM:
         for own, settings in ((OWN_GLOBAL_SETTINGS, self.global_settings), (OWN_POOL_SETTINGS, self.pool)):
             if taken := own & settings.keys():
                 raise ConfigurationError(
-                    f"{', '.join(sorted(taken))}: LocalFPM sets this itself, from its own arguments"
+                    f"{', '.join(sorted(taken))}: LocalFPM sets this itself, from its own arguments; leave it out"
                 )
         global_section = {
             "pid": str(self._pid_file),
@@ -292,7 +305,7 @@ class LocalFPM:
             try:
                 await self.start()
             except ConfigurationError as error:
-                # Somebody else may take the port between our look and FPM's.
+                # Another process may take the port between our check and FPM's.
                 if self.listen == "unix" or not remaining or "Address already in use" not in error.message:
                     raise
             else:
@@ -334,15 +347,15 @@ class LocalFPM:
                 stream = await anyio.connect_tcp(host, int(port))
         except OSError as error:
             raise ConfigurationError(f"php-fpm has started, but {self.address} does not accept: {error}") from error
-        # A silent connection pins a worker for up to 5 s.
+        # A silent connection occupies a worker for up to 5 s.
         await stream.aclose()
 
     def _complaint(self) -> str:
-        """What FPM said before it gave up, in one line."""
+        """FPM's last message before it gave up, in one line."""
         lines = read_text(self.directory / "output").splitlines() or self.log().splitlines()
         unstamped = [re.sub(r"^\[[^]]*\] ", "", line) for line in lines]
         errors = [line for line in unstamped if line.startswith(("ERROR:", "ALERT:", "EMERG:"))]
-        return "; ".join(errors or unstamped) or "it ended without a word"
+        return "; ".join(errors or unstamped) or "it ended without a message"
 
     async def _leave(self) -> None:
         await self.stop()

@@ -1,4 +1,4 @@
-"""The processes of a running PHP-FPM, as Linux shows them under /proc."""
+"""The processes of a running PHP-FPM, read from Linux's /proc."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ("group_is_alive", "worker_pids")
 
 @attrs.frozen
 class ProcessStatus:
-    """What /proc/PID/stat says first of a process."""
+    """The first fields of /proc/PID/stat."""
 
     pid: int
     state: str
@@ -21,16 +21,16 @@ class ProcessStatus:
 
 
 def worker_pids(master: int, pool: str) -> list[int]:
-    """The pids of the workers that this master has for this pool, in ascending order.
+    """The pids of this master's workers for this pool, in ascending order.
 
-    A worker counts from the moment it has given itself its title, `php-fpm: pool NAME`.
+    A worker counts as soon as it has set its title, `php-fpm: pool NAME`.
     """
     title = f"php-fpm: pool {pool}"
     return sorted(process.pid for process in processes() if process.parent == master and title_of(process.pid) == title)
 
 
 def group_is_alive(group: int) -> bool:
-    """Whether a process of this group lives; those that only wait to be reaped hold nothing any more."""
+    """Whether a process of this group is alive; zombies do not count, because they hold no resources."""
     return any(process.group == group and process.state not in "ZX" for process in processes())
 
 
@@ -40,9 +40,9 @@ def processes() -> Iterator[ProcessStatus]:
             continue
         try:
             text = (directory / "stat").read_text(errors="replace")
-        except OSError:  # It ended between the listing and the look.
+        except OSError:  # It ended after it was listed.
             continue
-        # "pid (name) state parent group ...", and the name may contain anything, parentheses and spaces included.
+        # "pid (name) state parent group ..."; the name may contain anything, even parentheses and spaces.
         state, parent, group = text.rpartition(")")[2].split()[:3]
         yield ProcessStatus(int(directory.name), state, int(parent), int(group))
 

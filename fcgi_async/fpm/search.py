@@ -1,4 +1,4 @@
-"""Where distributions keep FPM's configuration."""
+"""Find FPM's configuration in the places where distributions keep it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from fcgi_async.fpm.config import PoolConfig, read_pool_config
 __all__ = ("find_pool_config",)
 
 _ROOT: Final = Path("/")
-# Debian and Ubuntu have a folder for each version, of which the newest is meant
+# Debian and Ubuntu have a folder for each version; the newest is used
 _VERSIONED: Final = "etc/php/*/fpm/php-fpm.conf"
 _OTHERS: Final = (
     # Red Hat, Fedora
     "etc/php-fpm.conf",
-    # Remi's packages for them
+    # Remi's packages for these
     "etc/opt/remi/php*/php-fpm.conf",
     # Alpine
     "etc/php*/php-fpm.conf",
-    # the image of Docker, and what is built from its sources
+    # the Docker image, and builds from source
     "usr/local/etc/php-fpm.conf",
 )
 _NUMBER = re.compile(r"\d+")
@@ -39,20 +39,20 @@ def find_pool_config(
     prefix: str | PathLike[str] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> tuple[Path, PoolConfig]:
-    """Read the configuration of a pool from where distributions keep it; the arguments are `read_pool_config`'s.
+    """Find and read the configuration of a pool; the arguments are those of `read_pool_config`.
 
     Returns:
-        FPM's main file, and what it says of the pool.
+        FPM's main file, and the pool's configuration.
 
     Raises:
-        ConfigurationError: no file has such a pool, or several do; says what was looked at.
+        ConfigurationError: no file has such a pool, or several do; the error names the files that were read.
     """
     return _search(_ROOT, pool, prefix, environ)
 
 
 @attrs.define(eq=False)
 class _Looked:
-    """What was looked at, and what came of it."""
+    """The files that were read, and the results."""
 
     found: list[tuple[Path, PoolConfig]] = attrs.field(factory=list)
     errors: list[ConfigurationError] = attrs.field(factory=list)
@@ -87,7 +87,7 @@ def _search(
 
 
 def _candidates(root: Path) -> Iterator[Sequence[Path]]:
-    """Yield files of which the first that has the pool is meant."""
+    """Yield files; the first one with the pool is used."""
     yield sorted(_glob(root, _VERSIONED), key=_version, reverse=True)
     seen: set[Path] = set()
     for pattern in _OTHERS:
@@ -98,7 +98,7 @@ def _candidates(root: Path) -> Iterator[Sequence[Path]]:
 
 
 def _glob(root: Path, pattern: str) -> list[Path]:
-    # unlike pathlib's this passes over folders that this user may not enter
+    # unlike pathlib's glob, this skips folders that this user may not enter
     return [Path(name) for name in glob.glob(os.path.join(glob.escape(str(root)), pattern)) if os.path.isfile(name)]
 
 

@@ -1,7 +1,7 @@
-"""FPM's status page: where it is, what it says, and how it is asked.
+"""FPM's status page: its address, its content, and how to fetch it.
 
-The counts are made from the list of processes. FPM's own counters of active and idle processes count every request on
-a kept connection as one more active process until the next heartbeat of its master, which was seen to make 302 of 2.
+The counts come from the list of processes. FPM's own counters of active and idle processes count every request on a
+kept connection as another active process until the master's next heartbeat: 302 instead of 2 were seen.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ("PoolStatus", "ProcessState", "ProcessStatus", "StatusPage", "fetch_s
 
 T = TypeVar("T")
 
-# some 400 bytes for each process, and as much as its URI has
+# about 400 bytes for each process, plus its URI
 _MOST_BYTES = 16 * 1024 * 1024
 _READ_SIZE = 64 * 1024
 _SIGN_BIT = 2**63
@@ -42,14 +42,14 @@ def _address(value: str | Address) -> Address:
 
 @attrs.frozen
 class StatusPage:
-    """Where FPM tells its own state.
+    """The address of FPM's status page.
 
     Args:
-        address: of `pm.status_listen`, which answers also while every worker is busy; or of the pool itself.
+        address: the address in `pm.status_listen`, which answers even while every worker is busy; or the pool's own.
         path: `pm.status_path`.
 
     Raises:
-        ConfigurationError: the address or the path is none.
+        ConfigurationError: the address or the path is invalid.
     """
 
     address: Address = attrs.field(converter=_address)
@@ -61,7 +61,7 @@ class StatusPage:
 
 
 class ProcessState(StrEnum):
-    """What a worker is doing, in FPM's words; a kept connection without a request is READING_HEADERS."""
+    """The states of a worker, in FPM's words; a kept connection without a request is READING_HEADERS."""
 
     CREATING = "Creating"
     IDLE = "Idle"
@@ -80,22 +80,22 @@ class ProcessState(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class ProcessStatus:
-    """One worker; of an idle one the request is its last, except that a kept connection hides it.
+    """One worker; for an idle worker, the request is its last one, unless a kept connection hides it.
 
     Attributes:
         pid: its process id.
         state: what it is doing.
-        start_time: when it was started.
+        start_time: when the worker was started.
         requests: how many requests it has served.
-        request_duration: seconds that the request has taken so far, or took; 0 if FPM's clocks raced.
-        request_method: None where there was no request yet.
-        request_uri: with its query; whatever the client sent, control characters included. FPM does not escape all of
-            method, URI, script and user: one with a quote in it may be told up to another place than it ends.
+        request_duration: seconds that the request has taken so far, or took in total; 0 if FPM's clocks raced.
+        request_method: None if there was no request yet.
+        request_uri: the URI with its query, as the client sent it, including control characters. FPM does not escape
+            all of method, URI, script and user: a value with a quote in it may be cut off at the wrong place.
         script: SCRIPT_FILENAME.
         content_length: bytes of the request's body.
         user: PHP_AUTH_USER, or None.
-        last_request_cpu: percent of a processor that the last request took; 0 if FPM could not tell.
-        last_request_memory: bytes that the last request took at most.
+        last_request_cpu: percent of a processor that the last request used; 0 if FPM could not tell.
+        last_request_memory: peak memory of the last request in bytes.
     """
 
     pid: int
@@ -113,23 +113,24 @@ class ProcessStatus:
 
     @property
     def active(self) -> bool:
-        """Whether it has a connection, and so is free for nobody else."""
+        """Whether it has a connection; then it serves no other."""
         return self.state not in (ProcessState.IDLE, ProcessState.CREATING)
 
 
 @attrs.frozen(kw_only=True)
 class PoolStatus:
-    """One FPM pool, as its status page tells it.
+    """One FPM pool, as its status page describes it.
 
     Attributes:
         pool: its name.
         process_manager: `pm`: "static", "dynamic" or "ondemand".
         start_time: when FPM was started or reloaded.
         start_since: seconds since then; 0 if FPM's clock has gone backwards.
-        accepted_connections: since then.
-        listen_queue: connections that wait for a worker; None where FPM does not know, as on every unix socket.
-        max_listen_queue: most that ever waited; None likewise.
-        max_children_reached: how often `pm.max_children` kept FPM from starting one more; stays 0 with `pm = static`.
+        accepted_connections: connections accepted since then.
+        listen_queue: connections that wait for a worker; None if FPM does not know it, as on every unix socket.
+        max_listen_queue: most connections that have waited at the same time; None if FPM does not know it.
+        max_children_reached: how often `pm.max_children` kept FPM from starting another worker; stays 0 with
+            `pm = static`.
         slow_requests: requests that took longer than `request_slowlog_timeout`.
         processes: its workers.
     """
@@ -147,25 +148,25 @@ class PoolStatus:
 
     @property
     def active(self) -> int:
-        """How many workers have a connection; the one that answers is among them where it is one of this pool."""
+        """Number of workers with a connection, including the worker that answers if it belongs to this pool."""
         return sum(process.active for process in self.processes)
 
     @property
     def idle(self) -> int:
-        """How many workers wait for a connection."""
+        """Number of workers that wait for a connection."""
         return sum(process.state is ProcessState.IDLE for process in self.processes)
 
     @property
     def total(self) -> int:
-        """How many workers there are."""
+        """Number of workers."""
         return len(self.processes)
 
 
 def parse_status(data: bytes) -> PoolStatus:
-    """Return what a page says that was asked for with `?full&json`; what this library does not know is ignored.
+    """Parse a page that was requested with `?full&json`; unknown fields are ignored.
 
     Raises:
-        StatusUnavailable: it is no such page.
+        StatusUnavailable: it is not such a page.
     """
     try:
         values = _mapping(read_page(data))
@@ -173,7 +174,7 @@ def parse_status(data: bytes) -> PoolStatus:
         raise StatusUnavailable(f"what answered is not FPM's status page: {error}; {_SET_STATUS_PATH}") from error
     processes, start = _value(values, "processes", list), _time(values)
     queue, most = _value(values, "listen queue", int), _value(values, "max listen queue", int)
-    # Linux tells a queue and its length for TCP only; FPM makes 0 of what it does not know
+    # Linux reports a queue and its length for TCP only; FPM writes 0 for what it does not know
     queue_known = _value(values, "listen queue len", int) > 0
     return PoolStatus(
         pool=_value(values, "pool", str),
@@ -216,23 +217,23 @@ def _mapping(value: object) -> Mapping[str, object]:
 
 def _value(values: Mapping[str, object], name: str, kind: type[T]) -> T:
     value = values.get(name)
-    # a whole number will do where another is asked for
+    # a whole number is also accepted as a float
     if isinstance(value, kind) or (kind is float and isinstance(value, int)):
         return value  # type: ignore[return-value]
     raise StatusUnavailable(
-        f"FPM's status page has no {name!r}, or not as {kind.__name__}; see that what answers is PHP-FPM 5.4 or later, "
-        "and that nothing between takes `full&json` from the query"
+        f"FPM's status page has no {name!r}, or not as {kind.__name__}; check that what answers is PHP-FPM 5.4 or "
+        "later, and that nothing in between removes `full&json` from the query"
     )
 
 
 def _elapsed(values: Mapping[str, object], name: str) -> int:
-    """Return a duration; FPM's clocks race, and what is below 0 it writes as a number without a sign."""
+    """Return a duration; FPM's clocks may race, and it writes a negative duration as an unsigned number."""
     value = _value(values, name, int)
     return value if 0 <= value < _SIGN_BIT else 0
 
 
 def _percent(values: Mapping[str, object], name: str) -> float:
-    """Return a quotient; FPM divides by a duration that may be 0."""
+    """Return a percentage; FPM divides by a duration that may be 0."""
     value = _value(values, name, float)
     try:
         return float(value) if math.isfinite(value) else 0.0
@@ -252,18 +253,18 @@ def _time(values: Mapping[str, object], default: datetime | None = None) -> date
     except (OverflowError, ValueError, OSError) as error:
         if default is not None:
             return default
-        raise StatusUnavailable(f"FPM's status page has the start time {seconds}, which is none") from error
+        raise StatusUnavailable(f"FPM's status page has the invalid start time {seconds}") from error
 
 
 async def fetch_status(page: StatusPage, *, timeout: float = 5.0) -> PoolStatus:
     """Ask FPM for its status page, on a connection of its own.
 
     Args:
-        page: where it is.
+        page: the page to fetch.
         timeout: seconds to wait at most.
 
     Raises:
-        StatusUnavailable: there is no answer, or none in time; says what to configure.
+        StatusUnavailable: there is no answer, or not in time; the error tells what to configure.
 
     Cancelling closes the connection.
     """
@@ -274,7 +275,7 @@ async def fetch_status(page: StatusPage, *, timeout: float = 5.0) -> PoolStatus:
     except StatusUnavailable as error:
         raise StatusUnavailable(f"{where}: {error.message}", endpoint=endpoint) from error.__cause__
     raise StatusUnavailable(
-        f"{where}: no answer within {timeout} s; on a pool's own socket it waits behind that pool's "
+        f"{where}: no answer within {timeout} s; on a pool's own socket it waits for that pool's "
         "requests: set pm.status_listen there, and give StatusPage that address",
         endpoint=endpoint,
     )
@@ -290,7 +291,7 @@ async def _ask(page: StatusPage) -> bytes:
     except OSError as error:
         raise StatusUnavailable(_explain(error)) from error
     except (RemoteProtocolError, HeadTooLarge) as error:
-        raise StatusUnavailable(f"what answers there is not PHP-FPM: {error}; see pm.status_listen") from error
+        raise StatusUnavailable(f"what answers there is not PHP-FPM: {error}; check pm.status_listen") from error
 
 
 async def _exchange(sock: socket.socket, page: StatusPage) -> bytes:
@@ -310,7 +311,7 @@ async def _exchange(sock: socket.socket, page: StatusPage) -> bytes:
         for event in client.receive_data(data) if data else client.receive_eof():
             if isinstance(event, Terminated):
                 raise StatusUnavailable(
-                    f"the connection was closed without an answer ({event.error or 'in good order'}); "
+                    f"the connection was closed without an answer ({event.error or 'normally'}); "
                     "see `listen.allowed_clients`, and that the address is one of FPM's"
                 )
             if isinstance(event, RequestEnded):
@@ -324,7 +325,7 @@ async def _exchange(sock: socket.socket, page: StatusPage) -> bytes:
 
 
 def _params(path: str) -> list[bytes]:
-    # without SCRIPT_FILENAME, whatever it is, FPM does not recognise its own page
+    # without any SCRIPT_FILENAME, FPM does not recognise its own page
     params = {
         "SCRIPT_NAME": path,
         "SCRIPT_FILENAME": path,
@@ -354,10 +355,11 @@ def _body(status: int, body: bytes, end: RequestEnded) -> bytes:
 def _explain(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return (
-            "there is no such socket; compare with pm.status_listen in that pool's configuration, and see that FPM runs"
+            "there is no such socket; compare with pm.status_listen in that pool's configuration, and check that FPM "
+            "runs"
         )
     if isinstance(error, ConnectionRefusedError):
-        return "nothing listens there; see that FPM runs, and that the address is the one in pm.status_listen"
+        return "nothing listens there; check that FPM runs, and that the address is the one in pm.status_listen"
     if isinstance(error, PermissionError):
-        return "this user may not open the socket; see `listen.owner`, `listen.group` and `listen.mode`"
+        return "this user may not open the socket; check `listen.owner`, `listen.group` and `listen.mode`"
     return f"the connection failed: {error}"

@@ -1,9 +1,9 @@
-"""The JSON of FPM's status page, also if a visitor's text has broken it.
+"""Parse the JSON of FPM's status page, even if a visitor's text has broken it.
 
-FPM writes what it knows of a request into its page: method, user and script as they came, and the URI too before 8.2. A
-quote in one of them ends the string early, and the page is JSON no more, or JSON that says something else. So each
-worker is then read by itself: what stands before its texts is FPM's own and has one form, and the next worker begins at
-the next place that has that form. Workers may be invented by such a text, but none can be hidden.
+FPM writes details of a request into its page: method, user and script unescaped, and the URI too before 8.2. A quote in
+one of them ends the string early, and the page is no longer JSON, or is JSON with another meaning. Then each worker is
+read separately: the part before its texts is FPM's own and has a fixed form, and the next worker begins at the next
+place with that form. Such a text may invent workers, but it cannot hide any.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _KINDS: Final[Mapping[str, type | tuple[type, ...]]] = {
 }
 _LIST = re.compile(r'"processes"\s*:\s*\[')
 _END = re.compile(r"\]\s*\}\s*\Z")
-# what FPM makes of a division by 0; in a string that is escaped its name has no bare quotes
+# FPM's result of a division by 0; in an escaped string, the name has no unescaped quotes
 _NO_NUMBER = re.compile(r'("last request cpu"\s*:\s*)[+-]?(?:nan|inf(?:inity)?)\b', re.IGNORECASE)
 
 
@@ -70,15 +70,15 @@ _BEFORE_USER = re.compile(
     r'"\s*,' + _name("content length") + r"(?P<content_length>\d{1,20})\s*," + _name("user") + '"', re.ASCII
 )
 _BEFORE_SCRIPT = re.compile(r'"\s*,' + _name("script") + '"')
-# the tail has FPM's numbers alone, and is short
+# the tail has only FPM's own numbers, and is short
 _TAIL_LENGTH: Final = 300
 
 
 def read_page(data: bytes) -> object:
-    """Return what a page says, as `json.loads` does; a worker's texts are kept as they came if they cannot be decoded.
+    """Return the page's data, as `json.loads` does; a worker's texts are kept raw if they cannot be decoded.
 
     Raises:
-        ValueError: it is neither JSON nor a page that a text has broken.
+        ValueError: it is neither JSON nor a page broken by a text.
     """
     text = _NO_NUMBER.sub(r"\g<1>0", data.decode("utf-8", "surrogateescape"))
     heads = list(_HEAD.finditer(text))
@@ -101,10 +101,10 @@ def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
 
 
 def _is_sound(page: object, heads: int) -> bool:
-    """Whether each worker has all that any of them has, and none is hidden in something else."""
+    """Whether all workers have the same fields, and none is hidden in another value."""
     processes = page.get("processes") if isinstance(page, dict) else None
     if not isinstance(processes, list) or not all(isinstance(process, dict) for process in processes):
-        # no page of FPM's, which is not for us to say; but one that has workers has been broken
+        # this may not be FPM's page, which the caller finds out; but a page that has workers has been broken
         return not heads
     if heads not in (0, len(processes)):
         return False

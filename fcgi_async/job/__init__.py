@@ -1,1 +1,1 @@
-"""What is said: jobs, responses, and the deadlines and limits for them. Values, which stand beside the errors."""
+"""Values: jobs, responses, and their deadlines and limits."""

@@ -29,7 +29,7 @@ __all__ = (
 )
 
 FileContent = bytes | str | os.PathLike[str] | IO[bytes] | AsyncIterable[bytes]
-# what `files` has: the content, or (filename, content[, content_type[, length]])
+# a value of `files`: the content, or (filename, content[, content_type[, length]])
 File = FileContent | Sequence[object]
 
 _READ_SIZE = 256 * 1024
@@ -40,7 +40,7 @@ _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=Fa
 
 @runtime_checkable
 class _Readable(Protocol):
-    """A file that is open."""
+    """An open file."""
 
     def read(self, size: int, /) -> bytes: ...
     def seek(self, offset: int, whence: int = ..., /) -> int: ...
@@ -52,7 +52,7 @@ class BodyStream:
     """A body that comes in parts.
 
     Attributes:
-        length: bytes in all; PHP-FPM takes no body of unknown length.
+        length: total number of bytes; PHP-FPM does not accept a body of unknown length.
         open: returns the parts.
         replayable: whether `open` can be called again.
     """
@@ -63,13 +63,13 @@ class BodyStream:
 
 
 def opener(content: AsyncIterable[bytes]) -> Callable[[], AsyncIterator[bytes]]:
-    """Return what opens a caller's iterable; an iterator is opened once, and says so when asked again."""
+    """Return a function that opens a caller's iterable; an iterator can be opened only once."""
     used = False
 
     def open_once() -> AsyncIterator[bytes]:
         nonlocal used
         if used and isinstance(content, AsyncIterator):
-            raise ValueError("the body is an iterator and was sent before; make a new Job with a new one")
+            raise ValueError("the body is an iterator that was sent before; make a new Job with a new iterator")
         used = True
         return aiter(content)
 
@@ -77,9 +77,9 @@ def opener(content: AsyncIterable[bytes]) -> Callable[[], AsyncIterator[bytes]]:
 
 
 def _json_encoder() -> Callable[[object, int], Iterable[str]]:
-    """Return what encodes a value as `_JSON` does, but for the check whether it contains itself.
+    """Return an encoder like `_JSON` that does not check whether a value contains itself.
 
-    JSONEncoder makes its encoder in C for each value anew, which costs more than encoding a small one.
+    JSONEncoder creates its C encoder anew for each value, which costs more than encoding a small one.
     """
     try:
         return json.encoder.c_make_encoder(  # type: ignore[attr-defined, no-any-return]  # undocumented
@@ -101,17 +101,19 @@ def encode_json(value: object) -> bytes:
     try:
         return "".join(_json_parts(value, 0)).encode()
     except Exception:
-        # says what is wrong better: that it contains itself, too
+        # this one has better messages, also if the value contains itself
         try:
             return _JSON.encode(value).encode()
         except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidJob(f"json= cannot be expressed in JSON: {error}") from error
+            raise InvalidJob(
+                f"json= cannot be expressed in JSON: {error}; give dicts, lists, str, finite numbers, bool and None"
+            ) from error
 
 
 def encode_multipart(files: object, form: object) -> tuple[str, bytes | BodyStream]:
     """Return the content type and the body of a `multipart/form-data` request.
 
-    Files given by path, open or as an iterable are streamed.
+    Files that are given as a path, an open file or an iterable are streamed.
 
     Raises:
         InvalidJob: a file is neither content nor (filename, content[, content_type[, length]]), an iterable comes
@@ -123,10 +125,10 @@ def encode_multipart(files: object, form: object) -> tuple[str, bytes | BodyStre
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(field.decode())}"\r\n\r\n'
         parts.append(b"".join((head.encode(), value, b"\r\n")))
     if not isinstance(files, Mapping):
-        raise InvalidJob(f"files= is a mapping of names to files, not {type(files).__name__}")
+        raise InvalidJob(f"files= must be a mapping of names to files, not {type(files).__name__}")
     for name, file in files.items():
         if not isinstance(name, str):
-            raise InvalidJob(f"the name {name!r} in files is a string, not {type(name).__name__}")
+            raise InvalidJob(f"the name {name!r} in files must be a string, not {type(name).__name__}")
         filename, content, content_type = _file_part(name, file)
         head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"; '
@@ -141,7 +143,7 @@ def _form_fields(form: object) -> Iterable[tuple[bytes, bytes]]:
     if form is None:
         return []
     if isinstance(form, str):
-        raise InvalidJob("form= beside files= is a mapping or a sequence of pairs, not an encoded string")
+        raise InvalidJob("form= together with files= must be a mapping or a sequence of pairs, not an encoded string")
     return form_fields("form", form)
 
 
@@ -155,20 +157,20 @@ def _file_part(name: str, file: object) -> tuple[str, bytes | BodyStream, str]:
         filename, content, content_type, length = (*file, None, None)[:4]
     else:
         raise InvalidJob(
-            f"files[{name!r}] is a path, an open file, bytes, str, or a tuple: "
-            "(filename, content), (filename, content, content_type), or with the length of an async iterable at the end"
+            f"files[{name!r}] must be a path, an open file, bytes, str, or a tuple: "
+            "(filename, content), (filename, content, content_type), or for an async iterable (..., length)"
         )
     if not (isinstance(filename, str) and isinstance(content_type, str | None)):
-        raise InvalidJob(f"files[{name!r}]: filename and content_type are strings")
+        raise InvalidJob(f"files[{name!r}]: filename and content_type must be strings")
     if content_type is None:
         content_type = guess_type(filename)[0] or _UNKNOWN_TYPE
     if "\r" in content_type or "\n" in content_type:
-        raise InvalidJob(f"files[{name!r}]: the content type has a line break")
+        raise InvalidJob(f"files[{name!r}]: the content type has a line break; remove it")
     return filename, _file_content(name, content, length), content_type
 
 
 def _own_name(content: object) -> str:
-    """Return the name that a file has by itself, else what browsers call content without one."""
+    """Return the file's own name, or the name that browsers use for content without one."""
     name: object = content if isinstance(content, os.PathLike) else getattr(content, "name", None)
     if isinstance(name, str | os.PathLike):
         found = os.fspath(name)
@@ -192,7 +194,7 @@ def _file_content(name: str, content: object, length: object) -> bytes | BodyStr
     elif isinstance(content, _Readable):
         return _open_file(name, content)
     raise InvalidJob(
-        f"files[{name!r}]: the content is bytes, str, a path, a file opened in binary mode, "
+        f"files[{name!r}]: the content must be bytes, str, a path, a file opened in binary mode, "
         f"or an async iterable of bytes with its length at the end; not {type(content).__name__}"
     )
 
@@ -201,12 +203,12 @@ def _file_stream(name: str, path: Path) -> BodyStream:
     try:
         found = path.stat()
     except (OSError, ValueError) as error:
-        raise InvalidJob(f"files[{name!r}]: {error}") from error
+        raise InvalidJob(f"files[{name!r}]: {error}; give the path of a file that exists, or its content") from error
     if not stat.S_ISREG(found.st_mode):
-        raise InvalidJob(f"files[{name!r}]: {path} is not a regular file")
+        raise InvalidJob(f"files[{name!r}]: {path} is not a regular file; give the path of one, or its content")
 
     async def read() -> AsyncIterator[bytes]:
-        # anyio.open_file() loses the file where asyncio's task.cancel() meets its opening
+        # anyio.open_file() loses the file if asyncio's task.cancel() comes while it is opened
         with path.open("rb") as file:
             while data := await anyio.to_thread.run_sync(file.read, _READ_SIZE):
                 yield data
@@ -215,19 +217,19 @@ def _file_stream(name: str, path: Path) -> BodyStream:
 
 
 def _open_file(name: str, file: _Readable) -> BodyStream:
-    """Return what is left of an open file; it is read when the job runs, and not closed."""
+    """Return a stream of the rest of an open file; it is read when the job runs, and not closed."""
     try:
         start = file.tell()
         length = file.seek(0, os.SEEK_END) - start
         file.seek(start)
     except (OSError, ValueError) as error:
         raise InvalidJob(
-            f"files[{name!r}]: {error}; a file without a known length goes as an async iterable with its length"
+            f"files[{name!r}]: {error}; give a file of unknown length as an async iterable, with its length"
         ) from error
     lock = Lock()
 
     def read_at(offset: int) -> bytes:
-        # the job may run several times at once, and the file has one position
+        # the job may run several times at once, and the file has only one position
         with lock:
             file.seek(start + offset)
             return file.read(min(_READ_SIZE, length - offset))
@@ -260,7 +262,7 @@ def _joined(parts: Sequence[bytes | BodyStream]) -> bytes | BodyStream:
             finally:
                 await close_iterator(source)
             if sent != part.length:
-                raise ValueError(f"a file of {part.length} bytes turned out to have {sent}")
+                raise ValueError(f"a file of {part.length} bytes had {sent} when it was sent; make a new Job")
 
     return BodyStream(length, read, replayable)
 

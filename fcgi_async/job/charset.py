@@ -1,4 +1,4 @@
-"""The charset of a Content-Type: known ones only, since a peer could name a codec that raises or is slow."""
+"""The charset of a Content-Type: only known ones, because a peer could name a codec that raises or is slow."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _CODECS |= {f"cp125{page}": f"cp125{page}" for page in range(9)}
 
 
 def decode_text(content: bytes, content_type: str) -> str:
-    """Return a body as text, in the charset that its Content-Type names if that is a known one, otherwise in UTF-8.
+    """Return a body as text, decoded in the charset of its Content-Type if that is known, otherwise in UTF-8.
 
-    What cannot be decoded is replaced.
+    Bytes that cannot be decoded are replaced.
     """
     found = _CHARSET.search(content_type)
     label = found[1].lower().translate(_SEPARATORS) if found else ""

@@ -1,9 +1,9 @@
-"""The checks of what a job is given, one for each argument; each adds what is sent because of it."""
+"""The checks of a job's arguments, one for each; each adds what is sent for its argument."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from typing import Final
 from urllib.parse import unquote
 
@@ -15,18 +15,21 @@ from fcgi_async.job.param_text import check_pair, check_text
 from fcgi_async.job.settings import check_timeout
 from fcgi_async.wire.spec import Role
 
-# given one argument, that and `plain`
+# number of stored arguments if only one was given: that and `plain`
 _ALONE = 2
+
+# length of a parameter that certainly fits into a record
+_SHORT = 16000
 
 __all__ = ("CHECKS", "Check", "check_params", "check_script")
 
-# the arguments by name; what is sent is added to them
+# the arguments by name; the checks add what is sent
 _Given = dict[str, object]
 Check = Callable[[_Given, object], None]
 
 _BODIES = ("content", "json", "form", "files")
 
-# decided by the job's own arguments; a second value would be a doubled parameter
+# set by the job's own arguments; a second value would send a parameter twice
 _OWN_PARAMS = {
     "SCRIPT_FILENAME": "script=",
     "REQUEST_METHOD": "method=",
@@ -35,7 +38,7 @@ _OWN_PARAMS = {
 
 
 def check_script(script: object) -> str:
-    """Return the script's name, of a path too; raise InvalidJob if it cannot be sent."""
+    """Return the script's name, also for a path object; raise InvalidJob if it cannot be sent."""
     if not isinstance(script, str) and isinstance(script, os.PathLike):
         script = os.fspath(script)
     name = check_text("script", script)
@@ -49,7 +52,7 @@ def _check_uri(given: _Given, value: object) -> None:
     if given.get("query") is not None:
         raise InvalidJob("uri= and query= are both given; write the query into the uri")
     if not uri.startswith("/") or any(character.isspace() for character in uri):
-        raise InvalidJob(f"uri={uri!r} does not start with / or has blanks; it is a request target like /orders/7?x=1")
+        raise InvalidJob(f"uri={uri!r} must start with / and have no whitespace, as in /orders/7?x=1")
     target, _, query = uri.partition("?")
     given["path"] = check_text("uri's path", unquote(target, errors="surrogateescape"))
     given["query_string"] = query
@@ -58,7 +61,7 @@ def _check_uri(given: _Given, value: object) -> None:
 
 def _check_query(given: _Given, value: object) -> None:
     query = given["query_string"] = encode_pairs("query", value)
-    # what was encoded here is ASCII without a NUL
+    # the result of the encoding is ASCII without a NUL
     if query is value:
         check_text("query", query)
     check_pair("QUERY_STRING", query)
@@ -67,9 +70,9 @@ def _check_query(given: _Given, value: object) -> None:
 def _check_method(given: _Given, value: object) -> None:
     method = check_text("method", value)
     if not TOKEN.match(method):
-        raise InvalidJob(f"method={method!r} is not a request method")
+        raise InvalidJob(f"method={method!r} is not a request method, such as GET")
     check_pair("REQUEST_METHOD", method)
-    # PHP compares it with "POST" as it is
+    # PHP compares it with "POST", case-sensitively
     given["method"] = method.upper()
 
 
@@ -78,23 +81,46 @@ def _check_headers(given: _Given, value: object) -> None:
 
 
 def check_params(given: _Given, params: object) -> None:
-    """Refuse parameters that cannot be sent, or that something else given sends too; call it after the other checks."""
+    """Refuse parameters that cannot be sent, or that another argument sends too; call this after the other checks."""
     if not isinstance(params, Mapping):
-        raise InvalidJob(f"params is a mapping of names to values, not {type(params).__name__}")
+        raise InvalidJob(f"params must be a mapping of names to values, not {type(params).__name__}")
+    if not _are_plain(params):
+        _check_each(params)
     headers = given.get("header_params")
-    for name, value in params.items():
-        if not check_text(f"the name {name!r} in params", name):
-            raise InvalidJob("params has an empty name; PHP drops such a parameter")
-        check_text(f"params[{name!r}]", value)
-        check_pair(name, value)
-        if name in _OWN_PARAMS:
-            raise InvalidJob(f"params[{name!r}] would be sent twice; say it with {_OWN_PARAMS[name]}")
-        if isinstance(headers, Mapping) and name in headers:
-            raise InvalidJob(f"a header becomes {name}, and params[{name!r}] is the same; give one of them")
+    if isinstance(headers, Mapping) and not headers.keys().isdisjoint(params):
+        name = next(name for name in params if name in headers)
+        raise InvalidJob(f"a header becomes {name}, and params[{name!r}] is the same; give one of them")
     if given.get("uri") is not None and not {"REQUEST_URI", "QUERY_STRING"}.isdisjoint(params):
         raise InvalidJob("uri= sets REQUEST_URI and QUERY_STRING; params must not set them again")
     if given.get("query") is not None and "QUERY_STRING" in params:
         raise InvalidJob("query= sets QUERY_STRING; params must not set it again")
+
+
+def _are_plain(params: Mapping[str, str]) -> bool:
+    """Whether all parameters are certainly fine; checks all in one pass."""
+    try:
+        names, values = "".join(params), "".join(params.values())
+    except TypeError:
+        return False
+    return (
+        names.isascii()
+        and values.isascii()
+        and "\0" not in names
+        and "\0" not in values
+        and len(names) + len(values) <= _SHORT
+        and "" not in params
+        and _OWN_PARAMS.keys().isdisjoint(params)
+    )
+
+
+def _check_each(params: Mapping[str, str]) -> None:
+    for name, value in params.items():
+        if not check_text(f"the name {name!r} in params", name):
+            raise InvalidJob("params has an empty name, and PHP drops such a parameter; name it")
+        check_text(f"params[{name!r}]", value)
+        check_pair(name, value)
+        if name in _OWN_PARAMS:
+            raise InvalidJob(f"params[{name!r}] would be sent twice; set it with {_OWN_PARAMS[name]}")
 
 
 def _check_content(given: _Given, value: object) -> None:
@@ -115,7 +141,7 @@ def _check_json(given: _Given, value: object) -> None:
 def _check_form(given: _Given, value: object) -> None:
     if len(given) > _ALONE:
         _check_one_body(given)
-    # beside files its fields are parts of their body
+    # together with files, the form's fields are parts of the body
     if given.get("files") is None:
         given["body"] = encode_form(value)
         given["content_type"] = "application/x-www-form-urlencoded"
@@ -136,7 +162,7 @@ def _check_one_body(given: _Given) -> None:
 
 def _check_content_length(given: _Given, _: object) -> None:
     if not isinstance(given.get("content"), AsyncIterable):
-        raise InvalidJob("content_length= is for a content= that is an async iterable; otherwise it is counted")
+        raise InvalidJob("content_length= is only for an async iterable in content=; leave it out: it is computed")
 
 
 def _encode_content(content: object, length: object) -> bytes | BodyStream:
@@ -151,26 +177,28 @@ def _encode_content(content: object, length: object) -> bytes | BodyStream:
         return bytes(content)
     if not isinstance(content, AsyncIterable):
         raise InvalidJob(
-            f"content= is bytes, str or an async iterable of bytes, not {type(content).__name__}; "
+            f"content= must be bytes, str or an async iterable of bytes, not {type(content).__name__}; "
             "for data use json= or form="
         )
     if not isinstance(length, int) or isinstance(length, bool) or length < 0:
         raise InvalidJob("content= is an iterable and needs content_length=: PHP-FPM takes no body of unknown length")
-    return BodyStream(length, opener(content), replayable=False)
+    # an iterable that is also an iterator cannot begin again
+    replayable = getattr(content, "replayable", False) is True and not isinstance(content, AsyncIterator)
+    return BodyStream(length, opener(content), replayable)
 
 
 def _check_role(given: _Given, role: object) -> None:
     if not isinstance(role, Role):
-        raise InvalidJob(f"role={role!r} is not a fcgi_async.Role")
+        raise InvalidJob(f"role must be a fcgi_async.Role, such as Role.RESPONDER, not {role!r}")
     if role is Role.FILTER:
-        raise InvalidJob("role=Role.FILTER needs a second stream, the file to filter, which a job does not have")
+        raise InvalidJob("role=Role.FILTER needs a second stream, which a job does not have; use Role.RESPONDER")
     if role is Role.AUTHORIZER and any(given.get(name) is not None for name in _BODIES):
-        raise InvalidJob("role=Role.AUTHORIZER has no body; the body goes to the request that was authorized")
+        raise InvalidJob("role=Role.AUTHORIZER takes no body; send it with the request that was authorized")
 
 
 def _check_priority(_: _Given, value: object) -> None:
     if not isinstance(value, int):
-        raise InvalidJob(f"priority={value!r} is not a whole number")
+        raise InvalidJob(f"priority must be a whole number, not {value!r}")
 
 
 def _check_success_mark(_: _Given, value: object) -> None:
@@ -179,11 +207,12 @@ def _check_success_mark(_: _Given, value: object) -> None:
 
 
 def _is_timeout(name: str) -> Check:
-    def check(_: _Given, value: object) -> None:
+    def check(given: _Given, value: object) -> None:
         try:
             check_timeout(name, value)
         except ValueError as error:
             raise InvalidJob(str(error)) from None
+        given["timed"] = True
 
     return check
 
@@ -191,7 +220,7 @@ def _is_timeout(name: str) -> Check:
 def _is_flag(name: str) -> Check:
     def check(_: _Given, value: object) -> None:
         if not isinstance(value, bool):
-            raise InvalidJob(f"{name}={value!r} is neither True nor False")
+            raise InvalidJob(f"{name} must be True or False, not {value!r}")
 
     return check
 

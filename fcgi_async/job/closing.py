@@ -1,4 +1,4 @@
-"""The end of a caller's iterator that was not read to its end."""
+"""Close a caller's async iterator early."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CLOSE_SECONDS: Final = 5.0
 
 
 async def close_iterator(iterator: object) -> None:
-    """Run an async generator's cleanup, for 5 seconds at most; event loops complain of one left in the middle."""
+    """Run an async generator's cleanup, for at most 5 seconds; event loops complain about an unfinished one."""
     if isinstance(iterator, AsyncGenerator):
         with anyio.move_on_after(_CLOSE_SECONDS, shield=True), suppress(Exception):
             await iterator.aclose()

@@ -1,4 +1,4 @@
-"""The Content-Encoding of a response, undone within a bound."""
+"""Decode the Content-Encoding of a response, up to a limit."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 
 __all__ = ("ContentTooLong", "decode_content")
 
-# a peer may name as many as its head has room for
+# a peer may name as many codings as its head has room for
 _MAX_CODINGS: Final = 5
-# each costs a copy of what follows it; PHP writes one
+# each gzip member costs a copy of the rest; PHP writes one member
 _MAX_MEMBERS: Final = 100
 
 
@@ -23,12 +23,12 @@ def decode_content(content: bytes, codings: str, limit: int) -> bytes:
 
     Args:
         content: as it was sent.
-        codings: the value of Content-Encoding.
-        limit: how many bytes each step may give.
+        codings: the value of the Content-Encoding header.
+        limit: most bytes that each step may produce.
 
     Raises:
-        ValueError: a coding is not known, or the content is not in it.
-        ContentTooLong: it is longer than the limit; no more than that was decoded.
+        ValueError: a coding is not known, or the content is not encoded with it.
+        ContentTooLong: the decoded content exceeds the limit; no more than that was decoded.
     """
     names = [name for name in (part.strip().lower() for part in codings.split(",")) if name not in ("", "identity")]
     if len(names) > _MAX_CODINGS:
@@ -37,7 +37,7 @@ def decode_content(content: bytes, codings: str, limit: int) -> bytes:
         if name not in _DECODERS:
             raise ValueError(f"{name[:50]!r} is not known, only gzip and deflate are")
     for name in reversed(names):
-        # HEAD and 304 bring nothing, whatever they say
+        # HEAD and 304 have no content, even if they name a coding
         if content:
             try:
                 content = _DECODERS[name](content, limit)
@@ -49,7 +49,7 @@ def decode_content(content: bytes, codings: str, limit: int) -> bytes:
 def _gzip(content: bytes, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
-    # members may follow one another, and zeros the last (RFC 1952, 2.2)
+    # there may be several members, and zeros after the last (RFC 1952, 2.2)
     while content:
         if len(parts) == _MAX_MEMBERS:
             raise zlib.error(f"it has more than {_MAX_MEMBERS} members")
@@ -69,7 +69,7 @@ def _deflate(content: bytes, limit: int) -> bytes:
 
 
 def _inflate(content: bytes, window: int, limit: int) -> tuple[bytes, bytes]:
-    """Return what was compressed, and what follows it."""
+    """Return the decompressed data, and the bytes after the compressed data."""
     decompressor = zlib.decompressobj(window)
     part = decompressor.decompress(content, limit + 1)
     if len(part) > limit:

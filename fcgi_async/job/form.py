@@ -11,14 +11,14 @@ from fcgi_async.errors import InvalidJob
 
 __all__ = ("Pairs", "encode_form", "encode_pairs", "form_fields", "to_utf8")
 
-# what `query` and `form` may be
+# the types of `query` and `form`
 Pairs = Mapping[str, object] | Sequence[tuple[str, object]] | str
 
-# brackets in one name: PHP drops a variable that has more (max_input_nesting_level)
+# most brackets in a name: PHP drops a variable that has more (max_input_nesting_level)
 _MAX_BRACKETS = 64
-# digits of a number that PHP writes without an exponent
+# most digits of a number that PHP writes without an exponent
 _PLAIN_DIGITS = 17
-# bits of a number that Python writes however it is set up
+# bits of a number that Python writes with any setting of its digit limit
 _SHORT = 1024
 
 
@@ -27,17 +27,17 @@ def encode_pairs(what: str, pairs: object) -> str:
 
     Args:
         what: the argument's name, for errors.
-        pairs: a mapping, a sequence of pairs, which may repeat a name, or a string that is encoded already.
+        pairs: a mapping, a sequence of pairs (which may repeat a name), or a string that is encoded already.
 
     Raises:
-        InvalidJob: something in it has no form in a query.
+        InvalidJob: a value cannot be expressed in a query.
     """
     if isinstance(pairs, str):
         return pairs
     parts: list[str] = []
     items: Iterable[tuple[object, object]] = pairs.items() if type(pairs) is dict else _top_level(what, pairs)
     for key, value in items:
-        # most names, whole numbers and words stand as they are
+        # most names, whole numbers and words need no quoting
         if type(key) is str and key.isascii() and key.isidentifier():
             if type(value) is int and value.bit_length() < _SHORT:
                 parts.append(f"{key}={value}")
@@ -55,16 +55,16 @@ def encode_form(form: object) -> bytes:
     """Return a form as `application/x-www-form-urlencoded`.
 
     Raises:
-        InvalidJob: something in it has no form in a query.
+        InvalidJob: a value cannot be expressed in a query.
     """
     return to_utf8("form", encode_pairs("form", form))
 
 
 def form_fields(what: str, pairs: object) -> list[tuple[bytes, bytes]]:
-    """Return names, with brackets for what is nested, and values; None and what is empty are left out.
+    """Return pairs of names and values, with brackets for nested ones; None and empty collections are left out.
 
     Raises:
-        InvalidJob: it is neither a mapping nor a sequence of pairs, or something in it has no form in a query.
+        InvalidJob: it is neither a mapping nor a sequence of pairs, or a value cannot be expressed in a query.
     """
     fields: list[tuple[bytes, bytes]] = []
     for key, value in _top_level(what, pairs):
@@ -79,11 +79,11 @@ def _top_level(what: str, pairs: object) -> Iterable[tuple[object, object]]:
     if isinstance(pairs, Sequence) and not isinstance(pairs, str | bytes | bytearray | memoryview):
         for pair in pairs:
             if not isinstance(pair, tuple | list) or len(pair) != 2:
-                raise InvalidJob(f"{what}= has {type(pair).__name__} in place of a pair of name and value")
+                raise InvalidJob(f"{what}= must have pairs of (name, value), not {type(pair).__name__}")
             found.append((pair[0], pair[1]))
         return found
     raise InvalidJob(
-        f"{what}= is a mapping, a sequence of pairs or an encoded string, not {type(pairs).__name__}; "
+        f"{what}= must be a mapping, a sequence of pairs or an encoded string, not {type(pairs).__name__}; "
         "raw bytes go into content="
     )
 
@@ -102,11 +102,11 @@ def _add(fields: list[tuple[bytes, bytes]], what: str, name: str, value: object,
         items = enumerate(value)
     else:
         raise InvalidJob(
-            f"{what}[{name!r}] is {type(value).__name__}, which has no form in a query; "
+            f"{what}[{name!r}] is of type {type(value).__name__}, which a query cannot express; "
             "give str, bytes, a number, a bool, None, a mapping or a sequence"
         )
     if id(value) in parents:
-        raise InvalidJob(f"{what}= contains itself, at {name[:100]!r}")
+        raise InvalidJob(f"{what}= contains itself, at {name[:100]!r}; give a copy without that")
     if len(parents) > _MAX_BRACKETS:
         raise InvalidJob(
             f"{what}= is nested more than {_MAX_BRACKETS} levels deep, which PHP drops (max_input_nesting_level); "
@@ -121,14 +121,14 @@ def _name(what: str, key: object) -> str:
         return key
     if isinstance(key, int):
         return _whole(what, key)
-    raise InvalidJob(f"a name in {what}= is a string or a whole number, not {type(key).__name__}")
+    raise InvalidJob(f"a name in {what}= must be a string or a whole number, not {type(key).__name__}")
 
 
 def _scalar(what: str, name: str, value: object) -> bytes | None:
     if isinstance(value, str):
         return to_utf8(what, value, name)
     if isinstance(value, bytes | bytearray | memoryview):
-        # a string of PHP's is bytes
+        # PHP's strings are bytes
         return bytes(value)
     if isinstance(value, int):
         return _whole(what, value).encode()
@@ -141,11 +141,11 @@ def _whole(what: str, number: int) -> str:
     try:
         return str(int(number))
     except ValueError as error:
-        raise InvalidJob(f"{what}= has a number that is too long: {error}") from None
+        raise InvalidJob(f"{what}= has a number that is too long: {error}; give it as a string") from None
 
 
 def _float(number: float) -> str:
-    """Return the shortest digits that mean this number, as PHP lays them out."""
+    """Return the shortest digits for this number, in PHP's notation."""
     if not math.isfinite(number):
         return "NAN" if math.isnan(number) else "INF" if number > 0 else "-INF"
     exact = Decimal(repr(float(number)))
@@ -162,17 +162,17 @@ def _quote(text: bytes) -> str:
 
 
 def _quote_php(text: bytes) -> str:
-    # the one unreserved character that PHP takes for reserved
+    # the only unreserved character that PHP quotes
     return quote_plus(text).replace("~", "%7E")
 
 
-# what stands for an ASCII character
+# quoted ASCII characters
 _QUOTED = str.maketrans({chr(code): _quote_php(bytes([code])) for code in range(128) if not chr(code).isalnum()})
 
 
 def to_utf8(what: str, text: str, key: str | None = None) -> bytes:
-    """Return text as UTF-8; raise InvalidJob, which names the argument and what in it, if it has lone surrogates."""
+    """Return text as UTF-8. If it has lone surrogates, raise InvalidJob, which names the argument and its part."""
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidJob(f"{what}{'=' if key is None else f'[{key!r}]'} cannot be encoded: {error}") from None
+        raise InvalidJob(f"{what}{'=' if key is None else f'[{key!r}]'} cannot be encoded as UTF-8: {error}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import AsyncIterable, Mapping
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Final, Generic, TypeVar
 
@@ -42,7 +43,7 @@ def _init(self: object, script: str | os.PathLike[str], **given: object) -> None
         try:
             default, check, is_sent = _ARGUMENTS[name]
         except KeyError:
-            raise TypeError(f"Job.__init__() got an unexpected keyword argument {name!r}") from None
+            raise TypeError(_unexpected(name)) from None
         value = given[name]
         if value is not default:
             if is_sent:
@@ -55,10 +56,16 @@ def _init(self: object, script: str | os.PathLike[str], **given: object) -> None
     _set(self, "__dict__", given)
 
 
-def _store_what_is_given(made: _Made) -> _Made:
-    """Let jobs store only what they are given, and find all else in their class.
+def _unexpected(name: str) -> str:
+    meant = get_close_matches(name, ["script", *_ARGUMENTS], n=1)
+    hint = f"; did you mean {meant[0]!r}?" if meant else ""
+    return f"Job.__init__() got an unexpected keyword argument {name!r}{hint}"
 
-    The __init__ that attrs writes stores every field, which costs several times as much as the rest of a plain job.
+
+def _store_what_is_given(made: _Made) -> _Made:
+    """Let jobs store only the given arguments, and find the rest in their class.
+
+    The __init__ that attrs generates stores every field, which costs several times as much as the rest of a plain job.
     """
     for field in attrs.fields(made):
         if field.default is not attrs.NOTHING:
@@ -80,34 +87,34 @@ class Job(Generic[Tag]):
         script: the file to run, on FPM's side: absolute, or relative to `Endpoint.root`; str or path.
         uri: the request target, such as "/orders/7?x=1", for a front controller that routes by it; excludes `query`.
         method: the request method, upper-cased; POST with a body, GET without, unless given.
-        query: the query string: a mapping, a sequence of pairs, or a string that is encoded already. Mappings and
-            sequences inside it are named as PHP's http_build_query() names them, `a[b]` and `a[0]`; True is 1, False
-            is 0, None is left out; bytes are sent as they are.
-        content: the body: bytes, str, or an async iterable of bytes together with `content_length`.
-        content_length: bytes in the body; needed where `content` is an iterable, and only there.
+        query: the query string: a mapping, a sequence of pairs, or a string that is encoded already. Nested mappings
+            and sequences get the names that PHP's http_build_query() gives them, `a[b]` and `a[0]`; True is 1, False is
+            0, None is left out; bytes are sent unchanged.
+        content: the body: bytes, str, or an async iterable of bytes together with `content_length`. An iterable whose
+            attribute `replayable` is True is iterated over again when the job is retried.
+        content_length: bytes in the body; needed if `content` is an iterable, and only then.
         json: the body, as JSON.
-        form: the body, as a form, encoded as `query` is; beside `files` its fields.
+        form: the body, as a form, encoded like `query`; together with `files`, their form fields.
         files: the body, as multipart: {name: content}, or {name: (filename, content[, content_type[, length]])}. The
             content is bytes, str, a path, a file opened in binary mode, or an async iterable of `length` bytes; all
-            but the first two are streamed. Without a content type the filename's extension decides it. An open file is
-            sent from where it stands now, is not closed, and is the job's until that is done.
-        headers: request headers, a mapping or a sequence of pairs; PHP sees them as HTTP_*. What pairs repeat is
-            joined, a Cookie by "; ", others by ", ".
+            but the first two are streamed. Without a content type, the filename's extension decides. An open file is
+            sent from its current position and is not closed; do not use it until the job is done.
+        headers: request headers, a mapping or a sequence of pairs; PHP sees them as HTTP_*. Values of a repeated name
+            are joined, cookies by "; ", others by ", ".
         params: FastCGI parameters; they override those sent by default.
-        priority: jobs of a higher priority are run first.
+        priority: jobs of a higher priority run first.
         timeout: seconds from the call to the response; None for no limit.
         queue_timeout: seconds until a worker takes the job.
-        run_timeout: seconds from then to the response.
-        idempotent: whether running the script twice does no harm, so that it is tried again where it may have run.
-        finishes_early: False where the caller wants to wait until the worker has left the script, not only for the
-            response.
-        success_mark: what the body must end with, a line end aside, for the response to be `ok`; PHP-FPM says of
-            exit(1), and with display_errors of fatal errors, what it says of success. None demands nothing.
-        role: what PHP is asked to be, a responder or an authorizer; PHP-FPM runs both as responders.
-        tag: the caller's name for the job, in logs and errors. `Job[int]` is one whose tag is an int.
+        run_timeout: seconds from that moment to the response.
+        idempotent: whether running the script twice does no harm, so that it is retried even if it may have run.
+        finishes_early: False to wait until the worker has left the script, not only for the response.
+        success_mark: text at the end of the body (before a line end) without which the response is not `ok`, because
+            PHP-FPM reports exit(1), and fatal errors under display_errors, as success. None for no such check.
+        role: the FastCGI role, responder or authorizer; PHP-FPM runs both as responders.
+        tag: the caller's name for the job, in logs and errors. `Job[int]` is a job whose tag is an int.
 
     Raises:
-        InvalidJob: it could never be sent; says why.
+        InvalidJob: the job could never be sent; the message says why.
     """
 
     script: str = attrs.field(kw_only=False, converter=_script)
@@ -131,22 +138,24 @@ class Job(Generic[Tag]):
     success_mark: str | None = None
     role: Role = Role.RESPONDER
     tag: Tag = attrs.field(default=None)
-    # what is sent: `path` is the decoded path of `uri`
+    # what is sent; `path` is the decoded path of `uri`
     path: str | None = attrs.field(default=None, init=False, repr=False)
     query_string: str = attrs.field(default="", init=False, repr=False)
     header_params: Mapping[str, str] = attrs.field(default=MappingProxyType({}), init=False, repr=False)
     body: bytes | BodyStream = attrs.field(default=b"", init=False, repr=False)
     content_type: str | None = attrs.field(default=None, init=False, repr=False)
-    # whether a body was given, be it empty
+    # whether a body was given, even an empty one
     has_body: bool = attrs.field(default=False, init=False, repr=False)
-    # whether it says nothing but its script, so that its request is the same each time
+    # whether only the script is given, so that the request is always the same
     plain: bool = attrs.field(default=True, init=False, repr=False)
+    # whether it has a deadline of its own
+    timed: bool = attrs.field(default=False, init=False, repr=False)
 
     def dump(self) -> dict[str, object]:
-        """Return the job as a dict that fits into JSON, which `load()` reads.
+        """Return the job as a dict that can be written as JSON; `load()` reads it.
 
-        It has what the job was given, but for defaults: `query` encoded, `headers` as pairs, `json`, `form` and `files`
-        as the `body` that they became, in base64, with its `content_type`. A tag of tuples comes back as lists.
+        It has the job's arguments, except defaults: `query` encoded, `headers` as pairs, and `json`, `form` and `files`
+        as the resulting `body`, in base64, with its `content_type`. Tuples in a tag become lists.
 
         Raises:
             InvalidJob: the body is streamed, or the tag cannot be expressed in JSON.
@@ -155,15 +164,15 @@ class Job(Generic[Tag]):
 
     @classmethod
     def load(cls, written: Mapping[str, object]) -> Job:
-        """Return the job that `dump()` wrote down; it sends the same request.
+        """Return the job from what `dump()` returned; it sends the same request.
 
-        It is checked as strictly as any job, so `written` may come from anywhere; but it names the script that runs,
-        so whoever can write it chooses what runs.
+        It is checked as strictly as any job, so `written` may come from anywhere. But it names the script, so everyone
+        who can write it can choose what runs.
 
         Args:
             written: what `dump()` returned.
 
         Raises:
-            InvalidJob: something in it is missing, unknown or of another type, or the job could never be sent.
+            InvalidJob: something is missing, unknown or of the wrong type, or the job could never be sent.
         """
         return cls(**read(written))  # type: ignore[arg-type]  # checked when it runs

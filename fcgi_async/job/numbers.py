@@ -1,4 +1,4 @@
-"""What counts as a number in an argument."""
+"""Which arguments count as numbers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ("is_duration", "is_whole")
 
 
 def is_whole(value: object) -> bool:
-    """Return whether it is a whole number; True and False are not."""
+    """Return whether `value` is a whole number; True and False are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_duration(value: object) -> TypeGuard[float]:
-    """Return whether it can be seconds, be they out of range; NaN, True and False cannot."""
+    """Return whether `value` is a number in any range; NaN, True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value

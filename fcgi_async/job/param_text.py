@@ -1,4 +1,4 @@
-"""What PHP-FPM takes as the name and the value of a parameter."""
+"""What PHP-FPM accepts as the name and the value of a parameter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ("check_pair", "check_text")
 
 
 def check_pair(name: str, value: str) -> None:
-    """Raise InvalidJob where a parameter does not fit into one PARAMS record, which PHP-FPM insists on."""
+    """Raise InvalidJob if a parameter does not fit into one PARAMS record, as PHP-FPM requires."""
     if len(name) + len(value) <= 16000:
         return
     size = len(name.encode("utf-8", "surrogateescape")) + len(value.encode("utf-8", "surrogateescape"))
@@ -22,12 +22,12 @@ def check_pair(name: str, value: str) -> None:
 def check_text(what: str, value: object) -> str:
     """Return `value`; raise InvalidJob, which names `what`, if it is not a string that can be sent."""
     if not isinstance(value, str):
-        raise InvalidJob(f"{what} is a string, not {type(value).__name__}")
+        raise InvalidJob(f"{what} must be a string, not {type(value).__name__}")
     if "\0" in value:
-        raise InvalidJob(f"{what} has a NUL; PHP would cut it there")
+        raise InvalidJob(f"{what} has a NUL, and PHP would cut it off there; remove it")
     if not value.isascii():
         try:
             value.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError as error:
-            raise InvalidJob(f"{what} cannot be encoded: {error}") from None
+            raise InvalidJob(f"{what} cannot be encoded as UTF-8: {error}") from None
     return value

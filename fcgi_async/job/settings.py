@@ -25,28 +25,28 @@ class Unset(Enum):
         return "UNSET"
 
 
-# not given: the next level decides; None means no limit
+# the argument was not given: the next level decides; None means no limit
 UNSET: Final = Unset.UNSET
 
 Timeout = float | None | Literal[Unset.UNSET]
 
 
 def check_timeout(name: str, value: object) -> None:
-    """Raise ValueError for a deadline that is no number of seconds."""
+    """Raise ValueError if `value` is not a number of seconds."""
     if value is UNSET or value is None:
         return
     if not is_duration(value) or value < 0:
-        raise ValueError(f"{name} is a number of seconds of at least 0, or None for no limit; not {value!r}")
+        raise ValueError(f"{name} must be a number of seconds of at least 0, or None for no limit; not {value!r}")
 
 
 @attrs.frozen
 class Timeouts:
-    """Deadlines for jobs that bring none of their own, in seconds; None: no limit.
+    """Deadlines for jobs that set none of their own, in seconds; None: no limit.
 
     Args:
         total: from the call to the response.
         queue: from the call until a worker takes the job.
-        run: from then to the response.
+        run: from that moment to the response.
     """
 
     total: float | None = None
@@ -66,10 +66,10 @@ class Limits:
     """How much a peer may send, in bytes.
 
     Args:
-        response: the body of a response that is collected, as sent, and decoded by `text` and `json()`; `stream()` has
-            no such bound.
+        response: the body of a collected response, both as sent and as decoded by `text` and `json()`; does not apply
+            to `stream()`.
         head: the head of a response.
-        stderr: of each job; what is over is dropped, and the response says so.
+        stderr: STDERR of each job; the rest is dropped, and the response says so.
     """
 
     response: int = 64 * _MIB
@@ -78,8 +78,6 @@ class Limits:
 
     def __attrs_post_init__(self) -> None:
         for name in ("response", "head", "stderr"):
-            value: object = getattr(self, name)
-            if not is_whole(value):
-                raise ConfigurationError(f"Limits({name}={value!r}) is not a whole number of bytes")
-        if min(self.response, self.head, self.stderr) < 0:
-            raise ConfigurationError("Limits are numbers of bytes; they cannot be negative")
+            value = getattr(self, name)
+            if not is_whole(value) or value < 0:
+                raise ConfigurationError(f"Limits({name}) must be a whole number of bytes, 0 or more, not {value!r}")

@@ -1,4 +1,4 @@
-"""The mark at the end of a body by which a script says that it came to its own end."""
+"""The success mark: text at the end of a body that shows that the script ran to its end."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import attrs
 
 __all__ = ("END_SHOWN", "BodyEnd", "is_marked")
 
-# bytes of a body's end that an error shows
+# how many bytes of a body's end an error shows
 END_SHOWN = 200
 
 
 @attrs.define(eq=False)
 class BodyEnd:
-    """The last bytes of a body that passes by, for the mark that they should be."""
+    """Keeps the last bytes of a body, to compare them with the success mark."""
 
     mark: str
     tail: bytes = attrs.field(default=b"", init=False)
@@ -22,11 +22,11 @@ class BodyEnd:
         self._size = max(END_SHOWN, len(self.mark.encode("utf-8", "surrogateescape")) + len(b"\r\n"))
 
     def feed(self, data: bytes) -> None:
-        """Take the next part."""
+        """Take the next part of the body."""
         self.tail = (self.tail + data[-self._size :])[-self._size :]
 
 
 def is_marked(content: bytes, mark: str) -> bool:
-    """Whether a body ends with a mark, a line end aside."""
+    """Return whether a body ends with the mark, not counting a line end."""
     end = mark.encode("utf-8", "surrogateescape")
     return content.endswith((end, end + b"\n", end + b"\r\n"))

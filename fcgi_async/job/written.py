@@ -1,4 +1,4 @@
-"""The written form of a job: a dict that fits into JSON, for a queue or a database."""
+"""The written form of a job: a dict that can be written as JSON, for a queue or a database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ("read", "write")
 _TIMEOUTS = ("timeout", "queue_timeout", "run_timeout")
 _CONTENT_TYPE = "CONTENT_TYPE"
 
-# what each key holds; a list of pairs, a mapping of strings and a tag are read apart
+# the type of each key; a list of pairs, a mapping of strings and a tag are read separately
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "script": (str,),
     "uri": (str,),
@@ -45,7 +45,7 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
 
 
 def write(job: Job) -> dict[str, object]:
-    """Return what `job` was given, but for defaults; its body as bytes in base64.
+    """Return the arguments of `job`, except defaults; its body is in base64.
 
     Raises:
         InvalidJob: the body is streamed, or the tag cannot be expressed in JSON.
@@ -85,13 +85,13 @@ def write(job: Job) -> dict[str, object]:
 
 
 def read(written: object) -> dict[str, object]:
-    """Return the arguments of the job that `write()` wrote down.
+    """Return the arguments of a job from its written form.
 
     Raises:
-        InvalidJob: it is not a written job: something is missing, unknown or of another type.
+        InvalidJob: it is not a written job: something is missing, unknown or of the wrong type.
     """
     if not isinstance(written, Mapping):
-        raise InvalidJob(f"a written job is a dict, not {type(written).__name__}")
+        raise InvalidJob(f"a written job must be a dict, not {type(written).__name__}")
     given = dict(written)
     for name, value in given.items():
         _check_type(name, value)
@@ -117,9 +117,9 @@ def read(written: object) -> dict[str, object]:
 
 def _check_type(name: object, value: object) -> None:
     if not isinstance(name, str) or name not in _TYPES:
-        raise InvalidJob(f"the written job has an unknown key {name!r}; it may be of a later version")
+        raise InvalidJob(f"the written job has an unknown key {name!r}; it may come from a later version")
     types = _TYPES[name]
-    # True is an int, and nothing but a flag
+    # True is an int too, but only allowed as a flag
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types and object not in types):
         expected = " or ".join("null" if found is type(None) else found.__name__ for found in types)
         raise InvalidJob(f"the written job's {name} is {type(value).__name__}, not {expected}")
@@ -133,11 +133,11 @@ def _pairs(job: Job) -> list[tuple[str, str]]:
 def _pair(pair: object) -> tuple[str, str]:
     if isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], str):
         return pair[0], pair[1]
-    raise InvalidJob("the written job's headers are pairs of two strings, a name and a value")
+    raise InvalidJob("the written job's headers must be pairs of two strings, a name and a value")
 
 
 def _copied(tag: object) -> object:
-    """Return the tag as it will be when it was written as JSON and read again."""
+    """Return the tag as it will be after it is written as JSON and read again."""
     try:
         copied: object = json.loads(json.dumps(tag, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:

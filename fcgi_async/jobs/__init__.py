@@ -1,9 +1,13 @@
-"""Durable jobs: jobs that are kept in a database until they are done."""
+"""Durable jobs: jobs that are kept in a database until they are done.
+
+The database is an SQLite file, for workers on one machine, or PostgreSQL, MariaDB or MySQL, for workers on any number.
+"""
 
 from fcgi_async.jobs.backoff import Backoff
 from fcgi_async.jobs.batches import Batch
 from fcgi_async.jobs.chains import Chain
 from fcgi_async.jobs.client import Jobs
+from fcgi_async.jobs.databases import Databases
 from fcgi_async.jobs.errors import (
     BatchClosed,
     DuplicateJob,
@@ -16,12 +20,14 @@ from fcgi_async.jobs.errors import (
     StoreCorrupt,
     StoreError,
     StoreFull,
+    StoreRefused,
     StoreUnavailable,
     UnknownBatch,
     UnknownJob,
     UnknownTask,
 )
 from fcgi_async.jobs.handle import JobHandle
+from fcgi_async.jobs.intake.intake import Intake
 from fcgi_async.jobs.observer import AttemptObservation, WorkerObserver, WorkerStatistics
 from fcgi_async.jobs.record import BatchRecord, Counts, Record, State, StoredResponse, WorkerRecord
 from fcgi_async.jobs.schedule import Cron
@@ -37,7 +43,9 @@ __all__ = (
     "Chain",
     "Counts",
     "Cron",
+    "Databases",
     "DuplicateJob",
+    "Intake",
     "JobHandle",
     "JobUnsuccessful",
     "Jobs",
@@ -52,6 +60,7 @@ __all__ = (
     "StoreCorrupt",
     "StoreError",
     "StoreFull",
+    "StoreRefused",
     "StoreUnavailable",
     "StoredResponse",
     "Task",

@@ -1,4 +1,4 @@
-"""How long a job waits until it is tried again."""
+"""How long a job waits before it is retried."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ("Backoff",)
 
 @attrs.frozen
 class Backoff:
-    """Waiting times that grow from attempt to attempt.
+    """Waiting times that grow with each attempt.
 
     Args:
-        first: seconds after the first attempt that failed, 0 or more.
-        factor: by which each wait is longer than the one before, 1 or more.
-        most: seconds at most.
-        jitter: "full" takes any time from 0 to the wait, so that jobs that failed together do not come back together;
-            "none" takes the wait itself.
+        first: seconds after the first failed attempt, 0 or more.
+        factor: each wait is longer than the last by this factor, 1 or more.
+        most: most seconds to wait.
+        jitter: "full" waits a random time from 0 to the full wait, so that jobs that failed together are not retried
+            together; "none" waits the full time.
 
     Raises:
-        ConfigurationError: one of them is out of its range.
+        ConfigurationError: an argument is out of its range.
     """
 
     first: float = 1.0
@@ -41,7 +41,7 @@ class Backoff:
             raise ConfigurationError(f'Backoff(jitter={self.jitter!r}) must be "full" or "none"')
 
     def longest(self, failed: int) -> float:
-        """Return the seconds to wait at most after `failed` attempts, 1 or more."""
+        """Return the most seconds to wait after `failed` attempts, 1 or more."""
         try:
             return min(self.first * self.factor ** (max(failed, 1) - 1), self.most)
         except OverflowError:

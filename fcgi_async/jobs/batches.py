@@ -1,4 +1,4 @@
-"""Batch: jobs that are put one by one, and one that is put once all of them are done."""
+"""Batch: jobs that are put one by one, and a job that is put when all of them are done."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from fcgi_async.jobs.task import Task
 
 __all__ = ("Batch", "Makes", "Step", "make_successors", "new_batch")
 
-# a task, which gets what precedes it, or a task and its own data
+# a task, which gets facts about what it follows, or a task and its own data
 Step = Task | tuple[Task, object]
 
-# seconds after which everyone looks, whether a bell was heard or not
+# seconds after which all waiting tasks check, even if no bell has rung
 _LOOK = 1.0
 
 
 class Makes(Protocol):
-    """Makes the record of a job, as `Jobs` checks it."""
+    """Makes the record of a job, with the checks of `Jobs`."""
 
     def __call__(self, task: Task, data: object, *, id: str | None = None, batch: str | None = None) -> NewJob: ...
 
 
 def make_successors(steps: Sequence[Step], make: Makes) -> tuple[Successor, ...]:
-    """Return jobs that are put later.
+    """Return jobs that will be put later.
 
     Args:
-        steps: tasks, with their data or without.
-        make: makes their records.
+        steps: tasks, with or without data.
+        make: makes the records.
 
     Raises:
         InvalidJob: the data cannot be written as JSON.
-        PayloadTooLarge: it is too long.
+        PayloadTooLarge: the data is too long.
         ConfigurationError: a step is neither a task nor a task and its data.
     """
     found = []
@@ -67,7 +67,7 @@ def make_successors(steps: Sequence[Step], make: Makes) -> tuple[Successor, ...]
 class Batch:
     """Jobs that belong together; made by `Jobs.batch()`.
 
-    A job that is retried by a person counts again, so what follows a batch may still run after some of it had failed.
+    A job that a person retries counts again, so the batch's `then` may still run after some of its jobs had failed.
     """
 
     _store: Store = attrs.field(repr=False)
@@ -78,10 +78,10 @@ class Batch:
     _abandon_after: float = attrs.field(repr=False)
 
     async def __aenter__(self) -> Self:
-        """Store the batch, or go on adding to the one of this id.
+        """Store the batch, or continue adding to the batch with this id.
 
         Raises:
-            BatchClosed: it is there, and was closed.
+            BatchClosed: the batch exists, and was closed.
             StoreUnavailable: the database cannot be written to.
         """
         await self._store.make_batch(self._new, self._abandon_after)
@@ -90,35 +90,35 @@ class Batch:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the batch; after an exception or a cancellation it is abandoned: it fails, and `then` is not put.
+        """Close the batch. After an exception or a cancellation it is abandoned: it fails, and `then` is not put.
 
         Raises:
-            BatchClosed: it was taken for abandoned meanwhile.
+            BatchClosed: it was considered abandoned meanwhile.
             StoreUnavailable: the database cannot be written to; the batch is abandoned after `abandon_after`.
         """
         if error is None:
             await self._store.close_batch(self.id, abandoned=False)
             return
-        # cancelled, perhaps; what cannot be said now is found out later
+        # perhaps cancelled; a batch that cannot be abandoned now times out later
         with anyio.move_on_after(_LOOK, shield=True), suppress(BatchClosed, StoreError):
             await self._store.close_batch(self.id, abandoned=True)
 
     async def add(self, task: Task, data: object = None, *, id: str | None = None) -> JobHandle:
-        """Put a job of the batch and return its handle; it is on disk when this returns, and may run at once.
+        """Put a job of the batch and return its handle. The job is on disk when this returns, and may run at once.
 
         Args:
-            task: what runs it.
-            data: what PHP gets, as JSON.
-            id: a name for the job, so that adding it again adds it once; None makes one.
+            task: the task that runs it.
+            data: the data for PHP, as JSON.
+            id: a name for the job, so that a repeated call adds it only once; None makes one.
 
         Raises:
             BatchClosed: the batch is closed; nothing is stored.
-            InvalidJob: what `Jobs.enqueue()` does.
-            PayloadTooLarge: likewise.
-            StoreUnavailable: likewise.
-            StoreFull: likewise.
+            InvalidJob: as for `Jobs.enqueue()`.
+            PayloadTooLarge: as for `Jobs.enqueue()`.
+            StoreUnavailable: as for `Jobs.enqueue()`.
+            StoreFull: as for `Jobs.enqueue()`.
 
-        Cancelling adds the job or does not.
+        After a cancellation, the job may or may not be added.
         """
         new = self._make(task, data, id=id, batch=self.id)
         await self._store.add(self.id, [new], self._abandon_after)
@@ -131,11 +131,11 @@ class Batch:
             jobs: pairs of a task and its data.
 
         Raises:
-            BatchClosed: what `add()` does; nothing is stored.
-            InvalidJob: likewise.
-            PayloadTooLarge: likewise.
-            StoreUnavailable: likewise.
-            StoreFull: likewise.
+            BatchClosed: the batch is closed; nothing is stored.
+            InvalidJob: as for `Jobs.enqueue()`.
+            PayloadTooLarge: as for `Jobs.enqueue()`.
+            StoreUnavailable: as for `Jobs.enqueue()`.
+            StoreFull: as for `Jobs.enqueue()`.
         """
         new = [self._make(task, data, batch=self.id) for task, data in jobs]
         if new:
@@ -143,34 +143,34 @@ class Batch:
         return [self._handle(job.id) for job in new]
 
     async def record(self) -> BatchRecord:
-        """Return how many jobs there are, have not ended, and have failed.
+        """Return the batch's numbers: its jobs, those that have not ended, and those that have failed.
 
         Raises:
-            UnknownBatch: it is not in the database (any more).
+            UnknownBatch: it is not, or no longer, in the database.
             StoreUnavailable: the database cannot be read.
         """
         found = await self._store.find_batch(self.id)
         if found is None:
-            raise UnknownBatch(f"no batch {self.id!r} is in the database; those that are over leave it after a time")
+            raise UnknownBatch(f"no batch {self.id!r} is in the database; ended batches are deleted after a time")
         return found
 
     async def find(self, *, states: Iterable[State] = (), after: int = 0, limit: int = 100) -> list[Record]:
-        """Return jobs of the batch, as `Jobs.find()` does; those that are done leave the database after a time."""
+        """Return jobs of the batch, as `Jobs.find()` does; done jobs are deleted after a time."""
         query = Query(states=tuple(states), batch=self.id, after=after, limit=limit)
         return await self._store.find(query)
 
     async def wait(self, timeout: float | None = None) -> BatchRecord:
-        """Wait until the batch is closed and all of its jobs have ended, well or not, and return its numbers.
+        """Wait until the batch is closed and all of its jobs have ended, with or without success; return its numbers.
 
         Args:
-            timeout: seconds to wait at most; None for any time.
+            timeout: most seconds to wait; None for no limit.
 
         Raises:
-            ResultTimeout: they had not ended in time; they go on.
-            UnknownBatch: it is not in the database (any more).
+            ResultTimeout: the jobs had not ended in time; they continue.
+            UnknownBatch: it is not, or no longer, in the database.
             StoreUnavailable: the database cannot be read.
 
-        Cancelling leaves the batch alone.
+        Cancelling does not affect the batch.
         """
         check_number("timeout", timeout, least=0, optional=True)
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -186,12 +186,13 @@ class Batch:
         return record
 
     async def cancel(self) -> int:
-        """Cancel its jobs that have not ended, as `Jobs.cancel()` does; return how many. The batch has failed then.
+        """Cancel its jobs that have not ended, as `Jobs.cancel()` does, so that the batch fails. Return how many there
+        were.
 
         Raises:
             StoreUnavailable: the database cannot be written to.
         """
-        # the number of a running one's state stays, so all at once
+        # running jobs keep their state, so cancel all in one call
         return await self._store.change("cancel", Query(batch=self.id, limit=1 << 31))
 
 

@@ -1,4 +1,4 @@
-"""Chain: jobs of which each is put when the one before is done."""
+"""Chain: jobs that are each put when the one before is done."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ class Chain:
     """A chain that was put, by `Jobs.chain()`.
 
     Attributes:
-        jobs: the handles of its jobs in their order; one that is not put yet is unknown to the database.
+        jobs: the handles of its jobs, in order; a job that is not put yet is not in the database.
     """
 
     jobs: tuple[JobHandle, ...]
 
     async def result(self, timeout: float | None = None) -> StoredResponse:
-        """Wait until the last job is done, and return what was stored of its response.
+        """Wait until the last job is done, and return its stored response.
 
         Args:
-            timeout: seconds to wait at most; None for any time.
+            timeout: most seconds to wait; None for no limit.
 
         Raises:
             JobUnsuccessful: one of its jobs is dead, cancelled or in doubt; those after it were not put.
-            ResultNotKept: all are done, and the last one's response was not stored.
-            ResultTimeout: they were not done in time; they go on.
-            UnknownJob: they are not in the database (any more).
+            ResultNotKept: all are done, but the last one's response was not stored.
+            ResultTimeout: they were not done in time; they continue.
+            UnknownJob: they are not, or no longer, in the database.
             StoreUnavailable: the database cannot be read.
 
-        Cancelling leaves the chain alone.
+        Cancelling does not affect the chain.
         """
         check_number("timeout", timeout, least=0, optional=True)
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -49,7 +49,7 @@ class Chain:
             try:
                 record = await handle.wait(left())
             except UnknownJob:
-                # done, and not kept: then the next one is there
+                # done, and deleted already: then the next one exists
                 continue
             if record.state != "done":
                 raise JobUnsuccessful(

@@ -1,4 +1,4 @@
-"""Clock: what a worker does for its schedules."""
+"""Clock: puts the jobs of a worker's schedules."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ("Clock", "check_crons")
 
 logger = logging.getLogger("fcgi_async.jobs")
 
-# seconds between looks at the database's clock, which may be put forward
+# seconds between checks of the database's clock, which may be moved forward
 _LOOK, _SHORTEST_LOOK, _AWAY = 10.0, 0.005, 1.0
 
 
 @attrs.frozen(eq=False)
 class Clock:
-    """Puts jobs by the clock.
+    """Puts the jobs of schedules.
 
     Args:
-        store: the database, whose clock it is.
+        store: the database, whose clock counts.
         crons: the schedules.
     """
 
@@ -34,7 +34,7 @@ class Clock:
     _crons: Sequence[Cron]
 
     async def begin(self) -> None:
-        """Make schedules known.
+        """Store the schedules in the database.
 
         Raises:
             StoreUnavailable: the database cannot be written to.
@@ -43,24 +43,24 @@ class Clock:
             await self._store.begin_crons(self._crons)
 
     async def run(self) -> None:
-        """Put jobs whose time has come, until cancelled.
+        """Put jobs when they are due, until cancelled.
 
         Raises:
             StoreCorrupt: the database is damaged.
-            SchemaMismatch: it was migrated by a later release.
+            SchemaMismatch: a later release has migrated the tables.
         """
         while self._crons:
             wait: float | None
             try:
                 wait = await self._store.tick(self._crons)
             except (StoreUnavailable, StoreFull) as error:
-                logger.debug("nothing can be put by the clock: %s", error)
+                logger.debug("no scheduled job can be put: %s", error)
                 wait = _AWAY
             await anyio.sleep(_LOOK if wait is None else min(max(wait, _SHORTEST_LOOK), _LOOK))
 
 
 def check_crons(schedules: Iterable[Cron]) -> tuple[Cron, ...]:
-    """Return the schedules of a worker.
+    """Check and return the schedules of a worker.
 
     Raises:
         ConfigurationError: one of them is not a `Cron`, or two have the same name.
@@ -70,5 +70,5 @@ def check_crons(schedules: Iterable[Cron]) -> tuple[Cron, ...]:
         if not isinstance(cron, Cron):
             raise ConfigurationError(f"Worker(schedules) must be Crons, not {cron!r}")
     if len({cron.name for cron in crons}) < len(crons):
-        raise ConfigurationError("Worker(schedules) has two of the same name")
+        raise ConfigurationError("Worker(schedules) has two Crons of the same name; rename one")
     return crons

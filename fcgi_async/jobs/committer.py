@@ -1,13 +1,15 @@
-"""Committer: one thread with one connection, which commits all that was called meanwhile in one transaction.
+"""Committer: one thread with one connection, which performs all waiting calls in one transaction.
 
-Theory of operation. Calls of the event loop are put into a queue, and the thread takes as many of them as there are:
-the more come at once, the fewer commits each costs. If one call fails, its whole group is taken back; the calls are
-then made again, each in a transaction of its own, so that only the one at fault fails. Answers go back together, in one
-call into the loop, after the commit.
+Theory of operation. The event loop puts calls into a queue, and the thread takes all that are there: the more come at
+once, the fewer commits each costs. If one call fails, its whole group is rolled back; then each call is repeated in a
+transaction of its own, so that only the faulty one fails. A call that fails only because of other transactions is
+repeated a few times, but not if it has waited too long for their locks. Answers go back together after the commit, in
+one call into the loop.
 """
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -27,35 +29,47 @@ __all__ = ("Committer", "Session")
 S = TypeVar("S", bound="Session")
 T = TypeVar("T")
 
-# one transaction keeps other processes out, and the answers of its first call wait for its last
+# most calls in a transaction: it keeps other processes out, and its first call's answer waits for its last call
 _LARGEST_GROUP = 256
-# seconds; less than a sync takes, and paid only while calls come together
-_GATHERING = 0.0001
+# a share of the last transaction's time, and seconds; waited only while calls come together
+_GATHERING, _LONGEST_GATHERING = 0.15, 0.0003
+# how many times a transaction is begun if others force it back
+_TIMES = 20
+# seconds that it waits before, at random up to the first, and twice as long each time, up to the last
+_PAUSE, _LONGEST_PAUSE = 0.001, 0.1
 
 
 class Session(Protocol):
     """A connection, used by one thread."""
 
     def connect(self) -> None:
-        """Connect, if it is not connected."""
+        """Connect if it is not connected."""
 
     def disconnect(self) -> None:
-        """Disconnect; raises nothing."""
+        """Disconnect; never raises."""
 
     def begin(self, *, durable: bool, writes: bool) -> None:
-        """Begin a transaction, which is on disk when its commit returns or need not be, and writes or only reads."""
+        """Begin a transaction that must (`durable`) be on disk when its commit returns, and that (`writes`) writes."""
 
     def commit(self) -> None:
         """Commit it."""
 
     def rollback(self) -> None:
-        """Take it back; raises nothing."""
+        """Roll back; never raises."""
 
     def committed(self) -> None:
-        """Called after a commit, before the answers are given; raises nothing."""
+        """Called after a commit, before the answers are given; never raises."""
 
     def translate(self, error: Exception, *, committing: bool) -> StoreError | None:
-        """Return what to raise for an error of the driver's; None if it is none of those."""
+        """Return the error to raise for a driver's error; None if it is not one."""
+        ...
+
+    def is_transient(self, error: Exception) -> bool:
+        """Return whether other transactions forced this one back, so that it may be repeated at once."""
+        ...
+
+    def waited_in_vain(self, error: Exception) -> bool:
+        """Return whether it waited too long for another transaction's locks, and would only wait again."""
         ...
 
 
@@ -67,20 +81,23 @@ class _Call(Generic[S]):
     durable: bool
     done: anyio.Event
     writes: bool = True
+    urgent: bool = False
+    # it has waited for another transaction's locks as long as allowed
+    waited: bool = False
     result: object = None
     error: BaseException | None = None
-    # the caller is gone
+    # whether the caller has left
     withdrawn: bool = False
-    # makes up for what was performed after the caller had gone
+    # undoes the call if it was performed after the caller had left
     undo: Callable[[S, object], None] | None = None
 
 
 @attrs.define(eq=False)
 class Committer(Generic[S]):
-    """Performs calls on a session, in the order in which they came.
+    """Performs calls on a session, in the order in which they come.
 
     Args:
-        session: what they are performed on; the thread connects and disconnects it.
+        session: the session; the thread connects and disconnects it.
     """
 
     _session: S
@@ -89,8 +106,14 @@ class Committer(Generic[S]):
     _post: Post = attrs.field(init=False)
     _ended: anyio.Event = attrs.field(init=False)
 
-    async def start(self) -> None:
+    async def start(self, *, waits: bool = False) -> StoreUnavailable | None:
         """Start the thread and connect.
+
+        Args:
+            waits: whether to go on without a database that is away: each later call tries to connect.
+
+        Returns:
+            Why it is not connected yet; None if it is.
 
         Raises:
             StoreError: it cannot connect; the thread has ended.
@@ -100,12 +123,15 @@ class Committer(Generic[S]):
         self._thread.start()
         try:
             await self.call(lambda session: None)
-        except BaseException:
+        except BaseException as error:
+            if waits and isinstance(error, StoreUnavailable):
+                return error
             await self.aclose()
             raise
+        return None
 
     async def aclose(self) -> None:
-        """Perform what was called, disconnect and end the thread."""
+        """Perform the waiting calls, disconnect and end the thread."""
         if self._thread is None:
             return
         self._thread = None
@@ -119,24 +145,26 @@ class Committer(Generic[S]):
         *,
         durable: bool = True,
         writes: bool = True,
+        urgent: bool = False,
         undo: Callable[[S, T], None] | None = None,
     ) -> T:
-        """Perform a call in a transaction, together with others; return what it returned.
+        """Perform a call in a transaction, together with others; return its result.
 
         Args:
             perform: called in the thread, perhaps twice, between begin and commit.
             durable: whether it must be on disk before the answer comes.
-            writes: whether it changes anything; what only reads need not wait for those who write.
-            undo: performed with its result if the caller is cancelled after it was performed.
+            writes: whether it changes anything; a call that only reads need not wait for writers.
+            urgent: whether it comes before other waiting calls.
+            undo: performed with the result if the caller was cancelled meanwhile.
 
         Raises:
-            StoreError: it is not done, unless the error says that it may be.
+            StoreError: it was not performed, unless the error says that it may have been.
 
-        Cancelling withdraws it unless it has begun.
+        Cancelling withdraws the call unless it has begun.
         """
         if self._thread is None:
             raise StoreUnavailable("the database is closed; use it inside `async with Jobs(...)`")
-        call: _Call[S] = _Call(perform, durable, anyio.Event(), writes)
+        call: _Call[S] = _Call(perform, durable, anyio.Event(), writes, urgent)
         call.undo = cast("Callable[[S, object], None] | None", undo)
         self._queue.put(call)
         try:
@@ -150,6 +178,11 @@ class Committer(Generic[S]):
             raise call.error
         return cast("T", call.result)
 
+    def send(self, perform: Callable[[S], object], *, durable: bool = True) -> None:
+        """Perform a call without waiting for it; errors are ignored, and nothing happens if this is not started."""
+        if self._thread is not None:
+            self._queue.put(_Call(perform, durable, anyio.Event()))
+
     def _undo_later(self, call: _Call[S]) -> None:
         undo = call.undo
         assert undo is not None
@@ -158,49 +191,65 @@ class Committer(Generic[S]):
     # in the thread
 
     def _run(self) -> None:
-        closing, together = False, False
+        closing, together, took = False, False, 0.0
         while not closing:
             group = [self._queue.get()]
-            if together and self._queue.empty():
-                # callers of the last group are about to call again, and we woke at the first of them
-                time.sleep(_GATHERING)
+            if together:
+                # callers of the last group are about to call again; wait for more than the first of them
+                time.sleep(min(took * _GATHERING, _LONGEST_GATHERING))
             with suppress(Empty):
                 while len(group) < _LARGEST_GROUP:
                     group.append(self._queue.get_nowait())
-            closing, together = None in group, len(group) > 1
+            closing, begun = None in group, time.perf_counter()
             calls = [call for call in group if call is not None and not call.withdrawn]
+            calls.sort(key=lambda call: not call.urgent)
             if calls:
                 self._perform_all(calls)
                 self._post(lambda calls=calls: self._answer(calls))  # type: ignore[misc]
+            took, together = time.perf_counter() - begun, len(group) > 1 or not self._queue.empty()
         self._session.disconnect()
         self._post(self._ended.set)
 
     def _perform_all(self, calls: Sequence[_Call[S]]) -> None:
-        if self._perform(calls) or len(calls) == 1:
+        if self._perform(calls):
             return
         for call in calls:
-            call.error = None
-            self._perform((call,))
+            times = 0 if call.waited or (len(calls) == 1 and not self._may_repeat(call)) else _TIMES
+            for again in range(times):
+                if again:
+                    # two that force each other back do not meet again
+                    time.sleep(random.uniform(0, min(_PAUSE * 2**again, _LONGEST_PAUSE)))
+                call.error = None
+                if self._perform((call,)) or not self._may_repeat(call):
+                    break
+
+    def _may_repeat(self, call: _Call[S]) -> bool:
+        cause = None if call.error is None else call.error.__cause__
+        return isinstance(cause, Exception) and self._session.is_transient(cause)
 
     def _perform(self, calls: Sequence[_Call[S]]) -> bool:
-        """Perform calls in one transaction; return False if one of them failed and the others may be made again."""
-        session, step = self._session, "begin"
+        """Perform calls in one transaction. Return False if one of them failed and the others may be repeated."""
+        session, step, performed = self._session, "begin", 0
         try:
             session.connect()
             session.begin(durable=any(call.durable for call in calls), writes=any(call.writes for call in calls))
             step = "perform"
             for call in calls:
                 call.result = call.perform(session)
+                performed += 1
             step = "commit"
             session.commit()
         except Exception as error:
             session.rollback()
             raised = session.translate(error, committing=step == "commit")
             for call in calls:
-                # each its own: tasks add to the traceback of what they raise
+                # a separate error for each: tasks add to the traceback of what they raise
                 call.error = copy(error if raised is None else raised)
                 call.error.__cause__ = error
-            return step != "perform"
+            if step == "perform":
+                calls[performed].waited = session.waited_in_vain(error)
+            # one that was forced back at its commit has certainly not committed
+            return step == "begin" or (step == "commit" and not session.is_transient(error))
         session.committed()
         return True
 

@@ -1,4 +1,4 @@
-"""Times of cron lines, by cronsim."""
+"""Compute the times of cron lines, with cronsim."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ try:
     from cronsim import CronSim, CronSimError
 except ImportError as error:
     raise ImportError(
-        "fcgi_async.jobs.cronline needs cronsim: pip install 'fcgi-async[cron]'", name=error.name, path=error.path
+        "schedules of durable jobs need cronsim: pip install 'fcgi-async[cron]'", name=error.name, path=error.path
     ) from error
 
 from fcgi_async.errors import ConfigurationError
@@ -18,7 +18,7 @@ __all__ = ("simulate",)
 
 
 def simulate(line: str, begin: datetime) -> Iterator[datetime]:
-    """Return the times of a cron line from a moment on, for 50 years; see `Cron` for what clocks that change do.
+    """Return the times of a cron line after a moment, for 50 years; see `Cron` about daylight saving time.
 
     Raises:
         ConfigurationError: it is not a cron line.

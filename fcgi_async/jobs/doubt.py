@@ -1,9 +1,9 @@
-"""Doubt: what FPM's status page tells of attempts that nobody waits for any more.
+"""Doubt: what FPM's status page shows about attempts whose caller has gone.
 
-The id of a job stands in its query string, and so in the page. A process that is at work on it has not ended, though
-the worker that began it was killed or has given it up: the job is not started again meanwhile. One that is idle and had
-it last ran it to its end. That an id is not there proves nothing: FPM was restarted, another request came after, a kept
-connection hides it, or it is another host's.
+A job's query string has its id, so the page has it too. If a process is still running the job, the job is not started
+again meanwhile, even if the worker that started it was killed or has given up. If an idle process had the job as its
+last request, it ran it to its end. A missing id proves nothing: FPM may have been restarted, another request may have
+come, a kept connection may hide it, or another host ran it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Mapping
 from typing import Final, Literal
+from urllib.parse import unquote
 
 import attrs
 
@@ -30,25 +31,25 @@ logger = logging.getLogger("fcgi_async.jobs")
 
 Seen = Literal["running", "ended"]
 
-_ID = re.compile(r"[?&]fcgi_job=([A-Za-z0-9_.:-]{1,200})(?=&|$)")
-# seconds for which a page is believed, until one that was not there is asked for again, and that it may take
+_ID = re.compile(r"[?&]fcgi_job=((?:[A-Za-z0-9_.:~-]|%[0-9A-F]{2}){1,600})(?=&|$)")
+# seconds for which a page is used, until a missing page is asked for again, and that a request may take
 _FRESH, _AWAY, _TIMEOUT = 0.2, 60.0, 2.0
-# seconds until a job whose orphan is at work is tried again
+# seconds until a job is retried if its orphan is still running
 _HOLD = 1.0
 _MOST: Final = 100
-_AT_WORK = f"{LOST}; FPM's status page shows that PHP is still at work on it"
-_AT_END = f"{LOST}; FPM's status page shows that PHP ran it to its end, and the response was lost"
+_AT_WORK = f"{LOST}; FPM's status page shows that PHP is still running it"
+_AT_END = f"{LOST}; FPM's status page shows that PHP ran it to its end, but the response was lost"
 
 
 def read_ids(status: PoolStatus) -> dict[str, Seen]:
-    """Return which jobs FPM's processes are at work on, or had last and have ended."""
+    """Return the jobs that FPM's processes are running, and those that they ran last."""
     found: dict[str, Seen] = {}
     for process in status.processes:
-        ids = _ID.findall(process.request_uri or "")
-        if len(ids) != 1 or process.state is ProcessState.OTHER:
+        ids = [unquote(id) for id in _ID.findall(process.request_uri or "")]
+        if len(ids) != 1 or not ids[0].isprintable() or process.state is ProcessState.OTHER:
             continue
         ended = process.state is ProcessState.IDLE
-        # it may have been begun twice
+        # it may have been started twice
         if not ended or ids[0] not in found:
             found[ids[0]] = "ended" if ended else "running"
     return found
@@ -56,11 +57,11 @@ def read_ids(status: PoolStatus) -> dict[str, Seen]:
 
 @attrs.define(eq=False)
 class Doubt:
-    """What a worker knows of orphans on its own FPM pools.
+    """What a worker knows about orphans on its own FPM pools.
 
     Args:
-        php: whose status pages are asked.
-        store: where jobs in doubt are explained.
+        php: the dispatcher, whose status pages are asked.
+        store: the database with the jobs in doubt.
     """
 
     _php: Dispatcher
@@ -68,40 +69,41 @@ class Doubt:
     _seen: Mapping[str, Seen] = attrs.field(factory=dict, init=False)
     _read: float = attrs.field(default=-_AWAY, init=False)
     _away_until: dict[str, float] = attrs.field(factory=dict, init=False)
-    # whether some that are in doubt are still worked on
+    # whether some of the jobs in doubt are still running
     _watching: bool = attrs.field(default=True, init=False)
 
     async def hold(self, task: Task, claimed: Claimed) -> Settlement | None:
-        """Return how to put off a job that an attempt before is still at work on; None to go on.
+        """Return how to delay a job that an earlier attempt is still running; None to start it.
 
-        A job that has not failed, or whose id is not in its query string, costs nothing.
+        A job that was never claimed before, or whose id is not in its query string, costs nothing.
         """
-        if not claimed.failed or not task.mark_query or (await self._look()).get(claimed.id) != "running":
+        # failures are forgotten when a person retries it
+        if claimed.attempt == 1 or not task.mark_query or (await self._look()).get(claimed.id) != "running":
             return None
         return Settlement(
             number=claimed.number,
             attempt=claimed.attempt,
             state="delayed",
             delay=_HOLD,
-            error="PHP is still at work on an attempt before, as FPM's status page shows: not started again yet",
+            error="FPM's status page shows that PHP is still running an earlier attempt: not started again yet",
             follows=claimed.follows,
             frees=task.running is not None,
         )
 
     def watch(self) -> None:
-        """Explain jobs in doubt from now on: some have come."""
+        """Start explaining jobs in doubt: there are new ones."""
         self._watching = True
 
     async def explain(self) -> None:
-        """Write to jobs that are in doubt because their worker was lost what became of them, as far as it is seen.
+        """Write the fate of jobs that are in doubt because their worker was lost, as far as the page shows it.
 
         Raises:
             StoreUnavailable: the database cannot be read or written to.
-            StoreFull: there is no room.
+            StoreFull: the disk or the database is full.
         """
         if not self._watching:
             return
-        records = await self._store.find(Query(states=("in_doubt",), limit=_MOST))
+        records = await self._store.find(Query(states=("in_doubt",), limit=_MOST, data=False))
         open_ones = {record.id: record.error for record in records if record.error in (LOST, _AT_WORK)}
         self._watching = False
         if not open_ones:

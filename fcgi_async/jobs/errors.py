@@ -1,9 +1,10 @@
-"""What durable jobs raise.
+"""The errors of durable jobs.
 
 JobsError (FastCGIError)
  +- StoreError                   the database, not the job, is at fault
  |   +- StoreUnavailable         it cannot be reached, opened or written to; says whether a put may be in
  |   +- StoreFull                there is no room for what was to be written; nothing of it was
+ |   +- StoreRefused             it cannot hold a value that was to be written; nothing was
  |   +- StoreCorrupt             what is in the file is not what SQLite wrote
  |   +- SchemaMismatch           the tables are of a newer version, or not ours
  +- PayloadTooLarge              the data is longer than `Jobs(payload_limit=...)`; nothing was stored
@@ -38,6 +39,7 @@ __all__ = (
     "StoreCorrupt",
     "StoreError",
     "StoreFull",
+    "StoreRefused",
     "StoreUnavailable",
     "UnknownBatch",
     "UnknownJob",
@@ -46,15 +48,15 @@ __all__ = (
 
 
 class JobsError(FastCGIError):
-    """The base of what `fcgi_async.jobs` raises."""
+    """The base of the errors of `fcgi_async.jobs`."""
 
 
 class StoreError(JobsError):
     """The database is at fault.
 
     Attributes:
-        may_be_stored: whether what was to be written may be in the database nevertheless; False is a promise that it is
-            not. A put may be made again either way, with the same `id`.
+        may_be_stored: whether the data may be in the database nevertheless; False is a promise that it is not. In both
+            cases the call may be repeated with the same `id`.
     """
 
     def __init__(self, message: str, *, may_be_stored: bool = False) -> None:
@@ -67,15 +69,19 @@ class StoreUnavailable(StoreError):
 
 
 class StoreFull(StoreError):
-    """The disk or the database is full; nothing was stored. It goes on by itself once there is room."""
+    """The disk or the database is full; nothing was stored. It works again when there is room."""
+
+
+class StoreRefused(StoreError):
+    """The database cannot hold a value, such as text that its encoding lacks; nothing was stored."""
 
 
 class StoreCorrupt(StoreError):
-    """The file is no database, or a damaged one; restore it from a backup."""
+    """The file is not a database, or is damaged; restore it from a backup."""
 
 
 class SchemaMismatch(StoreError):
-    """The tables are of a version that this release does not know."""
+    """The tables have a version that this release does not know."""
 
 
 class PayloadTooLarge(JobsError):
@@ -87,7 +93,7 @@ class DuplicateJob(JobsError):
 
     Attributes:
         unique: the key.
-        id: that of the job that holds it, or "" if it has let go of it meanwhile.
+        id: the id of the job that holds it, or "" if it no longer does.
     """
 
     def __init__(self, message: str, *, unique: str, id: str) -> None:
@@ -97,7 +103,7 @@ class DuplicateJob(JobsError):
 
 
 class BatchClosed(JobsError):
-    """Nothing can be added to the batch: it was left, or taken for abandoned, or is not there; nothing was stored."""
+    """Nothing can be added to the batch: it was left or abandoned, or does not exist; nothing was stored."""
 
 
 class UnknownTask(JobsError):
@@ -105,18 +111,18 @@ class UnknownTask(JobsError):
 
 
 class UnknownJob(JobsError):
-    """No job of that id is in the database; done ones leave it after a time."""
+    """No job of that id is in the database; done jobs are deleted after a time."""
 
 
 class UnknownBatch(JobsError):
-    """No batch of that id is in the database; those that are over leave it after a time."""
+    """No batch of that id is in the database; ended batches are deleted after a time."""
 
 
 class JobUnsuccessful(JobsError):
-    """The job whose result was asked for is dead, cancelled or in doubt.
+    """The job whose result was requested is dead, cancelled or in doubt.
 
     Attributes:
-        record: what the database knows of it: state, attempts, error, stderr.
+        record: its record: state, attempts, error, stderr.
     """
 
     def __init__(self, message: str, *, record: Record) -> None:
@@ -126,10 +132,10 @@ class JobUnsuccessful(JobsError):
 
 
 class ResultNotKept(JobsError):
-    """The job is done, and its response was not stored: its task has no `keep_result`, or it was too long."""
+    """The job is done, but its response was not stored: its task has no `keep_result`, or it was too long."""
 
     may_have_run = True
 
 
 class ResultTimeout(JobsError, TimeoutError):
-    """The job was not done in time; it goes on."""
+    """The job was not done in time; it continues."""

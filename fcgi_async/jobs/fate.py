@@ -1,4 +1,4 @@
-"""What becomes of a job after an attempt: one pure table over what is known of how the attempt ended.
+"""Decide what happens to a job after an attempt: one pure table of the ways in which an attempt can end.
 
 | how it ended                                                    | idempotent       | not idempotent          |
 |-----------------------------------------------------------------|------------------|-------------------------|
@@ -10,7 +10,7 @@
 | another 4xx                                                     | dead             | dead                    |
 | 5xx, app_status, no success mark, cut short, timeout, lost, ... | later, counted   | as `on_doubt` says      |
 
-"Later" is dead once the task's attempts are used up.
+"Later" means dead if the task's attempts are used up.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from fcgi_async.jobs.task import Task
 
 __all__ = ("LOST", "Fate", "decide", "decide_lost")
 
-# what is known of a job whose worker is gone
+# the error of a job whose worker was lost
 LOST: Final = "the worker was lost while it had the job: PHP may have run it"
-# rejected by a peer that will do so again: not at once
+# rejected by a peer that would reject it again: wait
 _REJECTED_PAUSE = 1.0
-# nobody is put off for longer by what a response says
+# a response cannot delay a job for longer
 _LONGEST_DELAY = 30 * 86400.0
 _ORDER = re.compile(r"\s*(done|dead|retry)\s*(?:;\s*delay\s*=\s*(\d{1,9}(?:\.\d{1,6})?)\s*)?")
 
 
 @attrs.frozen
 class Fate:
-    """What becomes of a job.
+    """What happens to a job.
 
     Attributes:
         state: "ready", "delayed", "done", "dead" or "in_doubt".
         delay: seconds until it is ready, if delayed.
         counts: whether the attempt counts as failed.
-        reason: what was wrong; None if nothing was.
+        reason: what was wrong; None if nothing.
     """
 
     state: State
@@ -57,11 +57,11 @@ class Fate:
 
 
 def decide(task: Task, failed: int, ended: Response | FastCGIError, *, now: float) -> Fate:
-    """Decide about a job by how its attempt ended.
+    """Decide about a job after its attempt.
 
     Args:
-        task: whose rules hold.
-        failed: how many attempts before had failed.
+        task: the task with the rules.
+        failed: how many earlier attempts had failed.
         ended: the response, or the error.
         now: seconds since 1970, to read a Retry-After that is a date.
     """
@@ -78,16 +78,16 @@ def decide(task: Task, failed: int, ended: Response | FastCGIError, *, now: floa
 
 
 def decide_lost(on_loss: Literal["again", "hold", "dead"], failed: int, attempts: int, *, unstarted: bool) -> Fate:
-    """Decide about a job whose worker is gone, by what it wrote down when it claimed the job.
+    """Decide about a job whose worker was lost, by what the worker stored when it claimed the job.
 
     Args:
         on_loss: `Task.on_loss`.
-        failed: how many attempts before had failed.
+        failed: how many earlier attempts had failed.
         attempts: `Task.attempts`.
-        unstarted: whether the worker certainly had not begun it.
+        unstarted: whether the worker certainly had not started it.
     """
     if unstarted:
-        return Fate("ready", reason="the worker was lost before it began the job")
+        return Fate("ready", reason="the worker was lost before it started the job")
     if on_loss == "hold":
         return Fate("in_doubt", counts=True, reason=LOST)
     if on_loss == "dead" or failed + 1 >= attempts:

@@ -1,4 +1,4 @@
-"""JobHandle: a durable job that was put, by its id."""
+"""JobHandle: a durable job, by its id."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ import time
 import anyio
 import attrs
 
-from fcgi_async.jobs.checks import check_number
+from fcgi_async.jobs.checks import check_number, check_whole
 from fcgi_async.jobs.errors import JobUnsuccessful, ResultNotKept, ResultTimeout, UnknownJob
 from fcgi_async.jobs.record import Query, Record, StoredResponse
 from fcgi_async.jobs.store import Store
 
 __all__ = ("JobHandle", "Waiting")
 
-# seconds after which everyone looks, whether a bell was heard or not
+# seconds after which all waiting tasks check, even if no bell has rung
 _LOOK = 1.0
-# lookups a second that all who wait make together
+# most lookups per second by all waiting tasks together
 _LOOKUPS = 1000
 
 
 @attrs.define(eq=False)
 class Waiting:
-    """How many tasks wait for results on one connection."""
+    """Counts the tasks that wait for results on one connection."""
 
     count: int = 0
 
 
 @attrs.frozen
 class JobHandle:
-    """A job in the database. It holds nothing: make one of an id at any time, by `Jobs.handle()`."""
+    """A job in the database. It has no state: make one from an id at any time with `Jobs.handle()`."""
 
     _store: Store = attrs.field(repr=False)
     _waiting: Waiting = attrs.field(repr=False)
     id: str
 
     async def result(self, timeout: float | None = None) -> StoredResponse:
-        """Wait until the job is done, and return what was stored of its response.
+        """Wait until the job is done, and return its stored response.
 
         Args:
-            timeout: seconds to wait at most; None for any time.
+            timeout: most seconds to wait; None for no limit.
 
         Raises:
             JobUnsuccessful: it is dead, cancelled or in doubt.
-            ResultNotKept: it is done, and its response was not stored.
-            ResultTimeout: it was not done in time; it goes on.
-            UnknownJob: it is not in the database (any more).
+            ResultNotKept: it is done, but its response was not stored.
+            ResultTimeout: it was not done in time; it continues.
+            UnknownJob: it is not, or no longer, in the database.
             StoreUnavailable: the database cannot be read.
 
-        Cancelling leaves the job alone.
+        Cancelling does not affect the job.
         """
         record = await self._ended(timeout)
         if record.state != "done":
@@ -59,49 +59,57 @@ class JobHandle:
             )
         if record.response is None:
             raise ResultNotKept(
-                f"job {self.id} of task {record.task!r} is done, and its response was not stored"
+                f"job {self.id} of task {record.task!r} is done, but its response was not stored"
                 f"{f': {record.error}' if record.error else '; give the task keep_result=SECONDS'}"
             )
         return record.response
 
     async def wait(self, timeout: float | None = None) -> Record:
-        """Wait until the job is done, dead, cancelled or in doubt, and return what the database knows of it.
+        """Wait until the job is done, dead, cancelled or in doubt, and return its record.
 
         Raises:
-            ResultTimeout: it was not in time; it goes on.
-            UnknownJob: it is not in the database (any more).
+            ResultTimeout: it was not in time; it continues.
+            UnknownJob: it is not, or no longer, in the database.
             StoreUnavailable: the database cannot be read.
         """
         return await self._ended(timeout)
 
-    async def record(self) -> Record:
-        """Return what the database knows of the job now, its stored response too.
+    async def record(self, *, most: int | None = None) -> Record:
+        """Return the current record of the job, with its stored response.
+
+        Args:
+            most: characters of each text that may be long, and bytes of the response's body, that are read at most, 1
+                or more; `Record.lengths` then says how long they are. None reads them whole.
 
         Raises:
-            UnknownJob: it is not in the database (any more).
+            UnknownJob: it is not, or no longer, in the database.
             StoreUnavailable: the database cannot be read.
         """
-        found = await self._store.find(Query(ids=(self.id,), limit=1, content=True))
+        check_whole("most", most, least=1, optional=True)
+        return await self._find(Query(ids=(self.id,), limit=1, content=True, most=most))
+
+    async def _find(self, query: Query) -> Record:
+        found = await self._store.find(query)
         if not found:
-            raise UnknownJob(f"no job {self.id!r} is in the database; those that are done leave it after a time")
+            raise UnknownJob(f"no job {self.id!r} is in the database; done jobs are deleted after a time")
         return found[0]
 
     async def progress(self) -> tuple[int, int] | None:
-        """Return how far the running attempt said it was, and of how much; None if it has not said.
+        """Return the progress that the running attempt reported, as done and total; None if it has not reported any.
 
-        PHP says it by `FcgiJobs::progress(3, 10)`; each attempt begins anew.
+        PHP reports it with `FcgiJobs::progress(3, 10)`; each attempt begins without any.
 
         Raises:
-            UnknownJob: it is not in the database (any more).
+            UnknownJob: it is not, or no longer, in the database.
             StoreUnavailable: the database cannot be read.
         """
-        record = await self.record()
+        record = await self._find(Query(ids=(self.id,), limit=1, data=False))
         return None if record.progress is None else (record.progress, record.progress_of or 0)
 
     async def cancel(self) -> bool:
-        """Cancel the job; return whether that concerned it, which it does until it has ended.
+        """Cancel the job. Return False if it had ended already.
 
-        While it waits it will never run. If it runs it is not stopped, and not tried again.
+        A waiting job never runs. A running job is not stopped, but not retried.
 
         Raises:
             StoreUnavailable: the database cannot be written to.
@@ -118,10 +126,10 @@ class JobHandle:
                 left = _LOOK if deadline is None else deadline - time.monotonic()
                 if left <= 0:
                     raise ResultTimeout(
-                        f"job {self.id} of task {record.task!r} is {record.state} after {timeout:g} s; it goes on"
+                        f"job {self.id} of task {record.task!r} is {record.state} after {timeout:g} s; it continues"
                     )
                 heard = await self._store.wait("ends", heard, min(_LOOK, left))
-                # any end wakes all who wait
+                # the end of any job wakes all waiting tasks
                 await anyio.sleep(min(self._waiting.count / _LOOKUPS, _LOOK) if self._waiting.count > 1 else 0)
             return record
         finally:

@@ -1,9 +1,9 @@
-"""Who is alive on one machine: a file for each worker, locked as long as its process lives.
+"""Which workers of one machine are alive: a file for each worker, locked as long as its process lives.
 
-The kernel releases the lock when the process ends, by SIGKILL too, and keeps it while the process is frozen: there is
-no lease and no clock. The file also says which of the claimed jobs the worker has not begun: they certainly have not
-run. That is written without a sync, since it is read after a process has ended, and not after the machine has: then the
-boot's id is another one, and nothing is believed.
+The kernel releases the lock when the process ends, even by SIGKILL, and keeps it while the process is frozen: no lease
+and no clock are needed. The file also tells which claimed jobs the worker has not started: they certainly have not run.
+It is written without a sync, because it is only read after a process has ended. After a reboot it is ignored, because
+the boot id differs.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ class WorkerFile:
     """The file of a worker of this process.
 
     Args:
-        folder: where it is.
-        worker: the worker's id, its name.
+        folder: the folder of the file.
+        worker: the worker's id, which names the file.
 
     Raises:
-        OSError: it cannot be made there.
+        OSError: the file cannot be created there.
     """
 
     _folder: Path
     _worker: str
     _fd: int = attrs.field(init=False)
-    # where each number stands, and which places are free
+    # the position of each number, and the free positions
     _places: dict[int, int] = attrs.field(factory=dict, init=False)
     _free: list[int] = attrs.field(factory=list, init=False)
-    # the thread that claims adds, the event loop removes
+    # the claiming thread adds, the event loop removes
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -54,7 +54,7 @@ class WorkerFile:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.pwrite(self._fd, _boot().ljust(_HEAD, b"\n"), 0)
-            # seen by others only once it is locked
+            # others see the file only after it is locked
             os.rename(new, self._path)
         except BaseException:
             os.close(self._fd)
@@ -63,10 +63,10 @@ class WorkerFile:
             raise
 
     def add(self, numbers: Iterable[int]) -> None:
-        """Write down that these jobs are claimed and not begun.
+        """Write that these jobs are claimed and not started.
 
         Raises:
-            OSError: there is no room.
+            OSError: the disk is full.
         """
         with self._lock:
             for number in numbers:
@@ -76,7 +76,7 @@ class WorkerFile:
                     os.pwrite(self._fd, _NUMBER.pack(number), _HEAD + place * _NUMBER.size)
 
     def remove(self, number: int) -> None:
-        """Write down that a job is about to begin, or is this worker's no more."""
+        """Write that a job is about to start, or no longer belongs to this worker."""
         with self._lock:
             place = self._places.pop(number, None)
             if place is not None:
@@ -84,7 +84,7 @@ class WorkerFile:
                 self._free.append(place)
 
     def close(self) -> None:
-        """Remove the file: nobody will look for the worker any more."""
+        """Remove the file: the worker has left."""
         with suppress(OSError):
             os.unlink(self._path)
         os.close(self._fd)
@@ -96,10 +96,11 @@ class WorkerFile:
 
 @contextmanager
 def lost_workers(folder: Path) -> Iterator[dict[str, frozenset[int] | None]]:
-    """Yield the workers there by their ids: None for one that is alive, else the numbers that it had not begun.
+    """Yield the workers there by id, with None for a live one, otherwise the numbers of the jobs that it had not
+    started.
 
-    Those that are lost are locked meanwhile, so that nobody else decides about them, and their files are removed at the
-    end, unless that is an exception.
+    Files of lost workers are locked meanwhile, so that no other worker decides about them, and removed at the end,
+    unless there is an exception.
     """
     found: dict[str, frozenset[int] | None] = {}
     locked: list[tuple[Path, int]] = []
@@ -118,7 +119,7 @@ def lost_workers(folder: Path) -> Iterator[dict[str, frozenset[int] | None]]:
 
 
 def _lock(path: Path) -> int | None:
-    """Return the file's descriptor once it is locked; None if its worker lives or the file is gone."""
+    """Lock the file and return its descriptor; None if its worker lives or the file was removed."""
     try:
         fd = os.open(path, os.O_RDWR)
     except FileNotFoundError:

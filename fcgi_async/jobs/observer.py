@@ -1,4 +1,4 @@
-"""The seam for telemetry of workers: who is told of each attempt when it begins and when it has ended."""
+"""The seam for telemetry of workers: observers are told about each attempt when it begins and when it ends."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ logger = logging.getLogger("fcgi_async.jobs")
 
 
 class AttemptObservation(Protocol):
-    """Follows one attempt. Synchronous: it must be quick.
+    """Follows one attempt. It is synchronous and must be quick.
 
     Attributes:
-        trace: the W3C traceparent that PHP gets; None for none.
+        trace: the W3C traceparent for PHP; None for none.
     """
 
     @property
     def trace(self) -> str | None: ...
 
     def running(self) -> AbstractContextManager[object]:
-        """Return what is entered while the attempt is given to the dispatcher, in the task that does it."""
+        """Return a context manager for the time in which the attempt runs; it is entered in the task that runs it."""
 
     def done(self, settlement: Settlement) -> None:
-        """Note how the attempt ended; called once, in any task."""
+        """Called once, when the attempt has ended, in any task."""
 
 
 class WorkerObserver(Protocol):
-    """Sees every attempt of a worker. Synchronous; what it raises is logged, and does the jobs no harm."""
+    """Sees every attempt of a worker. It is synchronous; what it raises is logged and does not affect the jobs."""
 
     def attempt_began(self, claimed: Claimed, waited: float) -> AttemptObservation:
-        """Return what follows an attempt that is about to be given to PHP.
+        """Return the observation of an attempt that is about to start.
 
         Args:
             claimed: the job.
@@ -50,14 +50,14 @@ class WorkerStatistics:
     """What a worker does and has done.
 
     Attributes:
-        in_hand: how many jobs are claimed and not settled.
-        claimed: how many it has claimed.
-        ended: how many attempts have ended, by the state that the job got: "done", "delayed" and "ready" if it is tried
-            again, "dead", "in_doubt".
-        lost: how many of its attempts ended too late: it had been taken for dead, and its jobs given to others.
-        recovered: how many jobs of other workers that were lost it has taken back.
-        counts: how many jobs there are in the database, as it was seen at most 15 s ago or so; None if nobody observes
-            the worker, or it has not looked yet.
+        in_hand: number of jobs that are claimed and not settled.
+        claimed: number of jobs that it has claimed.
+        ended: number of attempts that have ended, by the new state of the job: "done", "delayed" and "ready" if it is
+            retried, "dead", "in_doubt".
+        lost: number of its attempts that ended too late, because it was considered lost and its jobs went to others.
+        recovered: number of jobs of lost workers that it has taken back.
+        counts: the jobs in the database, at most about 15 s old; None if the worker has no observer, or has not counted
+            yet.
     """
 
     in_hand: int
@@ -70,24 +70,22 @@ class WorkerStatistics:
 
 @attrs.define(eq=False)
 class Tally:
-    """What is counted for `WorkerStatistics`."""
+    """The counters for `WorkerStatistics`."""
 
     claimed: int = 0
     ended: dict[State, int] = attrs.field(factory=dict)
-    recovered: int = 0
-    counts: Counts | None = None
 
 
 @attrs.frozen(eq=False)
 class Attempt:
-    """One attempt, and those who follow it."""
+    """One attempt and its observations."""
 
     claimed: Claimed
     _observations: Sequence[AttemptObservation]
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Enter what they have for the time in which the attempt runs."""
+        """Enter the context managers of the observations while the attempt runs."""
         with ExitStack() as stack:
             for observation in self._observations:
                 try:
@@ -97,7 +95,7 @@ class Attempt:
             yield
 
     def done(self, settlement: Settlement) -> None:
-        """Tell them how it ended; the last to begin first."""
+        """Tell the observations about the end, in reverse order."""
         for observation in reversed(self._observations):
             try:
                 observation.done(settlement)
@@ -106,7 +104,7 @@ class Attempt:
 
 
 def begin(observers: Sequence[WorkerObserver], claimed: Claimed, waited: float) -> Attempt:
-    """Tell observers that an attempt begins; the job gets the trace of the last who has one, if there are any."""
+    """Tell observers that an attempt begins; the job gets the trace of the last observation that has one."""
     observations: list[AttemptObservation] = []
     for observer in observers:
         try:

@@ -1,4 +1,4 @@
-"""What is written of an attempt's end."""
+"""What is stored about the end of an attempt."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _NO_ANSWER = (
 def settle_attempt(
     task: Task, claimed: Claimed, ended: Response | FastCGIError, *, now: float, keep: float
 ) -> Settlement:
-    """Return what is to be written.
+    """Return the settlement to write.
 
     Args:
-        task: whose rules hold.
+        task: the task with the rules.
         claimed: the job.
         ended: the response, or the error.
         now: seconds since 1970.
-        keep: seconds for which jobs that are done are kept at least.
+        keep: least seconds for which done jobs are kept.
     """
     fate = decide(task, claimed.failed, ended, now=now)
     response, answer, error = None, None, fate.reason
@@ -67,12 +67,12 @@ def settle_attempt(
 
 
 def _kept(fate: Fate, task: Task, keep: float) -> float | None:
-    # dead and in-doubt ones stay until they are retried or purged
+    # dead and in-doubt jobs stay until they are retried or purged
     return max(keep, task.keep_result or 0.0) if fate.state == "done" else None
 
 
 def _answer(response: Response) -> str | None:
-    """Return what the next of a chain gets, in ASCII, so that every database takes it; None if it is not JSON."""
+    """Return the data for a chain's next job, in ASCII, which every database accepts; None if it is not JSON."""
     if len(response.content) > _LONGEST_ANSWER:
         return None
     try:
@@ -87,5 +87,5 @@ def _stored(response: Response) -> StoredResponse:
 
 
 def _text(content: bytes, most: int) -> str:
-    # no database but SQLite takes NUL
+    # only SQLite accepts NUL
     return content[:most].decode("utf-8", "replace").replace("\0", "\ufffd")

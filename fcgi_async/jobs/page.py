@@ -1,7 +1,7 @@
-"""JobsPage: an ASGI application that shows durable jobs, and lets a person decide about them if that is allowed.
+"""JobsPage: an ASGI application that shows durable jobs, and lets people retry or cancel them if that is allowed.
 
-All of it has one path, so that it can be mounted anywhere: what is shown stands in the query string, and a form is
-posted to the same path. There is no script; what comes from the database is escaped.
+It has only one path, so that it can be mounted anywhere: the query string selects what is shown, and forms are posted
+to the same path. There is no script; everything from the database is escaped.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import attrs
 
-from fcgi_async.asgi.protocol import Receive, Scope, Send
+from fcgi_async.asgi.protocol import Receive, Scope, Send, acknowledge_lifespan, read_headers
 from fcgi_async.errors import ConfigurationError
 from fcgi_async.jobs.errors import StoreError, UnknownJob
-from fcgi_async.jobs.page_html import STYLE, render_job, render_list, render_message, render_overview
+from fcgi_async.jobs.page_html import LONGEST, STYLE, render_job, render_list, render_message, render_overview
 from fcgi_async.jobs.record import STATES, State
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ("JobsPage",)
 
-# bytes of a posted form, and how many jobs one may name
+# most bytes of a posted form, and most jobs in one
 _LONGEST_FORM, _MOST_IDS = 64 << 10, 500
 _ROWS = 50
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
@@ -53,7 +53,7 @@ class _Answer:
 
 
 class _Refused(Exception):
-    """The request is not answered as asked."""
+    """The request is refused."""
 
     def __init__(self, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
         super().__init__(message)
@@ -77,14 +77,14 @@ class JobsPage:
     def __attrs_post_init__(self) -> None:
         if self._token == "":
             raise ConfigurationError("page(token) must be text that is not empty, or None")
-        # the same in all processes that serve the page with one token
+        # the same in all processes that serve the page with this token
         secret = secrets.token_bytes(32) if self._token is None else self._token.encode()
         object.__setattr__(self, "_secret", secret)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; a websocket is refused, and a lifespan is only acknowledged."""
+        """Answer a request; refuse a websocket, and only acknowledge a lifespan."""
         if scope["type"] == "lifespan":
-            await _live(receive, send)
+            await acknowledge_lifespan(receive, send)
             return
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
@@ -101,7 +101,7 @@ class JobsPage:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     async def _answer(self, scope: Scope, receive: Receive) -> _Answer:
-        headers = _read_headers(scope)
+        headers = read_headers(scope)
         self._admit(headers)
         if scope["method"] in ("GET", "HEAD"):
             return await self._show(_fields(cast("bytes", scope.get("query_string", b""))))
@@ -113,13 +113,13 @@ class JobsPage:
             raise _Refused(403, "This form was not sent from this page.")
         form = _fields(await _read_body(receive))
         if not hmac.compare_digest(form.get("csrf", [""])[0].encode(), self._csrf().encode()):
-            raise _Refused(403, "This form is not valid any more: go back, load the page anew, and send it again.")
+            raise _Refused(403, "This form is no longer valid: go back, reload the page, and send it again.")
         return await self._act(form)
 
     def _admit(self, headers: Mapping[str, str]) -> None:
-        """Refuse who may not see the page."""
+        """Refuse visitors who may not see the page."""
         if self._hosts is not None and _host(headers.get("host", "")) not in self._hosts:
-            # a name that somebody has made point to this machine
+            # another host name may point to this machine
             raise _Refused(421, "This page is not served under this name.")
         if self._token is None:
             return
@@ -138,7 +138,7 @@ class JobsPage:
         id, state = query.get("id", [""])[0], query.get("state", [""])[0]
         if id:
             try:
-                return _Answer(200, render_job(await self._jobs.get(id), csrf))
+                return _Answer(200, render_job(await self._jobs.handle(id).record(most=LONGEST), csrf))
             except UnknownJob as error:
                 return _Answer(404, render_message(str(error)))
         if state:
@@ -146,11 +146,15 @@ class JobsPage:
                 raise _Refused(404, "There is no such state.")
             after = query.get("after", ["0"])[0]
             number = int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 0
-            records = await self._jobs.find(states=[state], after=number, limit=_ROWS + 1)
+            records = await self._jobs.find(states=[state], after=number, limit=_ROWS + 1, data=False)
             return _Answer(200, render_list(state, records[:_ROWS], csrf, more=len(records) > _ROWS))
         counts = await self._jobs.counts()
-        running = await self._jobs.find(states=["running"], limit=_ROWS)
-        stuck = {state: await self._jobs.find(states=[state], limit=10) for state in _STUCK if counts.states[state]}
+        running = await self._jobs.find(states=["running"], limit=_ROWS, data=False)
+        stuck = {
+            state: await self._jobs.find(states=[state], limit=10, data=False)
+            for state in _STUCK
+            if counts.states[state]
+        }
         return _Answer(200, render_overview(counts, running, stuck, csrf))
 
     # acting
@@ -171,7 +175,7 @@ class JobsPage:
             raise _Refused(400, str(error)) from None
         back = form.get("back", [""])[0]
         target = urlencode({"state": back}) if back in STATES else urlencode({"id": ids[0]}) if back == "job" else ""
-        # the page itself, so that loading it anew does not send the form again
+        # redirect to the page, so that reloading it does not send the form again
         return _Answer(303, headers=((b"location", f"?{target}".encode()),))
 
     def _csrf(self) -> str:
@@ -179,11 +183,6 @@ class JobsPage:
 
 
 _STUCK: Final[tuple[State, ...]] = ("in_doubt", "dead")
-
-
-def _read_headers(scope: Scope) -> dict[str, str]:
-    pairs = cast("list[tuple[bytes, bytes]]", scope.get("headers", []))
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in pairs}
 
 
 def _fields(text: bytes) -> dict[str, list[str]]:
@@ -198,7 +197,7 @@ async def _read_body(receive: Receive) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _Refused(400, "The form was cut short.")
+            raise _Refused(400, "The form ended early.")
         body += cast("bytes", message.get("body", b""))
         if len(body) > _LONGEST_FORM:
             raise _Refused(413, "The form is too long.")
@@ -207,7 +206,7 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 def _is_same_origin(headers: Mapping[str, str]) -> bool:
-    """Return whether a form was sent from a page of this origin, as far as the browser says."""
+    """Return whether a form was sent from a page of this origin, as far as the browser tells."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
@@ -230,11 +229,3 @@ def _given_token(authorization: str) -> str:
         except (binascii.Error, ValueError):
             return ""
     return ""
-
-
-async def _live(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

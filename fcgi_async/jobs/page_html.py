@@ -13,10 +13,10 @@ from urllib.parse import urlencode
 
 from fcgi_async.jobs.record import Counts, Record, State
 
-__all__ = ("STYLE", "render_job", "render_list", "render_message", "render_overview")
+__all__ = ("LONGEST", "STYLE", "render_job", "render_list", "render_message", "render_overview")
 
-# characters of a long text that are shown
-_MOST: Final = 20_000
+# how many characters of a long text are shown
+LONGEST: Final = 20_000
 _NAMES: Final[Mapping[State, str]] = {
     "ready": "ready",
     "running": "running",
@@ -61,7 +61,7 @@ form.bar { display: flex; gap: 8px; margin-top: 8px } dl { display: grid; grid-t
 def render_overview(
     counts: Counts, running: Sequence[Record], stuck: Mapping[State, Sequence[Record]], csrf: str | None
 ) -> str:
-    """Return the page that shows everything in short."""
+    """Return the overview page."""
     tiles = "".join(
         f'<a class="tile {state}{" some" if counts.states[state] else ""}" href="?state={state}">'
         f"<b>{counts.states[state]:,}</b>{name}</a>"
@@ -112,15 +112,18 @@ def render_job(record: Record, csrf: str | None) -> str:
     listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows if value)
     parts = [f'<div class="box"><dl>{listed}</dl></div>']
     texts = (
-        ("Error", record.error),
-        ("What PHP logged", record.stderr),
-        ("Data", _pretty(record.data)),
-        ("Chain", record.chain and _pretty(record.chain)),
-        ("Response", record.response and record.response.text),
+        ("Error", record.error, "error"),
+        ("What PHP logged", record.stderr, "stderr"),
+        ("Data", _pretty(record.data), "data"),
+        ("Chain", record.chain and _pretty(record.chain), "chain"),
+        ("Response", record.response and record.response.text, "response"),
     )
-    for heading, text in texts:
+    for heading, text, name in texts:
         if text:
-            parts.append(f'<h2>{heading}</h2><div class="box"><pre>{_text(_short(text))}</pre></div>')
+            length = record.lengths.get(name)
+            unit = "bytes" if name == "response" else "characters"
+            shown = _short(text) if length is None else f"{text} … ({length:,} {unit} in all)"
+            parts.append(f'<h2>{heading}</h2><div class="box"><pre>{_text(shown)}</pre></div>')
     buttons = _buttons(record.state)
     if csrf is not None and buttons:
         hidden = _hidden(csrf, "job") + f'<input type="hidden" name="id" value="{_text(record.id)}">'
@@ -129,7 +132,7 @@ def render_job(record: Record, csrf: str | None) -> str:
 
 
 def render_message(message: str) -> str:
-    """Return a page that only says something."""
+    """Return a page with only a message."""
     return _page("Jobs", f"<p>{_text(message)}</p>")
 
 
@@ -199,7 +202,7 @@ def _running(counts: Counts, records: Sequence[Record]) -> str:
 
 
 def _choice(records: Sequence[Record], state: State, csrf: str | None, *, back: str) -> str:
-    """Return a table of jobs, with boxes to choose some and what can be done to those."""
+    """Return a table of jobs, with boxes to choose some and buttons for actions."""
     buttons = _buttons(state) if csrf is not None else ""
     rows = "".join(
         "<tr>"
@@ -277,7 +280,7 @@ def _pretty(text: str) -> str:
         return text
 
 
-def _short(text: str, most: int = _MOST) -> str:
+def _short(text: str, most: int = LONGEST) -> str:
     return text if len(text) <= most else f"{text[:most]} … ({len(text) - most:,} more characters)"
 
 

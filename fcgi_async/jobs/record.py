@@ -1,6 +1,6 @@
-"""What a database keeps of a job, and what is said to it: values that stores and their callers share.
+"""Values that stores and their callers share: the records of jobs, and the arguments of calls.
 
-Times are seconds since 1970 by the clock of who keeps the jobs: the machine's with SQLite, the server's elsewhere.
+Times are seconds since 1970 by the database's clock: the machine's with SQLite, otherwise the server's.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 import attrs
@@ -29,18 +30,26 @@ __all__ = (
     "State",
     "StoredResponse",
     "WorkerRecord",
+    "add_counts",
     "new_id",
+    "new_ids",
 )
 
 State = Literal["delayed", "ready", "running", "done", "dead", "cancelled", "in_doubt"]
 STATES: Final[tuple[State, ...]] = ("delayed", "ready", "running", "done", "dead", "cancelled", "in_doubt")
-# what nobody will change any more, unless a person retries it
+# states that do not change, unless a person retries the job
 FINISHED: Final[frozenset[State]] = frozenset({"done", "dead", "cancelled"})
 
 
 def new_id() -> str:
     """Return an id for a job: 32 hexadecimal digits, the first 12 of which are the time in milliseconds."""
-    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+    return new_ids(1)[0]
+
+
+def new_ids(count: int) -> list[str]:
+    """Return ids for several jobs, as `new_id()` makes them."""
+    now, digits = f"{time.time_ns() // 1_000_000:012x}", os.urandom(10 * count).hex()
+    return [now + digits[begin : begin + 20] for begin in range(0, 20 * count, 20)]
 
 
 @attrs.frozen(kw_only=True)
@@ -48,13 +57,13 @@ class NewJob:
     """A job to be put.
 
     Attributes:
-        id: the client's; putting it twice stores it once.
+        id: chosen by the client; putting it twice stores it once.
         task: the task's name.
         data: JSON.
         delay: seconds until it may run.
         unique: a key that at most one job of its task holds, until it is done and `unique_for` seconds have passed.
         batch: the id of the batch that counts it.
-        chain: the jobs that follow once it is done, as JSON.
+        chain: the jobs that follow when it is done, as JSON.
         trace: a W3C traceparent.
     """
 
@@ -75,9 +84,9 @@ class NewBatch:
     """A batch to be stored.
 
     Attributes:
-        id: the client's; storing it twice stores it once.
-        next_done: the jobs that are put once all of it are done, as JSON.
-        next_failed: the jobs that are put once one of it has failed, as JSON.
+        id: chosen by the client; storing it twice stores it once.
+        next_done: the jobs to put when all of its jobs are done, as JSON.
+        next_failed: the jobs to put when one of its jobs has failed, as JSON.
     """
 
     id: str
@@ -87,14 +96,14 @@ class NewBatch:
 
 @attrs.frozen(kw_only=True)
 class BatchRecord:
-    """What the database knows of a batch.
+    """The record of a batch.
 
     Attributes:
         open: whether jobs may still be added.
-        total: how many were added.
-        pending: how many of them have not ended.
-        failed: how many of them are dead, cancelled or in doubt; and 1 if the batch was abandoned.
-        finished: when the last one ended; None if it has not, or the batch is open.
+        total: number of jobs that were added.
+        pending: number of jobs that have not ended.
+        failed: number of jobs that are dead, cancelled or in doubt; plus 1 if the batch was abandoned.
+        finished: when the last job ended; None if it has not, or the batch is open.
     """
 
     id: str
@@ -107,15 +116,15 @@ class BatchRecord:
 
 @attrs.frozen(kw_only=True)
 class Claimed:
-    """A job that a worker has taken: what it needs to run it.
+    """A job that a worker has claimed, with what it needs to run it.
 
     Attributes:
-        number: where it stands in the database.
-        attempt: which claim of the job this is, the fence of its settlement.
-        failed: how many attempts before counted as failed.
+        number: its number in the database.
+        attempt: the number of this claim; a settlement is valid only for it.
+        failed: number of earlier attempts that counted as failed.
         follows: whether a batch or a chain waits for its end.
-        answers: whether the next of its chain gets what it answers.
-        taken: when it was claimed, by the monotonic clock of who claimed it.
+        answers: whether the next job of its chain gets its answer.
+        taken: when it was claimed, by the worker's monotonic clock.
     """
 
     number: int
@@ -134,11 +143,11 @@ class Claimed:
 
 @attrs.frozen(kw_only=True)
 class StoredResponse:
-    """The response of a job that is done, as far as it is kept.
+    """The stored response of a done job.
 
     Attributes:
-        status: of the response.
-        headers: by their names in lower case.
+        status: the HTTP status.
+        headers: the headers, by lower-case names.
         content: the body.
     """
 
@@ -148,7 +157,7 @@ class StoredResponse:
 
     @property
     def text(self) -> str:
-        """The body as UTF-8; what cannot be decoded is replaced."""
+        """The body as UTF-8; bytes that cannot be decoded are replaced."""
         return self.content.decode("utf-8", "replace")
 
     def json(self) -> object:
@@ -163,27 +172,29 @@ class StoredResponse:
 
 @attrs.frozen(kw_only=True)
 class Record:
-    """All that the database knows of a job.
+    """The record of a job.
 
     Attributes:
         number: the order in which jobs were put.
-        id: the client's name for it.
-        queue: of its task, as the last worker that runs it said; None if none has.
+        id: its id, chosen by the client.
+        queue: the queue of its task, as reported by the last worker of the task; None if there was none.
         data: JSON.
         due: when it may run.
-        attempt: how often it was claimed.
-        failed: how many attempts counted as failed.
-        worker: who has it in hand; None if nobody.
-        started: when it was claimed last.
+        attempt: how many times it was claimed.
+        failed: number of attempts that counted as failed.
+        worker: the worker that has it; None if no worker has.
+        started: when it was last claimed.
         finished: when it was done, dead or cancelled.
         unique: the key that it holds now.
-        progress: how far the script said it was, and `progress_of` of how much.
-        cancel: whether it is to be cancelled instead of tried again.
-        status: of its last response.
+        progress: the progress that the script reported, out of `progress_of`.
+        cancel: whether it will be cancelled instead of retried.
+        status: the status of its last response.
         error: what was wrong with its last attempt.
-        stderr: what PHP logged meanwhile.
-        keep_until: when it leaves the database.
-        response: what was stored of the response, if asked for.
+        stderr: what PHP wrote to STDERR meanwhile.
+        keep_until: when it is deleted.
+        response: the stored response, if requested.
+        lengths: of those that were read in part only, "data", "chain", "error", "stderr" and "response": how long they
+            are in whole, in characters, and the response's body in bytes.
     """
 
     number: int
@@ -212,22 +223,23 @@ class Record:
     stderr: str | None = attrs.field(repr=False)
     keep_until: float | None
     response: StoredResponse | None = None
+    lengths: Mapping[str, int] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
 class Settlement:
-    """How an attempt ended: it is written only while the same worker holds the same attempt.
+    """The end of an attempt; it is written only if the same worker still holds the same attempt.
 
     Attributes:
         state: "ready", "delayed", "done", "dead", "cancelled" or "in_doubt".
         delay: seconds until it is ready again, if delayed.
         counts: whether it counts as a failed attempt.
-        keep: seconds until it leaves the database; None to keep it.
-        response: what is stored of the response.
+        keep: seconds until it is deleted; None to keep it.
+        response: the response to store.
         follows: whether a batch or a chain waits for its end.
-        answer: the JSON that it answered with, for the next of its chain.
-        frees: whether others may be waiting for one job less of its task to run.
-        durable: whether it must be on disk before anyone is told.
+        answer: its JSON answer, for the next job of its chain.
+        frees: whether other jobs may be waiting for fewer running jobs of its task.
+        durable: whether it must be on disk before it is reported.
     """
 
     number: int
@@ -248,14 +260,14 @@ class Settlement:
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """What a claim has to observe of a task.
+    """The limits of a task that a claim must respect.
 
     Attributes:
         task: its name.
-        on_loss: what becomes of its jobs if the claimer is lost: "again", "hold" or "dead".
-        attempts: how many may fail before a job is dead.
-        rate: how many may begin, and in how many seconds; None for any number.
-        running: how many may run at once; None for any number.
+        on_loss: what happens to its jobs if the worker is lost: "again", "hold" or "dead".
+        attempts: number of failed attempts after which a job is dead.
+        rate: most jobs that may start, and in how many seconds; None for no limit.
+        running: most jobs that may run at once; None for no limit.
     """
 
     task: str
@@ -271,8 +283,8 @@ class Lane:
 
     Attributes:
         queue: its name.
-        weight: its part beside the other queues', 1 or more.
-        tasks: those whose jobs it holds.
+        weight: its weight relative to other queues, 1 or more.
+        tasks: the tasks whose jobs it has.
     """
 
     queue: str
@@ -282,14 +294,17 @@ class Lane:
 
 @attrs.frozen(kw_only=True)
 class Query:
-    """Which jobs are meant. What is None or empty does not matter.
+    """Selects jobs. A criterion that is None or empty matches all jobs.
 
     Attributes:
-        queue: of their tasks, as the last worker that runs them said.
-        older: jobs that ended, or began last, so many seconds ago at least.
+        queue: the queue of their tasks, as reported by the tasks' last worker.
+        older: jobs that ended, or last began, at least this many seconds ago.
         after: jobs whose number is higher.
-        limit: so many at most, in the order of their numbers.
+        limit: most jobs to return, in the order of their numbers.
         content: whether the stored response is read too.
+        data: whether long values are read: data, chain and all of stderr; otherwise only the end of stderr is.
+        most: how much is read of each of what may be long: characters of data, chain, error and stderr, and bytes of
+            the response's body.
     """
 
     ids: tuple[str, ...] = ()
@@ -301,15 +316,17 @@ class Query:
     after: int = 0
     limit: int = 100
     content: bool = False
+    data: bool = True
+    most: int | None = None
 
 
 @attrs.frozen(kw_only=True)
 class WorkerRecord:
-    """A worker that has announced itself.
+    """A registered worker.
 
     Attributes:
-        id: its name; it is the name of a file too.
-        seen: when it was known to be there.
+        id: its name; also the name of a file.
+        seen: when it was last known to exist.
     """
 
     id: str
@@ -321,16 +338,16 @@ class WorkerRecord:
 
 @attrs.frozen(kw_only=True)
 class Counts:
-    """How many jobs there are.
+    """Numbers of jobs.
 
     Attributes:
-        states: by state, 0 included.
-        tasks: by task and state.
-        paused: queues that are.
-        oldest: seconds for which the oldest ready job has been due; None if none is.
-        workers: those that are announced.
-        queues: by task, as the last worker that runs it said.
-        ages: by task, the seconds for which its oldest ready job has been due.
+        states: number of jobs by state, including 0.
+        tasks: number of jobs by task and state.
+        paused: the paused queues.
+        oldest: seconds for which the oldest ready job has been due; None if there is none.
+        workers: the registered workers.
+        queues: the queue of each task, as reported by its last worker.
+        ages: for each task, the seconds for which its oldest ready job has been due.
     """
 
     states: Mapping[State, int]
@@ -340,3 +357,19 @@ class Counts:
     workers: tuple[WorkerRecord, ...]
     queues: Mapping[str, str] = attrs.field(factory=dict)
     ages: Mapping[str, float] = attrs.field(factory=dict)
+
+
+def add_counts(seen: Iterable[Counts | None]) -> Counts | None:
+    """Return what several databases have together, as far as they were counted; None if none was."""
+    counted = [counts for counts in seen if counts is not None]
+    if len(counted) < 2:
+        return counted[0] if counted else None
+    return Counts(
+        states={state: sum(counts.states.get(state, 0) for counts in counted) for state in STATES},
+        tasks=dict(ChainMap(*(dict(counts.tasks) for counts in counted))),
+        paused=tuple(sorted({queue for counts in counted for queue in counts.paused})),
+        oldest=max((counts.oldest for counts in counted if counts.oldest is not None), default=None),
+        workers=tuple({worker.id: worker for counts in counted for worker in counts.workers}.values()),
+        queues=dict(ChainMap(*(dict(counts.queues) for counts in counted))),
+        ages=dict(ChainMap(*(dict(counts.ages) for counts in counted))),
+    )

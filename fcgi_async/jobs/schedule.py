@@ -1,8 +1,7 @@
-"""Cron: a task that is put by the clock."""
+"""Cron: a schedule that puts jobs of a task."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal
@@ -11,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import attrs
 
 from fcgi_async.errors import ConfigurationError, InvalidJob
-from fcgi_async.jobs.checks import check_name, check_number
+from fcgi_async.jobs.checks import check_name, check_number, to_json
 from fcgi_async.jobs.record import NewJob
 from fcgi_async.jobs.task import Task
 
@@ -19,31 +18,31 @@ __all__ = ("Cron", "Missed")
 
 Missed = Literal["once", "skip", "all"]
 
-# of those that were missed, with missed="all"; the last ones
+# most missed times with missed="all"; the last ones count
 _MOST_MISSED = 1000
 _LONGEST_DATA = 1 << 20
 
 
 @attrs.frozen
 class Cron:
-    """Puts a job of a task whenever a cron line says so, once for each time however many workers have it.
+    """Puts a job of a task at the times of a cron line, once for each time, with any number of workers.
 
         nightly = Cron("nightly", "15 3 * * *", report, {"days": 1}, timezone="Europe/Berlin")
 
-    The workers that have it in `Worker(schedules=...)` look after it. The clock is the database's. Where clocks are
-    put forward, a line of a time that is left out runs right after it; where they are put back, one of a time that
-    comes twice runs the first time. A line of every hour, or every few minutes, runs as often as the clock says so.
-    It begins with the first worker that has it; a line or time zone that is changed begins anew.
+    Workers with this in `Worker(schedules=...)` put the jobs, by the database's clock. When clocks go forward, a
+    skipped time runs right after the gap; when they go back, a time that comes twice runs the first time. An hourly
+    line, or one of every few minutes, runs at every matching time on the clock. The schedule begins with the first
+    worker that has it; it begins again if its line or time zone changes.
 
     Args:
         name: 1 to 100 letters, digits and `_ . : -`; two workers with the same name share its times.
         line: minute, hour, day of month, month and day of week, as in crontab(5); a sixth field in front has seconds.
-        task: what is put.
-        data: what PHP gets, as JSON.
-        timezone: the name of a time zone, as "Europe/Berlin".
-        missed: what becomes of times at which no worker was there: "once" puts one job for all of them, "skip" none,
-            "all" one for each, 1,000 at most.
-        grace: seconds; a time that is noticed no later is not missed.
+        task: the task to put.
+        data: the data for PHP, as JSON.
+        timezone: the name of a time zone, such as "Europe/Berlin".
+        missed: what happens to times at which no worker ran: "once" puts one job for all of them, "skip" none, "all"
+            one for each, at most 1,000.
+        grace: seconds; a time that is noticed within these is not missed.
 
     Raises:
         ConfigurationError: the line, time zone or another argument is not valid.
@@ -65,7 +64,7 @@ class Cron:
         check_name("Cron(name)", self.name)
         check_number("Cron(grace)", self.grace, least=0)
         if not isinstance(self.task, Task):
-            raise ConfigurationError(f"Cron(task) must be a Task, not {self.task!r}")
+            raise ConfigurationError(f"Cron(task) must be a Task(name, script), not {self.task!r}")
         if self.missed not in ("once", "skip", "all"):
             raise ConfigurationError(f'Cron(missed={self.missed!r}) must be "once", "skip" or "all"')
         try:
@@ -77,17 +76,14 @@ class Cron:
             ) from None
         if self.next_after(datetime.now(tz=UTC).timestamp()) is None:
             raise ConfigurationError(f"Cron(line={self.line!r}) means no time of the next 50 years")
-        try:
-            text = json.dumps(self.data, allow_nan=False, separators=(",", ":"))
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidJob(f"the data of Cron {self.name!r} cannot be written as JSON: {error}") from None
+        text = to_json(f"the data of Cron {self.name!r}", self.data)
         if len(text) > _LONGEST_DATA:
             raise InvalidJob(f"the data of Cron {self.name!r} is longer than {_LONGEST_DATA} bytes of JSON")
         object.__setattr__(self, "_json", text)
 
     @property
     def definition(self) -> str:
-        """The line and time zone; where these are others, its times begin anew."""
+        """The line and time zone; if they change, its times begin again."""
         return f"{' '.join(self.line.split())} {self.timezone}"
 
     def next_after(self, moment: float) -> int | None:
@@ -95,21 +91,21 @@ class Cron:
         return next(self._times(moment), None)
 
     def due(self, after: float, now: float) -> list[int]:
-        """Return the times for which a job is to be put now, in order.
+        """Return the times for which to put a job now, in order.
 
         Args:
-            after: those up to then were put before; seconds since 1970.
+            after: times up to this were put before; seconds since 1970.
             now: seconds since 1970.
         """
         found = self._passed(after, now)
         if self.missed == "skip":
             found = [time for time in found if now - time <= self.grace]
-        # those of seconds within one look are not missed, whatever is done about those that are
+        # several times within one check are not missed ones
         keep = {"once": sum(now - time <= self.grace for time in found) or 1, "all": _MOST_MISSED}
         return found[-keep.get(self.missed, _MOST_MISSED) :]
 
     def job(self, time: int) -> NewJob:
-        """Return the job of a time; its id is always the same, so that it is put once."""
+        """Return the job of a time; its id is always the same, so that it is put only once."""
         stamp = datetime.fromtimestamp(time, UTC).strftime("%Y%m%dT%H%M%SZ")
         return NewJob(id=f"{self.name}:{stamp}", task=self.task.name, data=self._json, priority=self.task.priority)
 
@@ -124,11 +120,11 @@ class Cron:
                     break
             else:
                 return found
-            # the last ones will do, and there may be millions
+            # only the last ones are needed, and there may be millions
             after += (now - after) / 2
 
     def _times(self, after: float) -> Iterator[int]:
-        # a clock that is put back lets local times come twice
+        # local times come twice when clocks go back
         last = after
         for time in self._simulate(after):
             if time > last:
@@ -137,7 +133,7 @@ class Cron:
 
     def _simulate(self, after: float) -> Iterator[int]:
         begin = datetime.fromtimestamp(int(after), UTC if self.timezone == "UTC" else self._zone)
-        # not before somebody has a schedule: cronsim is an extra
+        # imported only if there is a schedule: cronsim is an extra
         from fcgi_async.jobs.cronline import simulate
 
         for time in simulate(self.line, begin):

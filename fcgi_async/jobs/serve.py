@@ -1,4 +1,4 @@
-"""Serving the page of durable jobs by itself, with uvicorn."""
+"""Serve the page of durable jobs with uvicorn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ try:
     import uvicorn
 except ImportError as error:
     raise ImportError(
-        "fcgi_async.jobs.serve needs uvicorn: pip install 'fcgi-async[web]'", name=error.name, path=error.path
+        "the page of durable jobs needs uvicorn: pip install 'fcgi-async[web]'", name=error.name, path=error.path
     ) from error
 
 from fcgi_async.errors import ConfigurationError
@@ -35,12 +35,12 @@ def bind(host: str, port: int, *, token: str | None) -> socket.socket:
 
     Args:
         host: an address, or "localhost".
-        port: 0 for any free one.
-        token: what visitors have to give; without one only this machine may connect.
+        port: 0 for any free port.
+        token: the password for visitors; without one, only this machine may connect.
 
     Raises:
-        ConfigurationError: the address is for others too, and there is no token.
-        OSError: it is taken, or not this machine's.
+        ConfigurationError: other machines can reach the address, and there is no token.
+        OSError: the address is in use, or does not belong to this machine.
     """
     if token is None and not is_loopback(host):
         raise ConfigurationError(
@@ -62,10 +62,10 @@ async def serve_page(jobs: Jobs, listening: socket.socket, *, actions: bool, tok
     """Serve the page until SIGINT or SIGTERM; on asyncio.
 
     Args:
-        jobs: entered.
-        listening: where; closed at the end. Without a token it is only served under the names of the loopback.
-        actions: as `Jobs.page()` takes them.
-        token: likewise.
+        jobs: the database, entered.
+        listening: the socket; closed at the end. Without a token, only loopback names are served.
+        actions: as for `Jobs.page()`.
+        token: as for `Jobs.page()`.
     """
     page = jobs.page(actions=actions, token=token, hosts=_LOOPBACK_NAMES if token is None else None)
     config = uvicorn.Config(page, log_level="warning", lifespan="off", server_header=False)

@@ -1,4 +1,4 @@
-"""Jobs that are put when others have ended: the next of a chain, and what follows a batch. Stored as JSON."""
+"""Jobs that are put when others have ended: the next of a chain, and those after a batch. They are stored as JSON."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import cast
 
 import attrs
 
+from fcgi_async.jobs.checks import is_name
 from fcgi_async.jobs.record import NewJob
 
 __all__ = ("Successor", "dump_successors", "load_successors", "wants_answer")
 
 logger = logging.getLogger("fcgi_async.jobs")
+
+_PRIORITY, _LONGEST_TRACE = 2**31 - 1, 200
 
 
 @attrs.frozen(kw_only=True)
@@ -23,7 +26,7 @@ class Successor:
     Attributes:
         id: its id, so that it is put once.
         task: the task's name.
-        data: JSON; None for what is known when it is put.
+        data: JSON; None if it is known only when the job is put.
         trace: a W3C traceparent.
     """
 
@@ -37,7 +40,7 @@ class Successor:
         """Return the job to put.
 
         Args:
-            otherwise: its data, unless it has some.
+            otherwise: its data if it has none of its own.
             following: the rest of its chain.
         """
         return NewJob(
@@ -51,18 +54,18 @@ class Successor:
 
 
 def dump_successors(successors: Sequence[Successor]) -> str:
-    """Return successors as they are stored."""
+    """Return successors in their stored form."""
     return json.dumps([attrs.asdict(successor) for successor in successors], separators=(",", ":"))
 
 
 def load_successors(text: str | None) -> tuple[Successor, ...]:
-    """Return successors as they were stored; those that anyone else has written wrongly are left out with a warning."""
+    """Return stored successors; leave out malformed ones of other programs, with a warning."""
     if text is None:
         return ()
     try:
         return tuple(_successor(item) for item in json.loads(text))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        logger.warning("jobs that were to follow are not written as they must be, and are left out: %r", error)
+        logger.warning("leaving out jobs that were to follow, because they are malformed: %r", error)
         return ()
 
 
@@ -81,4 +84,9 @@ def _successor(item: object) -> Successor:
         raise TypeError("id and task must be text, and data JSON in text, or null")
     if not isinstance(priority, int | None) or not isinstance(trace, str | None):
         raise TypeError("priority must be a number, and trace text")
+    # a database that refuses them would also refuse to store the end of the job before
+    if not is_name(id) or not is_name(task) or not -_PRIORITY <= (priority or 0) <= _PRIORITY:
+        raise ValueError("id and task must be names, and priority a number of 32 bits")
+    if "\0" in (data or "") or len(trace or "") > _LONGEST_TRACE:
+        raise ValueError("data must be JSON, and trace a traceparent")
     return Successor(id=id, task=task, data=data, priority=priority or 0, trace=trace)

@@ -1,4 +1,4 @@
-"""Task: what a durable job runs. A record in the database names a task, and never a file."""
+"""Task: what a durable job runs. A record in the database names a task, never a file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
 
 import attrs
 
@@ -14,28 +15,31 @@ from fcgi_async.job.job import Job
 from fcgi_async.job.settings import UNSET
 from fcgi_async.jobs.backoff import Backoff
 from fcgi_async.jobs.checks import check_name, check_number, check_whole
+from fcgi_async.jobs.shown import shown
 
 if TYPE_CHECKING:
     from fcgi_async.jobs.record import Claimed
 
-__all__ = ("OnDoubt", "Rate", "Task")
+__all__ = ("OnDoubt", "Rate", "Task", "priority_of")
 
 OnDoubt = Literal["hold", "retry", "dead"]
 
-# W3C trace context: whoever may INSERT must not choose a header
+_LARGEST_PRIORITY = 2**31 - 1
+
+# W3C trace context: a client with INSERT must not choose a header
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @attrs.frozen
 class Rate:
-    """How many jobs of a task may begin in a time, over all workers.
+    """How many jobs of a task may start in a period, over all workers.
 
     Args:
-        count: so many, 1 or more.
-        per: in so many seconds, more than 0.
+        count: number of jobs, 1 or more.
+        per: seconds of the period, more than 0.
 
     Raises:
-        ConfigurationError: one of them is out of its range.
+        ConfigurationError: an argument is out of its range.
     """
 
     count: int
@@ -48,35 +52,34 @@ class Rate:
 
 @attrs.frozen(kw_only=True)
 class Task:
-    """A kind of job, shared by who enqueues and by the worker.
+    """A kind of job, shared by the program that enqueues and the worker.
 
         mail = Task("mail", "public/index.php", uri="/_jobs/mail", idempotent=True, attempts=8)
 
     PHP gets the data as a JSON body by POST, the job's id and attempt as `$_SERVER["FCGI_JOB_ID"]` and
-    `$_SERVER["FCGI_JOB_ATTEMPT"]`, and the id in its query string too.
+    `$_SERVER["FCGI_JOB_ATTEMPT"]`, and the id also in its query string.
 
     Args:
-        name: what records call it: 1 to 100 letters, digits and `_ . : -`.
-        script: the file to run, as `Job` takes it.
-        uri: the request target for a front controller, as `Job` takes it.
+        name: its name in records: 1 to 100 letters, digits and `_ . : -`.
+        script: the file to run, as for `Job`.
+        uri: the request target for a front controller, as for `Job`.
         queue: the queue of its jobs, which has a weight in a worker and can be paused.
-        idempotent: whether running a job twice does no harm; then one that may have run is tried again.
-        run_timeout: seconds from the start of an attempt to its response; None for no limit but the dispatcher's.
-        attempts: how often a job is tried at most, 1 or more, before it is dead. Attempts that PHP certainly did not
-            start are not counted.
+        idempotent: whether running a job twice does no harm; if so, a job that may have run is retried.
+        run_timeout: seconds from the start of an attempt to its response; None for the dispatcher's limit only.
+        attempts: most attempts before a job is dead, 1 or more. Attempts that PHP certainly did not start do not count.
         backoff: how long to wait between attempts.
-        rate: how many may begin in a time, over all workers.
-        running: how many may run at once, over all workers.
+        rate: how many may start in a period, over all workers.
+        running: most jobs that may run at once, over all workers.
         keep_result: seconds for which the response is stored after the job is done; None to store none.
-        result_limit: bytes of a response's body that are stored at most; of a longer one none is.
-        on_doubt: what becomes of a job that may have run and is not idempotent: "hold" leaves it in_doubt for a person
-            to decide, "retry" tries it again, "dead" gives it up.
-        priority: of its jobs, unless given when one is put; higher first.
-        success_mark: what the body must end with, as `Job` takes it.
-        headers: request headers, as `Job` takes them.
-        params: FastCGI parameters, as `Job` takes them.
-        mark_query: whether `fcgi_job=ID` stands in the query string, by which FPM's status page tells what became of a
-            job whose worker died.
+        result_limit: most bytes of a response's body that are stored; a longer body is not stored at all.
+        on_doubt: what happens to a job that may have run and is not idempotent: "hold" leaves it in_doubt for a person
+            to decide, "retry" retries it, "dead" gives it up.
+        priority: the default priority of its jobs; higher runs first.
+        success_mark: text that must end the body, as for `Job`.
+        headers: request headers, as for `Job`.
+        params: FastCGI parameters, as for `Job`.
+        mark_query: whether the query string has `fcgi_job=ID`, percent-encoded; with it, FPM's status page can show
+            what happened to a job whose worker died.
 
     Raises:
         ConfigurationError: a setting is out of its range.
@@ -101,7 +104,7 @@ class Task:
     headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
     params: Mapping[str, str] | None = attrs.field(default=None, repr=False)
     mark_query: bool = True
-    # what every job of it has alike
+    # the part that all of its jobs share
     _headers: Mapping[str, str] = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -123,7 +126,7 @@ class Task:
 
     @property
     def on_loss(self) -> Literal["again", "hold", "dead"]:
-        """What becomes of a job that may have run, as it is written down when the job is claimed."""
+        """What happens to a job that may have run; it is stored when the job is claimed."""
         if self.idempotent or self.on_doubt == "retry":
             return "again"
         return self.on_doubt
@@ -133,7 +136,7 @@ class Task:
 
         Args:
             claimed: the record.
-            params: FastCGI parameters by which PHP finds the database.
+            params: FastCGI parameters that tell PHP the database.
 
         Raises:
             InvalidJob: the record's data is not JSON.
@@ -145,7 +148,8 @@ class Task:
         return self._job(claimed.id, claimed.attempt, claimed.data, claimed.trace, params)
 
     def _job(self, id: str, attempt: int, data: str, trace: str | None, params: Mapping[str, str] | None) -> Job[str]:
-        mark = f"fcgi_job={id}" if self.mark_query else ""
+        # a client with INSERT may have chosen any id, and must not choose parameters
+        mark = f"fcgi_job={quote(id, safe=':')}" if self.mark_query else ""
         uri, query = self.uri, None
         if uri is None:
             query = mark or None
@@ -165,5 +169,21 @@ class Task:
             run_timeout=UNSET if self.run_timeout is None else self.run_timeout,
             success_mark=self.success_mark,
             method="POST",
-            tag=id,
+            tag=shown(id),
         )
+
+
+def priority_of(task: Task, given: int | None = None) -> int:
+    """Return the priority of a job of a task: that which is given, else the task's.
+
+    Raises:
+        ConfigurationError: it is no task, or the priority is out of its range.
+    """
+    if not isinstance(task, Task):
+        raise ConfigurationError(f"a job is put for a Task, not for {task!r}; write Task(name, script)")
+    if given is not None:
+        check_whole("priority", given, least=-_LARGEST_PRIORITY)
+    wanted = task.priority if given is None else given
+    if wanted > _LARGEST_PRIORITY:
+        raise ConfigurationError(f"priority must be at most {_LARGEST_PRIORITY}, not {wanted}")
+    return wanted

@@ -1,4 +1,4 @@
-"""The way back from a thread into the event loop, on asyncio and trio."""
+"""Call from a thread into the event loop, on asyncio and trio."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import suppress
 
 __all__ = ("Post", "current_post")
 
-# has the loop call a function soon; to be called from any thread. Nothing happens once the loop is closed
+# makes the loop call a function soon; any thread may use it. Nothing happens after the loop is closed
 Post = Callable[[Callable[[], None]], None]
 
 
 def current_post() -> Post:
-    """Return the way into the event loop this is called in."""
+    """Return the function for calls into the running event loop."""
     if "trio" in sys.modules:
         import trio
 
@@ -29,7 +29,7 @@ def current_post() -> Post:
     loop = asyncio.get_running_loop()
 
     def post_asyncio(call: Callable[[], None]) -> None:
-        # a loop that is closed has nobody who waits
+        # no task waits in a closed loop
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(call)
 

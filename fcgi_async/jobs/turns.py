@@ -14,20 +14,21 @@ T = TypeVar("T")
 
 @attrs.define
 class Turns:
-    """Smooth weighted turns: with weights 3 and 1 every fourth turn is the second's, and never four times the first's.
+    """Smooth weighted turns: with weights 3 and 1, every fourth turn goes to the second queue, never four in a row to
+    the first.
 
-    A queue that has nothing loses its turn to the others and saves nothing up.
+    An empty queue loses its turn to the others, and does not save it up.
     """
 
     _credit: dict[str, float] = attrs.field(factory=dict, init=False)
 
     def pick(self, waiting: Mapping[str, Sequence[T]], weights: Mapping[str, int], count: int) -> list[T]:
-        """Return up to `count` of what waits, each queue's in its own order.
+        """Return up to `count` waiting items, each queue's in its own order.
 
         Args:
-            waiting: what waits, by queue.
-            weights: of these queues, 1 or more each.
-            count: how many at most.
+            waiting: the waiting items, by queue.
+            weights: the weights of these queues, 1 or more each.
+            count: most items to return.
         """
         left = {queue: list(reversed(items)) for queue, items in waiting.items() if items}
         picked: list[T] = []

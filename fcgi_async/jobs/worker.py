@@ -2,21 +2,19 @@
 
 Theory of operation. A runner for each PHP worker takes one (`Dispatcher.slot()`), is fed a job (feed.py), runs it, and
 hands its end to the settler (settler.py), which writes it while the next job runs already. So never more jobs are
-claimed than there are PHP workers in hand, and `ahead`. A watcher hears bells and looks once in a while; a tender looks
-for workers that are lost, and deletes what need not be kept.
+claimed than there are PHP workers in hand, and `ahead`. What is done for a database besides is in supply.py; of several
+databases the runners take turns between those that have something, so that one that is away keeps nobody.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import random
 import re
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import anyio
@@ -26,33 +24,28 @@ from fcgi_async.dispatch.held_slot import HeldSlot
 from fcgi_async.errors import ConfigurationError, DispatcherClosed, FastCGIError, InvalidJob, JobCancelled
 from fcgi_async.job.job import Job
 from fcgi_async.job.response import Response
+from fcgi_async.jobs.change import Change
 from fcgi_async.jobs.checks import check_number, check_whole
 from fcgi_async.jobs.client import Jobs
-from fcgi_async.jobs.clock import Clock, check_crons
-from fcgi_async.jobs.doubt import Doubt
+from fcgi_async.jobs.clock import check_crons
+from fcgi_async.jobs.databases import Databases
 from fcgi_async.jobs.errors import PayloadTooLarge, StoreError, StoreFull, StoreUnavailable
-from fcgi_async.jobs.feed import Feed
 from fcgi_async.jobs.observer import Attempt, Tally, WorkerObserver, WorkerStatistics, begin
 from fcgi_async.jobs.outcome import settle_attempt
-from fcgi_async.jobs.record import Claimed, Lane, Limits
+from fcgi_async.jobs.record import Claimed, Lane, Limits, Settlement, add_counts
 from fcgi_async.jobs.schedule import Cron
-from fcgi_async.jobs.settler import Settler
+from fcgi_async.jobs.shown import shown
+from fcgi_async.jobs.supply import Supply, pick
 from fcgi_async.jobs.task import Task
 
 __all__ = ("Worker",)
 
 logger = logging.getLogger("fcgi_async.jobs")
 
-# seconds between looks at the database when no bell is heard, and between searches for lost workers
-_LOOK = 1.0
-_TEND = 0.5
-# seconds for settling what was cancelled
-_LAST_WORDS = 5.0
-# seconds until a PHP-FPM that cannot be reached is tried again
+# seconds until an unreachable PHP-FPM is tried again
 _FPM_PAUSE = 0.5
-_SWEEP = 1000
-# seconds between counts of what is in the database, for those who observe
-_COUNT = 15.0
+# how many characters of an error are logged
+_LONGEST_ERROR = 1000
 
 
 class Worker:
@@ -62,16 +55,17 @@ class Worker:
             await Worker(php, jobs, tasks=[mail, report]).run()
 
     Args:
-        php: whose PHP workers it uses; others may use them too.
-        jobs: the database.
-        tasks: what it runs; jobs of other tasks are left to other workers.
-        schedules: what it puts by the clock; its tasks may be other workers'.
-        queues: the weights of the queues that it serves, 1 or more each; None serves those of its tasks alike.
-        ahead: how many jobs are claimed beside one for each PHP worker in hand, 0 or more: the claim's way to the
-            database and back is then over when a PHP worker becomes free.
-        priority: of its jobs in the dispatcher; below that of others' jobs, so that these are not held up.
-        shutdown_timeout: seconds that jobs which run have to end after `stop()`; None for any time.
-        keep_done: seconds for which jobs that are done stay in the database at least, 0 or more.
+        php: the dispatcher whose PHP workers it uses; other code may use it too.
+        jobs: the database, or several.
+        tasks: the tasks that it runs; jobs of other tasks are left to other workers.
+        schedules: the schedules whose jobs it puts; other workers may run their tasks.
+        queues: the weights of the queues that it serves, 1 or more each; None for all queues of its tasks with equal
+            weights.
+        ahead: how many jobs are claimed in addition to one for each held PHP worker, 0 or more: so a job is already
+            there when a PHP worker becomes free.
+        priority: priority of its jobs in the dispatcher; by default below other jobs, so that these are not held up.
+        shutdown_timeout: seconds that running jobs have to end after `stop()`; None for no limit.
+        keep_done: least seconds for which done jobs stay in the database, 0 or more.
 
     Raises:
         ConfigurationError: an argument is out of its range, or no queue has a task.
@@ -80,7 +74,7 @@ class Worker:
     def __init__(
         self,
         php: Dispatcher,
-        jobs: Jobs,
+        jobs: Jobs | Databases,
         tasks: Iterable[Task],
         *,
         schedules: Iterable[Cron] = (),
@@ -90,22 +84,25 @@ class Worker:
         shutdown_timeout: float | None = 30.0,
         keep_done: float = 600.0,
     ) -> None:
+        if not isinstance(jobs, Jobs | Databases):
+            raise ConfigurationError(
+                f"Worker(jobs) must be a Jobs, or Databases, after the dispatcher; not {type(jobs).__name__}"
+            )
         check_whole("Worker(ahead)", ahead, least=0)
         check_number("Worker(shutdown_timeout)", shutdown_timeout, least=0, optional=True)
         check_number("Worker(keep_done)", keep_done, least=0)
         self._tasks = _by_name(tasks)
-        self._lanes = _lanes(self._tasks.values(), queues)
         self.id = _new_worker_id()
-        self._php, self._jobs, self._store = php, jobs, jobs.store
-        self._ahead, self._priority = ahead, priority
+        self._php = php
+        self._priority = priority
         self._shutdown_timeout, self._keep_done = shutdown_timeout, keep_done
-        self._params = self._store.php_params()
-        # claimed, and perhaps run
-        self._begun: dict[int, Attempt] = {}
-        self._settler = Settler(self._store, self.id)
-        self._feed = Feed(self._store, self.id, self._lanes, ahead, self._settler)
-        self._clock = Clock(self._store, check_crons(schedules))
-        self._doubt = Doubt(php, self._store)
+        self._change = Change()
+        self._supplies = [
+            Supply(database, self.id, lanes, crons, php, ahead, self._change, lambda: bool(self._observers))
+            for database, lanes, crons in _by_database(
+                jobs, _lanes(self._tasks.values(), queues), check_crons(schedules)
+            )
+        ]
         self._observers: list[WorkerObserver] = []
         self._tally = Tally()
         self._stopping = anyio.Event()
@@ -117,71 +114,61 @@ class Worker:
 
     @property
     def in_hand(self) -> int:
-        """How many jobs are claimed and not settled yet."""
-        return len(self._settler.held)
+        """Number of jobs that are claimed and not settled yet."""
+        return sum(len(supply.settler.held) for supply in self._supplies)
 
     def stop(self) -> None:
-        """Take no more jobs, finish those that run within `shutdown_timeout`, and give the others back."""
+        """Claim no more jobs, finish running jobs within `shutdown_timeout`, and give the others back."""
         self._stopping.set()
-        self._feed.close()
+        self._close()
 
     @property
     def php(self) -> Dispatcher:
-        """Whose PHP workers it uses."""
+        """The dispatcher whose PHP workers it uses."""
         return self._php
 
     def observe(self, observer: WorkerObserver) -> None:
-        """Have an observer told of each attempt from now on; telemetry does it by `instrument_worker()`."""
+        """Call an observer for each attempt from now on; telemetry's `instrument_worker()` uses this."""
         self._observers.append(observer)
 
     def statistics(self) -> WorkerStatistics:
-        """Return what it does and has done; free to call, from any thread."""
+        """Return its current numbers and counters; free to call, in any thread."""
         tally = self._tally
         return WorkerStatistics(
             in_hand=self.in_hand,
             claimed=tally.claimed,
             ended=dict(tally.ended),
-            lost=self._settler.lost,
-            recovered=tally.recovered,
-            counts=tally.counts,
+            lost=sum(supply.settler.lost for supply in self._supplies),
+            recovered=sum(supply.recovered for supply in self._supplies),
+            counts=add_counts(supply.counts for supply in self._supplies),
         )
 
     async def run(self) -> None:
         """Run jobs until `stop()`.
 
-        A database that is away is waited for; so is PHP-FPM.
+        It waits for a database or a PHP-FPM that is away.
 
         Raises:
             ConfigurationError: it was run before, or the dispatcher cannot work as configured.
             StoreUnavailable: the database cannot be reached at the beginning.
-            StoreCorrupt: it is damaged.
-            SchemaMismatch: it was migrated by a later release.
+            StoreCorrupt: the database is damaged.
+            SchemaMismatch: a later release has migrated the tables.
             DispatcherClosed: the dispatcher was closed.
 
-        Cancelling stops at once: jobs that run may have run, and are settled so; the others are given back.
+        Cancelling stops at once: running jobs are settled as jobs that may have run; the others are given back.
         """
         if self._started:
-            raise ConfigurationError("a Worker runs once; make another one")
+            raise ConfigurationError("a Worker can run only once; make a new one")
         self._started = True
         runners = max(self._php.statistics().share, 1)
-        self._settler.most = 2 * runners + self._ahead
-        await self._store.register(self.id, self._lanes)
-        await self._clock.begin()
         try:
+            await self._announce(runners)
             async with anyio.create_task_group() as services:
                 guard = partial(self._guard, services.cancel_scope)
-                for service in (
-                    self._settler.run,
-                    self._watch,
-                    self._look_when_due,
-                    self._tend,
-                    self._renew,
-                    self._clock.run,
-                    self._count,
-                ):
-                    services.start_soon(guard, service)
                 async with anyio.create_task_group() as feeding:
-                    feeding.start_soon(guard, self._feed.run)
+                    for supply in self._supplies:
+                        services.start_soon(guard, partial(self._serve, supply, runners))
+                        feeding.start_soon(guard, supply.feed.run)
                     async with anyio.create_task_group() as running:
                         feeding.start_soon(self._limit_shutdown, running.cancel_scope)
                         for _ in range(runners):
@@ -193,8 +180,40 @@ class Worker:
         if self._failure is not None:
             raise self._failure
 
+    async def _announce(self, runners: int) -> None:
+        """Announce the worker in each database that can be written to, or raise if none can."""
+        failures: list[StoreError] = []
+
+        async def announce(supply: Supply) -> None:
+            try:
+                await supply.announce(runners)
+            except StoreError as error:
+                failures.append(error)
+
+        async with anyio.create_task_group() as announcing:
+            for supply in self._supplies:
+                announcing.start_soon(announce, supply)
+        for error in failures:
+            if len(failures) == len(self._supplies) or not isinstance(error, StoreUnavailable | StoreFull):
+                raise error
+            logger.warning("the worker goes on without one of its databases: %s", error)
+
+    async def _serve(self, supply: Supply, runners: int) -> None:
+        """Do what a database needs besides, as soon as it is there."""
+        await supply.announce_later(runners)
+        async with anyio.create_task_group() as services:
+            guard = partial(self._guard, services.cancel_scope)
+            for service in supply.services:
+                services.start_soon(guard, service)
+        if self._failure is not None:
+            raise self._failure
+
+    def _close(self) -> None:
+        for supply in self._supplies:
+            supply.feed.close()
+
     async def _guard(self, scope: anyio.CancelScope, service: Callable[[], Awaitable[None]]) -> None:
-        """Run a part of the worker; its error ends all of them, and is raised as it is."""
+        """Run a part of the worker; its error ends all parts, and is raised unchanged."""
         try:
             await service()
         except Exception as error:
@@ -206,31 +225,44 @@ class Worker:
     async def _run_jobs(self) -> None:
         complained = False
         while True:
-            await self._settler.room()
-            if not await self._feed.gate():
+            supply = await self._turn()
+            if supply is None:
                 return
+            supply.feed.go()
             fed = False
             try:
                 async with self._php.slot(priority=self._priority) as slot:
                     fed = True
-                    claimed = await self._feed.next()
+                    claimed = await supply.feed.next()
                     if claimed is not None:
-                        await self._attempt(slot, claimed)
+                        await self._attempt(supply, slot, claimed)
                 complained = False
             except (DispatcherClosed, ConfigurationError):
                 raise
             except FastCGIError as error:
                 if not fed:
-                    self._feed.turn()
+                    supply.feed.turn()
                 if not complained:
                     logger.warning("no PHP worker for durable jobs: %s", error)
                 complained = True
                 await anyio.sleep(_FPM_PAUSE)
 
-    async def _attempt(self, slot: HeldSlot, claimed: Claimed) -> None:
-        put_off = await self._doubt.hold(self._tasks[claimed.task], claimed)
+    async def _turn(self) -> Supply | None:
+        """Wait until a PHP worker is worth going for, and return the database for which; None at the end."""
+        while True:
+            if self._stopping.is_set():
+                return None
+            supply = pick(self._supplies)
+            if supply is not None:
+                return supply
+            await self._change.wait()
+
+    async def _attempt(self, supply: Supply, slot: HeldSlot, claimed: Claimed) -> None:
+        put_off = await supply.doubt.hold(self._tasks[claimed.task], claimed)
+        if put_off is None and supply.lease.is_over:
+            put_off = Settlement(number=claimed.number, attempt=claimed.attempt, state="ready")
         if put_off is not None:
-            self._settler.add(put_off)
+            supply.settler.add(put_off)
             return
         self._tally.claimed += 1
         attempt = begin(self._observers, claimed, time.monotonic() - claimed.taken)
@@ -238,86 +270,36 @@ class Worker:
         task = self._tasks[claimed.task]
         ended: Response[str] | FastCGIError
         try:
-            job = self._job(task, claimed)
+            job = self._job(supply, task, claimed)
         except (InvalidJob, PayloadTooLarge) as error:
             ended = error
         else:
-            self._begun[claimed.number] = attempt
-            self._store.begun(self.id, claimed)
+            supply.begun[claimed.number] = attempt
+            supply.store.begun(self.id, claimed)
             try:
                 with attempt.running():
                     ended = await slot.run(job)
             except FastCGIError as error:
                 ended = error
-        self._settle(task, attempt, ended)
+        self._settle(supply, attempt, ended)
 
-    def _job(self, task: Task, claimed: Claimed) -> Job[str]:
-        most = self._jobs.payload_limit
-        # whoever may INSERT is not bound by the limit of those who enqueue
+    def _job(self, supply: Supply, task: Task, claimed: Claimed) -> Job[str]:
+        most = supply.jobs.payload_limit
+        # enqueue()'s limit does not apply to a client with INSERT
         if len(claimed.data) > most:
             raise PayloadTooLarge(f"the data of job {claimed.id!r} is longer than payload_limit={most}")
-        return task.job(claimed, self._params)
+        return task.job(claimed, supply.store.php_params())
 
-    def _settle(self, task: Task, attempt: Attempt, ended: Response[str] | FastCGIError) -> None:
+    def _settle(self, supply: Supply, attempt: Attempt, ended: Response[str] | FastCGIError) -> None:
         claimed = attempt.claimed
-        settlement = settle_attempt(task, claimed, ended, now=time.time(), keep=self._keep_done)
-        self._settler.add(settlement)
-        self._begun.pop(claimed.number, None)
+        settlement = settle_attempt(self._tasks[claimed.task], claimed, ended, now=time.time(), keep=self._keep_done)
+        supply.settler.add(settlement)
+        supply.begun.pop(claimed.number, None)
         self._tally.ended[settlement.state] = self._tally.ended.get(settlement.state, 0) + 1
         attempt.done(settlement)
         if settlement.state not in ("done", "ready"):
-            logger.warning("job %s of task %s is %s: %s", claimed.id, claimed.task, settlement.state, settlement.error)
-
-    # around it
-
-    async def _watch(self) -> None:
-        heard = await self._store.wait("work", -1, 0)
-        while True:
-            # others' looks come at other times
-            now = await self._store.wait("work", heard, _LOOK * random.uniform(0.8, 1.2))
-            if now != heard:
-                heard = now
-                self._feed.ring()
-                continue
-            with suppress(StoreUnavailable, StoreFull):
-                await self._feed.look()
-
-    async def _look_when_due(self) -> None:
-        while True:
-            await self._feed.until_due()
-            with suppress(StoreUnavailable, StoreFull):
-                await self._feed.look()
-
-    async def _tend(self) -> None:
-        while True:
-            try:
-                recovered = await self._store.recover()
-                self._tally.recovered += recovered
-                if recovered:
-                    self._doubt.watch()
-                    logger.warning("%d jobs of a worker that is lost were taken back", recovered)
-                await self._doubt.explain()
-                while await self._store.sweep() == _SWEEP:
-                    pass
-            except (StoreUnavailable, StoreFull) as error:
-                logger.debug("the database cannot be tended: %s", error)
-            await anyio.sleep(_TEND * random.uniform(0.8, 1.2))
-
-    async def _count(self) -> None:
-        while True:
-            if self._observers:
-                with suppress(StoreUnavailable, StoreFull):
-                    self._tally.counts = await self._store.counts()
-            await anyio.sleep(_COUNT if self._observers else _LOOK)
-
-    async def _renew(self) -> None:
-        each = self._store.renewed_each()
-        while each is not None:
-            await anyio.sleep(each)
-            with suppress(StoreUnavailable, StoreFull):
-                if not await self._store.renew(self.id):
-                    logger.error("this worker was taken for dead, and its jobs were given to others")
-                    await self._store.register(self.id, self._lanes)
+            error = shown(settlement.error or "", _LONGEST_ERROR)
+            logger.warning("job %s of task %s is %s: %s", shown(claimed.id), claimed.task, settlement.state, error)
 
     async def _limit_shutdown(self, running: anyio.CancelScope) -> None:
         await self._stopping.wait()
@@ -326,29 +308,28 @@ class Worker:
             running.cancel()
 
     async def _leave(self) -> None:
-        """Settle what has ended or was cut short, and give back what was not begun."""
-        self._feed.close()
-        for attempt in list(self._begun.values()):
-            cut = JobCancelled("the worker ended before the job did")
-            cut.may_have_run = True
-            self._settle(self._tasks[attempt.claimed.task], attempt, cut)
-        with anyio.move_on_after(_LAST_WORDS, shield=True) as scope:
-            try:
-                await self._settler.write_rest()
-                await self._store.leave(self.id)
-            except StoreError as error:
-                logger.warning("the worker left without giving its jobs back; another one will: %s", error)
-        if scope.cancelled_caught:
-            logger.warning("the worker left without giving its jobs back in %g s; another one will", _LAST_WORDS)
+        """Settle jobs that have ended or were interrupted, and give back those that were not started."""
+        self._close()
+        for supply in self._supplies:
+            for attempt in list(supply.begun.values()):
+                cut = JobCancelled("the worker ended before the job did")
+                cut.may_have_run = True
+                self._settle(supply, attempt, cut)
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as leaving:
+                for supply in self._supplies:
+                    leaving.start_soon(supply.leave)
 
 
 def _by_name(tasks: Iterable[Task]) -> dict[str, Task]:
+    if isinstance(tasks, Task):
+        raise ConfigurationError(f"Worker(tasks) must be a sequence of Tasks, not one; write [{tasks.name}]")
     found: dict[str, Task] = {}
     for task in tasks:
         if not isinstance(task, Task):
-            raise ConfigurationError(f"Worker(tasks) must be Tasks, not {task!r}")
+            raise ConfigurationError(f"Worker(tasks) must be Tasks, as in [Task(name, script)], not {task!r}")
         if found.setdefault(task.name, task) is not task:
-            raise ConfigurationError(f"Worker(tasks) has two tasks called {task.name!r}")
+            raise ConfigurationError(f"Worker(tasks) has two tasks called {task.name!r}; rename one")
     return found
 
 
@@ -365,9 +346,25 @@ def _lanes(tasks: Iterable[Task], queues: Mapping[str, int] | None) -> tuple[Lan
     unknown = sorted(set(weights) - set(by_queue))
     if not weights or unknown:
         raise ConfigurationError(
-            f"Worker(queues) names {', '.join(unknown)}, and no task is in it" if unknown else "Worker(tasks) is empty"
+            f"Worker(queues) names {', '.join(unknown)}, and no task has that queue"
+            if unknown
+            else "Worker(tasks) is empty; give it at least one Task"
         )
     return tuple(Lane(queue=queue, weight=weight, tasks=tuple(by_queue[queue])) for queue, weight in weights.items())
+
+
+def _by_database(
+    jobs: Jobs | Databases, lanes: Sequence[Lane], crons: Sequence[Cron]
+) -> Iterator[tuple[Jobs, tuple[Lane, ...], tuple[Cron, ...]]]:
+    """Yield each database that has a queue or a schedule of the worker's."""
+    if isinstance(jobs, Jobs):
+        yield jobs, tuple(lanes), tuple(crons)
+        return
+    for database in jobs.all:
+        own = tuple(lane for lane in lanes if jobs.of(lane.queue) is database)
+        scheduled = tuple(cron for cron in crons if jobs.of(cron.task) is database)
+        if own or scheduled:
+            yield database, own, scheduled
 
 
 def _new_worker_id() -> str:

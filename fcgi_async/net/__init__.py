@@ -1,1 +1,1 @@
-"""Sockets: addresses, dialling, transports for asyncio and trio, and one live connection."""
+"""Sockets: addresses, connecting, listening, and transports for asyncio and trio."""

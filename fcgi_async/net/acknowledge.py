@@ -1,4 +1,4 @@
-"""Acknowledge at once what came over TCP."""
+"""Acknowledge received TCP data at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ("acknowledge",)
 
 
 def acknowledge(sock: socket.socket) -> None:
-    """Send the acknowledgement that the kernel puts off, where it can be told to (Linux); it stays so for this once."""
+    """Send the delayed TCP ACK now (Linux TCP_QUICKACK; applies once)."""
     if hasattr(socket, "TCP_QUICKACK"):
         with suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

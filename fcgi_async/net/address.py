@@ -1,4 +1,4 @@
-"""Where a FastCGI peer listens: a unix path, an abstract unix name, or TCP."""
+"""Addresses of FastCGI peers: a unix path, an abstract unix name, or TCP."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from fcgi_async.errors import ConfigurationError
 __all__ = ("Address", "AddressFamily")
 
 _EXAMPLES = "unix:///run/php/php-fpm.sock, unix://@abstract or tcp://127.0.0.1:9000"
-# sizeof(sockaddr_un.sun_path) less the closing NUL
+# sizeof(sockaddr_un.sun_path) minus the final NUL
 _MAX_UNIX_PATH = 107
-# as FPM's `listen` and nginx's fastcgi_pass have them: a path, unix:/path, and host:port
+# the forms of FPM's `listen` and nginx's fastcgi_pass: a path, unix:/path, and host:port
 _BARE_PATH = re.compile(r"(?:unix:)?(/(?!/).*)", re.DOTALL)
 _BARE_TCP = re.compile(r"(?:\[[^\[\]]+\]|[^\s:/@\[\]?#]+):\d+")
 
@@ -30,7 +30,7 @@ class AddressFamily(StrEnum):
 
 @attrs.frozen
 class Address:
-    """A parsed address; `str()` gives it with its scheme, `unix://` or `tcp://`.
+    """A parsed address; `str()` returns it with its scheme, `unix://` or `tcp://`.
 
     Attributes:
         family: how the peer is reached.
@@ -50,10 +50,10 @@ class Address:
         """Parse `unix:///path`, `unix://@name` or `tcp://host:port`; also a bare `/path`, `unix:/path` or `host:port`.
 
         Raises:
-            ConfigurationError: it is none of these.
+            ConfigurationError: the text is not an address.
         """
         if not isinstance(text, str):
-            raise ConfigurationError(f"an address is a string such as {_EXAMPLES}, not {type(text).__name__}")
+            raise ConfigurationError(f"an address must be a string such as {_EXAMPLES}, not {type(text).__name__}")
         if text.startswith("unix://"):
             return cls._parse_unix(text, text.removeprefix("unix://"))
         if text.startswith("tcp://"):
@@ -67,10 +67,11 @@ class Address:
     @classmethod
     def _parse_unix(cls, text: str, path: str) -> Address:
         if "\0" in path:
-            raise ConfigurationError(f"{text!r} has a NUL in its path")
+            raise ConfigurationError(f"{text!r} has a NUL in its path; remove it")
         if len(path.encode()) > _MAX_UNIX_PATH:
             raise ConfigurationError(
-                f"the path of {text!r} is longer than the {_MAX_UNIX_PATH} bytes a unix socket can have"
+                f"the path of {text!r} is longer than the {_MAX_UNIX_PATH} bytes a unix socket can have; "
+                "shorten `listen` in FPM's pool"
             )
         if path.startswith("@") and len(path) > 1:
             return cls(text, AddressFamily.ABSTRACT, path=path[1:])
@@ -91,7 +92,7 @@ class Address:
 
     @property
     def is_unix(self) -> bool:
-        """Whether nothing can stand between us and the peer's kernel socket."""
+        """Whether it is a unix socket."""
         return self.family is not AddressFamily.TCP
 
     def __str__(self) -> str:

@@ -1,8 +1,9 @@
-"""asyncio: loop timers, futures, and tasks held in a set, so that enter and leave may happen in different tasks."""
+"""The asyncio backend: loop timers, futures, and a set of tasks; it may be entered and left in different tasks."""
 
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from socket import socket
@@ -13,13 +14,14 @@ import attrs
 
 from fcgi_async.net.backend import Home, TaskHandle, Timer, Waiter, Watch
 from fcgi_async.net.clock import Clock
+from fcgi_async.net.ready import Ready, ReadyWatch
 
 __all__ = ("AsyncioBackend",)
 
 
 @attrs.frozen(eq=False)
 class AsyncioTask:
-    """A task of the backend's."""
+    """A task that the backend owns."""
 
     _task: asyncio.Task[None]
 
@@ -28,7 +30,7 @@ class AsyncioTask:
         self._task.cancel()
 
     async def join(self) -> None:
-        """Wait for its end."""
+        """Wait for the end of the task."""
         await asyncio.wait((self._task,))
 
 
@@ -45,7 +47,7 @@ class AsyncioWatch:
         self._reading = self._writing = False
 
     def read(self, wanted: bool, /) -> None:
-        """Tell from now on when it can be read, or no more."""
+        """Start or stop reporting when it can be read."""
         if wanted and not self._reading:
             self._loop.add_reader(self._fd, self._readable)
         elif self._reading and not wanted:
@@ -53,7 +55,7 @@ class AsyncioWatch:
         self._reading = wanted
 
     def write(self, wanted: bool, /) -> None:
-        """Tell from now on when it can be written, or no more."""
+        """Start or stop reporting when it can be written."""
         if wanted and not self._writing:
             self._loop.add_writer(self._fd, self._writable)
         elif self._writing and not wanted:
@@ -61,23 +63,24 @@ class AsyncioWatch:
         self._writing = wanted
 
     def close(self) -> None:
-        """Tell nothing more."""
+        """Stop reporting."""
         self.read(False)
         self.write(False)
 
 
 @attrs.define(eq=False)
 class AsyncioBackend:
-    """The running asyncio loop, uvloop included."""
+    """The running asyncio loop, including uvloop."""
 
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop, init=False)
     _home: Home = attrs.field(factory=Home, init=False)
     # asyncio itself keeps only weak references to tasks
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
-    tells_once: bool = attrs.field(init=False)
-    # the loop's own methods, so that a call costs no more than theirs
+    _ready: Ready | None = attrs.field(default=None, init=False)
+    # the loop's own methods, so that a call costs nothing extra
     now: Callable[[], float] = attrs.field(init=False)
     call_at: Callable[[float, Callable[[], None]], Timer] = attrs.field(init=False)
+    call_soon: Callable[[Callable[[], None]], object] = attrs.field(init=False)
     waiter: Callable[[], Waiter] = attrs.field(init=False)
     checkpoint: Callable[[], Coroutine[object, object, None]] = attrs.field(
         default=partial(asyncio.sleep, 0), init=False
@@ -87,19 +90,23 @@ class AsyncioBackend:
     _alarm: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        # uvloop's own clock stands still within a turn and counts milliseconds
+        # uvloop's own clock stands still within a turn, and counts milliseconds
         self.now = monotonic
         self._clock = Clock(monotonic, self._wake_at)
         self.call_at = self._clock.at
+        self.call_soon = self._loop.call_soon
         self.waiter = self._loop.create_future
-        # libuv stops to poll a descriptor that has an error (uv__poll_io)
-        self.tells_once = not isinstance(self._loop, asyncio.SelectorEventLoop)
 
     async def open(self) -> None:
-        """Do nothing: a set is enough to own tasks."""
+        """Prepare to watch sockets; a set is enough to own tasks."""
+        # libuv reports an error once and stops polling the descriptor (uv__poll_io): it would report no more data that
+        # came before the error, so each socket would have to be read until it is empty
+        if not isinstance(self._loop, asyncio.SelectorEventLoop) and hasattr(select, "epoll"):
+            self._ready = Ready()
+            self._loop.add_reader(self._ready.fileno(), self._ready.look)
 
     def check_here(self) -> None:
-        """Refuse to be used in another event loop; a forked process has another, or none."""
+        """Refuse use in another event loop; a forked process has another, or none."""
         try:
             here = asyncio.get_running_loop() is self._loop
         except RuntimeError:
@@ -108,15 +115,18 @@ class AsyncioBackend:
             raise self._home.refusal()
 
     def check_owner(self) -> None:
-        """Allow it: asyncio's tasks have no owner but the set."""
+        """Allow any task: asyncio's tasks are owned by the set only."""
 
     async def aclose(self) -> None:
-        """Cancel every task that is left and wait for their ends."""
+        """Cancel all remaining tasks and wait for their ends."""
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
         await self.outlast(partial(self._ended, tasks))
         self._clock.close()
+        if self._ready is not None:
+            self._loop.remove_reader(self._ready.fileno())
+            self._ready.close()
         if self._alarm is not None:
             self._alarm.cancel()
 
@@ -125,7 +135,7 @@ class AsyncioBackend:
             await asyncio.wait(tasks)
 
     async def outlast(self, function: Callable[[], Awaitable[None]]) -> None:
-        """Run `function` to its end in a task of its own, since `Task.cancel()` breaks through every shield."""
+        """Run `function` to its end in a task of its own, because `Task.cancel()` breaks through every shield."""
         task = self._task(function)
         interruption: asyncio.CancelledError | None = None
         while not task.done():
@@ -139,7 +149,7 @@ class AsyncioBackend:
         task.result()
 
     def call_soon_threadsafe(self, callback: Callable[[], None]) -> bool:
-        """Call `callback` in the loop's next turn; False when the loop is closed."""
+        """Call `callback` in the loop's next turn. Return False if the loop is closed."""
         try:
             self._loop.call_soon_threadsafe(callback)
         except RuntimeError:
@@ -152,7 +162,7 @@ class AsyncioBackend:
         self._alarm = self._loop.call_later(max(when - monotonic(), 0.0), self._clock.run)
 
     def spawn(self, function: Callable[[], Awaitable[None]]) -> TaskHandle:
-        """Start a task, which begins after this has returned."""
+        """Start a task; it begins after this has returned."""
         task = self._task(function)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -162,9 +172,11 @@ class AsyncioBackend:
         async def run() -> None:
             await function()
 
-        # not by the loop's task factory: an eager one would run the task's beginning before it is returned
+        # not with the loop's task factory: an eager one would run the task's beginning before this returns
         return asyncio.Task(run(), loop=self._loop)
 
     def watch(self, sock: socket, readable: Callable[[], None], writable: Callable[[], None]) -> Watch:
-        """Tell when a socket can be read and written."""
+        """Return a watch that reports when a socket can be read and written."""
+        if self._ready is not None:
+            return ReadyWatch(self._ready, sock.fileno(), readable, writable)
         return AsyncioWatch(self._loop, sock.fileno(), readable, writable)

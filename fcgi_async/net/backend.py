@@ -1,4 +1,4 @@
-"""What is needed of an event loop, and the choice between asyncio and trio."""
+"""The interface to an event loop, which asyncio and trio implement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ("Backend", "Home", "TaskHandle", "Timer", "Waiter", "Watch")
 
 
 class _Forks:
-    """How often this process was forked off since the package was loaded; cheaper to look at than the process id."""
+    """Counts the forks that led to this process since the package was loaded; cheaper to read than the process id."""
 
     count = 0
 
@@ -30,7 +30,7 @@ os.register_at_fork(after_in_child=_forked)
 
 @attrs.frozen(eq=False)
 class Home:
-    """Where a backend was made, so that whoever uses it elsewhere learns of it."""
+    """The process and thread in which a backend was made, to detect its use elsewhere."""
 
     _forks: int = attrs.field(factory=lambda: _Forks.count, init=False)
     _process: int = attrs.field(factory=os.getpid, init=False)
@@ -38,19 +38,19 @@ class Home:
 
     @property
     def forked(self) -> bool:
-        """Whether this is a child of the process it was made in."""
+        """Whether this process was forked after the backend was made."""
         return self._forks != _Forks.count
 
     def refusal(self) -> ConfigurationError:
-        """Return the error for whoever uses it elsewhere."""
+        """Return the error for using the backend elsewhere."""
         if self.forked:
             return ConfigurationError(
                 f"the dispatcher was entered in process {self._process}, before this process was forked from it; "
-                "enter one of its own in each process, after the fork"
+                "enter one in each process, after the fork"
             )
         return ConfigurationError(
             f"the dispatcher was entered in another event loop, in thread {self._thread!r}; use it there, or enter "
-            "one of its own in each event loop"
+            "one in each event loop"
         )
 
 
@@ -58,17 +58,17 @@ class Waiter(Protocol):
     """Wakes one task, once. An `asyncio.Future` is one."""
 
     def done(self) -> bool:
-        """Return whether it was set, or its task cancelled."""
+        """Return whether the result was set, or the task cancelled."""
 
     def set_result(self, result: None, /) -> None:
-        """Wake the task; an error where `done()`."""
+        """Wake the waiting task; raises if it is already `done()`."""
 
     def __await__(self) -> Generator[object, None, None]:
-        """Wait until set."""
+        """Wait for the result."""
 
 
 class Timer(Protocol):
-    """A callback that is due later."""
+    """A callback that will be called later."""
 
     def cancel(self) -> None:
         """Forget the callback."""
@@ -81,74 +81,71 @@ class TaskHandle(Protocol):
         """Cancel the task; it ends some time later."""
 
     async def join(self) -> None:
-        """Wait for its end."""
+        """Wait for the end of the task."""
 
 
 class Watch(Protocol):
-    """Tells when a socket is ready, again and again while it is."""
+    """Reports when a socket is ready, repeatedly as long as it is."""
 
     def read(self, wanted: bool, /) -> None:
-        """Tell from now on when it can be read, or no more."""
+        """Start or stop reporting when it can be read."""
 
     def write(self, wanted: bool, /) -> None:
-        """Tell from now on when it can be written, or no more."""
+        """Start or stop reporting when it can be written."""
 
     def close(self) -> None:
-        """Tell nothing more; to be called before the socket is closed."""
+        """Stop reporting; call this before the socket is closed."""
 
 
 class Backend(Protocol):
-    """One event loop as this library needs it, and the owner of the tasks started on it.
-
-    Attributes:
-        tells_once: whether a watch tells of an error once only.
-    """
-
-    tells_once: bool
+    """The interface of an event loop for this library; it owns the tasks that it starts."""
 
     async def open(self) -> None:
-        """Get ready to own tasks."""
+        """Prepare to own tasks."""
 
     def check_here(self) -> None:
-        """Refuse to be used here; called for every job, so it is cheap.
+        """Raise if it must not be used here. It is called for every job, so it must be cheap.
 
         Raises:
             ConfigurationError: this is another event loop, another thread or a forked process.
         """
 
     def check_owner(self) -> None:
-        """Refuse to be closed here.
+        """Raise if the current task must not close the backend.
 
         Raises:
-            ConfigurationError: on trio, where the task is not the one that called `open()`.
+            ConfigurationError: on trio, if the task is not the one that called `open()`.
         """
 
     async def aclose(self) -> None:
-        """Cancel every task that is left and wait for their ends, even where the caller is being cancelled."""
+        """Cancel all remaining tasks and wait for their ends, even if the caller is being cancelled."""
 
     async def checkpoint(self) -> None:
-        """Let other tasks run, and be cancelled if that was asked for."""
+        """Let other tasks run, and raise a pending cancellation."""
 
     async def outlast(self, function: Callable[[], Awaitable[None]]) -> None:
-        """Run `function` to its end, however often the caller is cancelled.
+        """Run `function` to its end, even if the caller is cancelled.
 
-        The cancellation is raised after that, by this or by the next checkpoint.
+        The cancellation is raised after that, here or at the next checkpoint.
         """
 
     def call_soon_threadsafe(self, callback: Callable[[], None]) -> bool:
-        """Call `callback` in the event loop; may be called anywhere. Return False when the loop is gone."""
+        """Call `callback` in the event loop. May be called in any thread. Return False if the loop has ended."""
 
     def now(self) -> float:
-        """Return the loop's clock, in seconds."""
+        """Return the time of the loop's clock in seconds."""
 
     def waiter(self) -> Waiter:
         """Return a new waiter."""
+
+    def call_soon(self, callback: Callable[[], None]) -> object:
+        """Call `callback` in the next turn of the event loop."""
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Call `callback` when the clock has passed `when`."""
 
     def spawn(self, function: Callable[[], Awaitable[None]]) -> TaskHandle:
-        """Start a task, which begins after this has returned; `function` must not raise but for cancellation."""
+        """Start a task; it begins after this has returned. `function` must not raise, except for a cancellation."""
 
     def watch(self, sock: socket, readable: Callable[[], None], writable: Callable[[], None]) -> Watch:
-        """Tell when a socket can be read and written, once the watch is told to; the callbacks must not raise."""
+        """Return a watch for a socket, which reports nothing until it is started; the callbacks must not raise."""

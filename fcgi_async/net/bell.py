@@ -8,35 +8,34 @@ __all__ = ("Bell",)
 
 
 class Bell:
-    """Tasks wait until it is rung, and look then whether what they wait for has come.
+    """Tasks wait until it rings, and then check again for what they wait for.
 
     Args:
         backend: the event loop.
+
+    Attributes:
+        waiters: the waiters of the waiting tasks.
     """
 
-    __slots__ = ("_backend", "_waiters")
+    __slots__ = ("_backend", "waiters")
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._waiters: list[Waiter] = []
-
-    def __bool__(self) -> bool:
-        """Return whether anybody waits."""
-        return bool(self._waiters)
+        self.waiters: list[Waiter] = []
 
     async def wait(self) -> None:
-        """Wait until it is rung; cancelling waits no longer."""
+        """Wait until it rings; cancelling stops waiting."""
         waiter = self._backend.waiter()
-        self._waiters.append(waiter)
+        self.waiters.append(waiter)
         try:
             await waiter
         finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+            if waiter in self.waiters:
+                self.waiters.remove(waiter)
 
     def ring(self) -> None:
-        """Wake those who wait now."""
-        waiters, self._waiters = self._waiters, []
+        """Wake all tasks that are waiting now."""
+        waiters, self.waiters = self.waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)

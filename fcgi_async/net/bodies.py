@@ -1,4 +1,4 @@
-"""The request bodies that one write does not take: bytes on their way out, and parts that come from elsewhere."""
+"""Request bodies that take more than one write: large ones, and those whose parts come from elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ("Bodies",)
 
 @attrs.define(eq=False)
 class _Outgoing:
-    """A body of bytes on its way out."""
+    """A body of bytes that is being written."""
 
     request_id: int
     rest: memoryview
@@ -26,13 +26,13 @@ class _Outgoing:
 
 @attrs.define(eq=False)
 class Bodies:
-    """What of the bodies on one connection is not written yet.
+    """The parts of bodies on one connection that are not written yet.
 
     Args:
         client: the connection's state machine.
         backend: the event loop.
         send_tail: writes the probe that follows a body.
-        flush: writes what the state machine has; returns whether the peer was there to take it.
+        flush: writes the state machine's output; returns whether the peer could take it.
     """
 
     client: ClientConnection
@@ -42,7 +42,7 @@ class Bodies:
     paused: bool = attrs.field(default=False, init=False)
     closed: bool = attrs.field(default=False, init=False)
     _outgoing: deque[_Outgoing] = attrs.field(factory=deque, init=False)
-    # ids whose body comes through send(), and whether a tail probe follows it
+    # ids whose body comes through send(), and whether a tail probe follows the body
     _parts: dict[int, bool] = attrs.field(factory=dict, init=False)
     _ready: Bell = attrs.field(init=False)
 
@@ -51,7 +51,7 @@ class Bodies:
 
     @property
     def pending(self) -> bool:
-        """Whether a body of bytes is on its way out."""
+        """Whether a body of bytes is being written."""
         return bool(self._outgoing)
 
     def open(self, request_id: int, *, tail: bool) -> None:
@@ -59,12 +59,12 @@ class Bodies:
         self._parts[request_id] = tail
 
     def add(self, request_id: int, body: bytes, *, tail: bool) -> None:
-        """Begin to write a body of bytes; `pump()` goes on with it."""
+        """Start writing a body of bytes; `pump()` continues."""
         self._outgoing.append(_Outgoing(request_id, memoryview(body), tail))
         self._write_record(self._outgoing[-1])
 
-    def needs_caller(self, request_id: int) -> bool:
-        """Return whether a body still comes through `send()`."""
+    def body_pending(self, request_id: int) -> bool:
+        """Return whether more of a body must come through `send()`."""
         return request_id in self._parts
 
     def incomplete(self, request_id: int) -> bool:
@@ -72,11 +72,12 @@ class Bodies:
         return request_id in self._parts or any(body.request_id == request_id for body in self._outgoing)
 
     async def send(self, request_id: int, data: bytes) -> bool:
-        """Write a part of a body once the socket takes more; return False if the request is over or the peer gone.
+        """Write a part of a body when the socket takes more. Return False if the request has ended or the peer has
+        closed.
 
         Cancelling between two parts leaves the body incomplete.
         """
-        # a record at a time, so that a large part does not hold up the neighbours
+        # one record at a time, so that a large part does not hold up other requests
         for start in range(0, len(data), MAX_CONTENT):
             while self.paused and not self.closed:
                 await self._ready.wait()
@@ -88,7 +89,7 @@ class Bodies:
         return True
 
     def end(self, request_id: int, *, short: bool = False) -> None:
-        """End a body that came through `send()`; `short` when a part of it is missing."""
+        """End a body that came through `send()`; `short` if a part of it is missing."""
         tail = self._parts.pop(request_id, None)
         if tail is None:
             return
@@ -101,12 +102,12 @@ class Bodies:
         self.flush()
 
     def forget(self, request_id: int) -> None:
-        """Write nothing more of a body."""
+        """Stop writing a body."""
         self._outgoing = deque(body for body in self._outgoing if body.request_id != request_id)
         self._parts.pop(request_id, None)
 
     def pause(self) -> None:
-        """Write nothing more until `resume()`."""
+        """Stop writing until `resume()`."""
         self.paused = True
 
     def resume(self) -> None:
@@ -118,7 +119,7 @@ class Bodies:
     def pump(self) -> None:
         """Write as much as the socket takes."""
         while self._outgoing and not self.paused and not self.closed:
-            # one record of each in turn, so that a large body does not hold up its neighbours
+            # one record of each in turn, so that a large body does not hold up other requests
             body = self._outgoing.popleft()
             self._write_record(body)
             if body.rest:
@@ -127,11 +128,11 @@ class Bodies:
                 self._outgoing.clear()
 
     def drop(self) -> None:
-        """Forget the bodies of bytes: the peer takes nothing more."""
+        """Forget the bodies of bytes: the peer takes no more."""
         self._outgoing.clear()
 
     def close(self) -> None:
-        """Forget every body: the connection is over."""
+        """Forget every body: the connection has ended."""
         self.closed = True
         self._outgoing.clear()
         self._parts.clear()

@@ -1,4 +1,4 @@
-"""The one clock of a dispatcher: whatever is due later lies in one heap, for which the event loop wakes up once."""
+"""The clock of a dispatcher: all timers are in one heap, and the event loop wakes up for the next one only."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from heapq import heapify, heappop, heappush
 
 __all__ = ("Clock", "ClockTimer")
 
-# so many are called in one turn of the event loop, which other tasks have to wait for
+# callbacks in one turn of the event loop; other tasks wait for them
 _CALLED_AT_ONCE = 250
-# so many that were cancelled may lie in the heap, and as many as are pending, before it is made anew: most deadlines
-# of jobs are cancelled long before they pass
+# the heap is rebuilt when it has this many cancelled timers, and more than pending ones: most deadlines of jobs are
+# cancelled long before they pass
 _CANCELLED_MAX = 64
 
 
 class ClockTimer:
-    """A callback that is due later."""
+    """A callback that will be called later."""
 
     __slots__ = ("_cancelled", "callback")
 
@@ -35,23 +35,23 @@ class Clock:
     """Calls back when a time has come.
 
     Args:
-        now: tells the time, in seconds.
-        wake_at: has `run()` called once, at that time, and no more at the one that was asked for before.
+        now: returns the time in seconds.
+        wake_at: schedules one call of `run()` at a time, and replaces the one scheduled before.
     """
 
     __slots__ = ("_cancelled", "_heap", "_now", "_number", "_wake_at", "_woken_at")
 
     def __init__(self, now: Callable[[], float], wake_at: Callable[[float], None]) -> None:
         self._now, self._wake_at = now, wake_at
-        # when, a number that tells equal times apart, and what is called
+        # time, a number that distinguishes equal times, and the timer
         self._heap: list[tuple[float, int, ClockTimer]] = []
         self._number = 0
-        # how many of them are cancelled
+        # number of cancelled timers in the heap
         self._cancelled = 0
         self._woken_at = math.inf
 
     def at(self, when: float, callback: Callable[[], None]) -> ClockTimer:
-        """Call `callback` when the clock has passed `when`, in no case before the next turn of the event loop."""
+        """Call `callback` when the clock has passed `when`, but not before the next turn of the event loop."""
         timer = ClockTimer(callback, self._one_cancelled)
         self._number += 1
         heappush(self._heap, (when, self._number, timer))
@@ -61,7 +61,7 @@ class Clock:
         return timer
 
     def run(self) -> None:
-        """Call what is due; what that sets for now is due in the next turn, so that others run in between."""
+        """Call the timers that are due; those set for now meanwhile wait for the next turn: other tasks run first."""
         self._woken_at = math.inf
         now, heap = self._now(), self._heap
         due: list[tuple[float, int, ClockTimer]] = []
@@ -77,12 +77,12 @@ class Clock:
                 timer = due.pop()[2]
                 callback, timer.callback = timer.callback, None
                 if callback is None:
-                    # cancelled by one before it, and counted as lying in the heap
+                    # cancelled by a timer before it, and counted as if it were in the heap
                     self._cancelled -= 1
                 else:
                     callback()
         finally:
-            # also when one has failed: the others are due all the same
+            # also after a callback has failed: the others are still due
             for entry in due:
                 heappush(self._heap, entry)
             if self._heap and self._heap[0][0] < self._woken_at:
@@ -90,7 +90,7 @@ class Clock:
                 self._wake_at(self._woken_at)
 
     def close(self) -> None:
-        """Call nobody any more."""
+        """Stop calling."""
         self._heap.clear()
         self._cancelled = 0
         self._woken_at = math.inf
@@ -99,8 +99,8 @@ class Clock:
         self._cancelled += 1
         if self._cancelled > _CANCELLED_MAX and self._cancelled > len(self._heap) // 2:
             pending = [entry for entry in self._heap if entry[2].callback is not None]
-            # those that run() has taken out and not reached yet are not among them
+            # timers that run() has taken out and not reached yet are not in it
             self._cancelled -= len(self._heap) - len(pending)
-            # in place: run() may be looking at it
+            # in place: run() may be using it
             self._heap[:] = pending
             heapify(self._heap)

@@ -10,7 +10,7 @@ __all__ = ("current_backend",)
 
 
 def current_backend() -> Backend:
-    """Return a new backend for the event loop this is called in."""
+    """Return a new backend for the running event loop."""
     if "trio" in sys.modules:
         import trio
 

@@ -1,8 +1,8 @@
-"""Connect a socket, and wait where the backlog is full.
+"""Connect a socket, and wait while the backlog is full.
 
-The event loops' own connect functions get the full backlog of a unix socket wrong: connect() answers EAGAIN, which
-asyncio takes for success and uvloop for a failure. EAGAIN means that the peer is alive and busy, so it is waited for,
-with jitter.
+The event loops' own connect functions handle the full backlog of a unix socket wrongly: connect() returns EAGAIN, which
+asyncio treats as success and uvloop as a failure. EAGAIN means that the peer is alive and busy, so `dial()` waits, with
+jitter.
 """
 
 from __future__ import annotations
@@ -26,13 +26,12 @@ async def dial(address: Address, *, connect_timeout: float) -> socket.socket:
     """Return a connected, non-blocking socket.
 
     Args:
-        address: where to.
-        connect_timeout: seconds that the TCP handshake with one address may take. A full unix backlog is waited for
-            without a limit.
+        address: the peer's address.
+        connect_timeout: seconds that the TCP handshake with one address may take. There is no limit for waiting on a
+            full unix backlog.
 
     Raises:
-        OSError: the peer cannot be reached, with the errno that says why; `TimeoutError` for a handshake that took
-            too long.
+        OSError: the peer cannot be reached; the errno tells why. `TimeoutError` if the handshake took too long.
 
     Cancelling closes the socket.
     """

@@ -1,4 +1,4 @@
-"""Who listens on a unix socket, as far as the kernel tells."""
+"""The process that listens on a unix socket, as far as the kernel tells."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fcgi_async.net.address import Address, AddressFamily
 __all__ = ("Listener", "listener_of")
 
 _PEER_CREDENTIALS: Final = struct.Struct("3i")
-# php-fpm8.2 on Debian, php-fpm on RHEL and in containers, php-fpm82 on Alpine; php-cgi reads its socket in the same way
+# php-fpm8.2 on Debian, php-fpm on RHEL and in containers, php-fpm82 on Alpine; php-cgi reads its socket the same way
 _PHP: Final = re.compile(r"php.*fpm|php.*cgi")
 
 
@@ -24,12 +24,12 @@ _PHP: Final = re.compile(r"php.*fpm|php.*cgi")
 class Listener:
     """The process that listens on a socket, and the socket's file.
 
-    Two that are equal are one listener; a new one binds a new file.
+    Equal values mean the same listener; a new listener binds a new file.
 
     Attributes:
-        pid: of the process that called listen(); 0 when it is in another process namespace, or on TCP.
-        inode: of the socket's file; 0 for an abstract name and for TCP.
-        is_php: whether the process is certainly PHP's own, and not a relay in front of it.
+        pid: the process that called listen(); 0 if it is in another process namespace, or on TCP.
+        inode: the inode of the socket's file; 0 for an abstract name and for TCP.
+        is_php: whether the process is certainly PHP itself, not a relay in front of it.
     """
 
     pid: int
@@ -41,7 +41,7 @@ NOBODY: Final = Listener(0, 0, False)
 
 
 def listener_of(sock: socket.socket, address: Address) -> Listener:
-    """Return who listens at the other end of a connected socket."""
+    """Return the listener at the other end of a connected socket."""
     if sock.family != socket.AF_UNIX or not hasattr(socket, "SO_PEERCRED"):
         return NOBODY
     try:

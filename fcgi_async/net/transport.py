@@ -1,7 +1,7 @@
-"""A connected socket: read into its handler when there is something, written to at once, or when it takes more.
+"""A connected socket: passes what it reads to a handler, and writes at once or when the socket takes more.
 
-The same on every event loop, which only tells when the socket can be read or written: so that what the peer sent before
-an error is read on all of them, and one that has gone is known by the write that meets it.
+It works the same on every event loop: the loop only reports when the socket can be read or written. So everything that
+the peer sent before an error is read, and a write detects a peer that has closed.
 """
 
 from __future__ import annotations
@@ -16,49 +16,54 @@ from fcgi_async.net.unread import tells_unread, unread
 
 __all__ = ("WRITE_HIGH", "Transport", "TransportHandler")
 
-# bytes asked of one recv(); more costs a block that the allocator does not keep
+# bytes for one recv(); more would need a block that the allocator does not keep
 _READ_SIZE = 16 * 1024
-# and while more than that comes at once
+# bytes for one recv() while more than that comes at once
 _LARGE_READ = 256 * 1024
-# what is read of one socket before the others get their turn
+# bytes read from one socket before the others get their turn
 _READS_AT_ONCE = 16
-# bytes that may wait in user space to be written before the handler is told to pause; it resumes at a quarter
+# a write of at least this many bytes is not held back
+_CORKED_MAX = 16 * 1024
+# bytes that may wait to be written before the handler is told to pause; it resumes at a quarter
 WRITE_HIGH = 256 * 1024
 
 
 class TransportHandler(Protocol):
-    """What a transport calls; all synchronous."""
+    """The callbacks of a transport; synchronous."""
 
     def data_received(self, data: bytes | memoryview) -> bool:
-        """Take bytes from the peer; return whether more is due in a moment, so that it pays to read again at once.
+        """Take bytes from the peer; return whether more will come in a moment, so that reading again at once is
+        worthwhile.
 
-        A view is one of a buffer that is used again once this has returned.
+        A view refers to a buffer that is reused after this has returned.
         """
 
     def eof_received(self) -> None:
-        """Called when the peer has closed in good order; `connection_lost` follows."""
+        """Called when the peer has closed normally; `connection_lost` follows."""
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Called once, when the socket is closed other than by `abort()`; `error` if not by an EOF."""
+        """Called once, when the socket was closed, except by `abort()`; `error` is None after an EOF."""
 
     def pause_writing(self) -> None:
-        """Write no more until `resume_writing`."""
+        """Stop writing until `resume_writing`."""
 
     def resume_writing(self) -> None:
         """Write on."""
 
 
 class Transport:
-    """Reads a socket into a handler, from the call on; the socket is its own.
+    """Passes what it reads from a socket to a handler, beginning at once; it owns the socket.
 
     Args:
-        sock: connected, not blocking.
-        handler: who gets what is read.
-        backend: tells when the socket is ready.
+        sock: a connected, non-blocking socket.
+        handler: gets what is read.
+        backend: reports when the socket is ready.
     """
 
     __slots__ = (
         "_backend",
+        "_corked",
+        "_fd",
         "_handler",
         "_large",
         "_paused",
@@ -67,7 +72,6 @@ class Transport:
         "_shut",
         "_sock",
         "_tells_unread",
-        "_told_once",
         "_unsent",
         "_watch",
         "_writing_paused",
@@ -76,61 +80,79 @@ class Transport:
     def __init__(self, sock: socket.socket, handler: TransportHandler, backend: Backend) -> None:
         self._sock = sock
         self._recv, self._send = sock.recv, sock.send
+        # -1 after it was closed
+        self._fd = sock.fileno()
         self._handler = handler
         self._unsent = bytearray()
+        # sent together when it is uncorked; None if it is not corked
+        self._corked: list[bytes] | None = None
         self._writing_paused = False
         self._paused = False
-        # whether the reader is of no use any more
+        # whether reading has ended
         self._shut = False
-        # what large reads go into
+        # the buffer for large reads
         self._large: memoryview | None = None
         self._backend = backend
         self._tells_unread = tells_unread(sock)
-        # uvloop tells of an error once, together with the data before it, and never again: read on until it is met
-        self._told_once = backend.tells_once
         self._watch = backend.watch(sock, self._readable, self._writable)
         self._watch.read(True)
 
     def write(self, data: bytes) -> bool:
-        """Send, or keep what the socket does not take now; return False if the peer has gone and took not one byte.
+        """Send, and keep what the socket does not take now. Return False if the peer has closed and took not one byte.
 
-        What came from the peer before is still read.
+        Everything that the peer sent before is still read.
         """
         sent = 0
-        if self._sock.fileno() < 0:
-            return False
+        if self._corked is not None:
+            self._corked.append(data)
+            if len(data) <= _CORKED_MAX and len(self._corked) <= _CORKED_MAX // 1024:
+                return True
+            data = b"".join(self._corked)
+            self._corked.clear()
         if not self._unsent:
             try:
                 sent = self._send(data)
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError:
+                # or the socket is closed
                 return False
             if sent == len(data):
                 return True
             self._watch.write(True)
+        elif self._fd < 0:
+            return False
         self._unsent += memoryview(data)[sent:]
         if not self._writing_paused and len(self._unsent) > WRITE_HIGH:
             self._writing_paused = True
             self._handler.pause_writing()
         return True
 
+    def cork(self) -> None:
+        """Hold back writes for a moment, because each send wakes the peer."""
+        self._corked = []
+
+    def uncork(self) -> bool:
+        """Send what was held back; return the result of `write()`."""
+        corked, self._corked = self._corked, None
+        return not corked or self.write(corked[0] if len(corked) == 1 else b"".join(corked))
+
     @property
     def unsent(self) -> int:
-        """How many bytes the socket has not taken yet."""
-        return len(self._unsent)
+        """Number of bytes that the socket has not taken yet."""
+        return len(self._unsent) + (sum(map(len, self._corked)) if self._corked else 0)
 
     @property
     def unread(self) -> int:
-        """How much of what the socket took the peer has not read; 0 if that cannot be told, as on TCP."""
-        return unread(self._sock.fileno()) if self._tells_unread else 0
+        """Number of sent bytes that the peer has not read; 0 if that is not known, as on TCP."""
+        return unread(self._fd) if self._tells_unread else 0
 
     def acknowledge(self) -> None:
-        """Acknowledge now what came over TCP, which the kernel puts off for 40 ms when nothing is sent."""
+        """Send a TCP ACK now instead of after the kernel's 40 ms delay."""
         acknowledge(self._sock)
 
     def pause_reading(self) -> None:
-        """Deliver nothing until `resume_reading`."""
+        """Stop delivering until `resume_reading`."""
         self._paused = True
         self._watch.read(False)
 
@@ -140,7 +162,7 @@ class Transport:
         self._watch.read(True)
 
     def shut_reading(self) -> None:
-        """Refuse what the peer still writes, and deliver nothing more; what is written still goes out.
+        """Refuse what the peer still writes, and stop delivering; pending writes are still sent.
 
         On a unix socket the peer's next write fails.
         """
@@ -150,8 +172,9 @@ class Transport:
             self._sock.shutdown(socket.SHUT_RD)
 
     def abort(self) -> None:
-        """Close now, unsent bytes are lost; the peer sees it before this returns. Nothing more is delivered."""
-        if self._sock.fileno() >= 0:
+        """Close now, losing unsent bytes; the peer sees it before this returns. Nothing more is delivered."""
+        if self._fd >= 0:
+            self._fd = -1
             self._paused = True
             self._watch.close()
             self._sock.close()
@@ -161,7 +184,7 @@ class Transport:
             if self._paused:
                 return
             try:
-                data = self._read()
+                data = self._recv(_READ_SIZE) if self._large is None else self._read_large(self._large)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -171,18 +194,14 @@ class Transport:
                 self._handler.eof_received()
                 self._lost(None)
                 return
-            if not self._handler.data_received(data) and not self._told_once:
+            if len(data) == _READ_SIZE and self._large is None:
+                self._large = memoryview(bytearray(_LARGE_READ))
+            if not self._handler.data_received(data):
                 return
-        # others get their turn
+        # let other sockets have their turn
         self._backend.call_at(self._backend.now(), self._readable)
 
-    def _read(self) -> bytes | memoryview:
-        if self._large is None:
-            data = self._recv(_READ_SIZE)
-            if len(data) == _READ_SIZE:
-                self._large = memoryview(bytearray(_LARGE_READ))
-            return data
-        buffer = self._large
+    def _read_large(self, buffer: memoryview) -> memoryview:
         size = self._sock.recv_into(buffer)
         if size < _READ_SIZE:
             self._large = None
@@ -190,12 +209,12 @@ class Transport:
 
     def _writable(self) -> None:
         try:
-            # a copy: send() on the buffer itself would forbid its resizing
+            # a copy, because send() on the buffer itself would prevent resizing it
             del self._unsent[: self._send(bytes(self._unsent[:_LARGE_READ]))]
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            # the reader meets the same end, after what the peer sent before it; what was not taken stays `unsent`
+            # the reader notices it too, after everything that the peer sent before; the rest stays `unsent`
             self._watch.write(False)
             if self._shut:
                 self._lost(error)
@@ -207,6 +226,6 @@ class Transport:
             self._handler.resume_writing()
 
     def _lost(self, error: Exception | None) -> None:
-        if self._sock.fileno() >= 0:
+        if self._fd >= 0:
             self.abort()
             self._handler.connection_lost(error)

@@ -1,8 +1,7 @@
-"""trio: a nursery that owns the tasks, and one task that runs the clock."""
+"""The trio backend: a nursery that owns the tasks, and one task that runs the clock."""
 
 from __future__ import annotations
 
-import select
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from socket import socket
@@ -13,6 +12,7 @@ import trio
 from fcgi_async.errors import ConfigurationError
 from fcgi_async.net.backend import Home, TaskHandle, Timer, Waiter, Watch
 from fcgi_async.net.clock import Clock
+from fcgi_async.net.ready import Ready, ReadyWatch
 
 __all__ = ("TrioBackend",)
 
@@ -33,9 +33,9 @@ class _TrioWaiter:
 
 @attrs.frozen(eq=False)
 class TrioTask:
-    """A task of the backend's."""
+    """A task that the backend owns."""
 
-    # shielded: when the block around the nursery is cancelled, its owner still decides in which order things end
+    # shielded: if the block around the nursery is cancelled, its owner still decides in which order things end
     scope: trio.CancelScope = attrs.field(factory=lambda: trio.CancelScope(shield=True), init=False)
     ended: trio.Event = attrs.field(factory=trio.Event, init=False)
 
@@ -44,93 +44,21 @@ class TrioTask:
         self.scope.cancel()
 
     async def join(self) -> None:
-        """Wait for its end."""
+        """Wait for the end of the task."""
         await self.ended.wait()
 
 
 @attrs.define(eq=False)
-class _Ready:
-    """All sockets of a backend in one epoll, which one task waits for: a task for each would cost more than a read."""
-
-    _epoll: select.epoll = attrs.field(factory=select.epoll, init=False)
-    _watches: dict[int, TrioWatch] = attrs.field(factory=dict, init=False)
-
-    def change(self, watch: TrioWatch, events: int) -> None:
-        """Ask for other events of a watched socket, or for none."""
-        fd = watch.fd
-        if self._epoll.closed:
-            return
-        if not events:
-            if self._watches.pop(fd, None) is not None:
-                self._epoll.unregister(fd)
-        elif fd in self._watches:
-            self._epoll.modify(fd, events)
-        else:
-            self._watches[fd] = watch
-            self._epoll.register(fd, events)
-
-    async def run(self) -> None:
-        """Call what sockets are ready for, until cancelled."""
-        try:
-            while True:
-                await trio.lowlevel.wait_readable(self._epoll.fileno())
-                for fd, events in self._epoll.poll(0):
-                    # one before it may have closed it, and another taken its number
-                    watch = self._watches.get(fd)
-                    if watch is not None:
-                        watch.ready(events)
-        finally:
-            self._epoll.close()
-
-
-class TrioWatch:
-    """A socket in the backend's epoll."""
-
-    __slots__ = ("_events", "_readable", "_ready", "_writable", "fd")
-
-    def __init__(self, ready: _Ready, fd: int, readable: Callable[[], None], writable: Callable[[], None]) -> None:
-        self._ready, self.fd = ready, fd
-        self._readable, self._writable = readable, writable
-        self._events = 0
-
-    def read(self, wanted: bool, /) -> None:
-        """Tell from now on when it can be read, or no more."""
-        self._want(select.EPOLLIN, wanted)
-
-    def write(self, wanted: bool, /) -> None:
-        """Tell from now on when it can be written, or no more."""
-        self._want(select.EPOLLOUT, wanted)
-
-    def close(self) -> None:
-        """Tell nothing more."""
-        self._want(self._events, False)
-
-    def ready(self, events: int) -> None:
-        """Call what the socket is ready for; an error is both."""
-        if events & ~select.EPOLLOUT and self._events & select.EPOLLIN:
-            self._readable()
-        if events & ~select.EPOLLIN and self._events & select.EPOLLOUT:
-            self._writable()
-
-    def _want(self, events: int, wanted: bool) -> None:
-        before = self._events
-        self._events = before | events if wanted else before & ~events
-        if self._events != before:
-            self._ready.change(self, self._events)
-
-
-@attrs.define(eq=False)
 class TrioBackend:
-    """The running trio loop. It is opened and closed in one task, as a nursery demands."""
+    """The running trio loop. It is opened and closed in one task, as a nursery requires."""
 
     _manager: AbstractAsyncContextManager[trio.Nursery] = attrs.field(factory=trio.open_nursery, init=False)
     _nursery: trio.Nursery = attrs.field(init=False)
     _tasks: set[TrioTask] = attrs.field(factory=set, init=False)
     _owner: trio.lowlevel.Task = attrs.field(factory=trio.lowlevel.current_task, init=False)
-    _ready: _Ready = attrs.field(factory=lambda: _Ready(), init=False)
-    # how long the task of the clock sleeps; moved nearer when something is due earlier
+    _ready: Ready = attrs.field(factory=Ready, init=False)
+    # until when the clock's task sleeps; made earlier when something is due earlier
     _sleep: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
-    tells_once: bool = attrs.field(default=False, init=False)
     _clock: Clock = attrs.field(init=False)
     call_at: Callable[[float, Callable[[], None]], Timer] = attrs.field(init=False)
     now: Callable[[], float] = attrs.field(default=trio.current_time, init=False)
@@ -148,10 +76,10 @@ class TrioBackend:
         """Open the nursery and start the task of the clock."""
         self._nursery = await self._manager.__aenter__()
         self.spawn(self._run_clock)
-        self.spawn(self._ready.run)
+        self.spawn(self._watch_sockets)
 
     def check_here(self) -> None:
-        """Refuse to be used in another event loop, or in a forked process, which has inherited this one."""
+        """Refuse use in another event loop, or in a forked process, which has inherited this loop."""
         try:
             here = trio.lowlevel.current_trio_token() is self._token and not self._home.forked
         except RuntimeError:
@@ -160,12 +88,14 @@ class TrioBackend:
             raise self._home.refusal()
 
     def check_owner(self) -> None:
-        """Refuse to be closed by another task than the one that opened it."""
+        """Refuse to be closed by a task other than the one that opened it."""
         if trio.lowlevel.current_task() is not self._owner:
-            raise ConfigurationError("on trio a dispatcher is closed by the task that entered it, as a nursery demands")
+            raise ConfigurationError(
+                "on trio a dispatcher must be closed by the task that entered it; use `async with` in one task"
+            )
 
     async def aclose(self) -> None:
-        """Cancel every task that is left and wait for their ends."""
+        """Cancel all remaining tasks and wait for their ends."""
         for task in self._tasks:
             task.cancel()
         await self._manager.__aexit__(None, None, None)
@@ -177,12 +107,16 @@ class TrioBackend:
             await function()
 
     def call_soon_threadsafe(self, callback: Callable[[], None]) -> bool:
-        """Call `callback` in one of the loop's next turns; False when the loop has ended."""
+        """Call `callback` in one of the loop's next turns. Return False if the loop has ended."""
         try:
             self._token.run_sync_soon(callback)
         except trio.RunFinishedError:
             return False
         return True
+
+    def call_soon(self, callback: Callable[[], None]) -> object:
+        """Call `callback` in the next turn of the event loop."""
+        return self._clock.at(trio.current_time(), callback)
 
     def waiter(self) -> Waiter:
         """Return a new waiter."""
@@ -205,15 +139,24 @@ class TrioBackend:
         return task
 
     def watch(self, sock: socket, readable: Callable[[], None], writable: Callable[[], None]) -> Watch:
-        """Tell when a socket can be read and written."""
-        return TrioWatch(self._ready, sock.fileno(), readable, writable)
+        """Return a watch that reports when a socket can be read and written."""
+        return ReadyWatch(self._ready, sock.fileno(), readable, writable)
+
+    async def _watch_sockets(self) -> None:
+        # a task for each socket would cost more than a read
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(self._ready.fileno())
+                self._ready.look()
+        finally:
+            self._ready.close()
 
     def _wake_at(self, when: float) -> None:
         self._sleep.deadline = min(self._sleep.deadline, when)
 
     async def _run_clock(self) -> None:
         while True:
-            # before anything is set: what is due then wakes it from the sleep that follows
+            # reset before calling: a timer that is set meanwhile then ends the sleep below
             self._sleep = trio.CancelScope()
             self._clock.run()
             with self._sleep:

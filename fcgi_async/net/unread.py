@@ -1,4 +1,4 @@
-"""How much of what was written the peer has not read: what only a unix socket's kernel can tell."""
+"""How many written bytes the peer has not read yet (SIOCOUTQ, unix sockets)."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Final
 
 __all__ = ("tells_unread", "unread")
 
-# linux/sockios.h; on a unix socket it counts what the peer has not taken, on TCP what it has not acknowledged
+# linux/sockios.h; on a unix socket it counts bytes that the peer has not read, on TCP those not acknowledged
 _SIOCOUTQ: Final = 0x5411
 _unpack = struct.Struct("i").unpack
-_ROOM: Final = bytes(struct.calcsize("i"))
+_NOTHING: Final = bytes(struct.calcsize("i"))
 
 
 def unread(fd: int) -> int:
-    """Return how much of what was written to a unix socket is not read yet, in bytes of the kernel's memory.
+    """Return how much of the data written to a unix socket is not read yet, in bytes of the kernel's memory.
 
-    0 if it is closed.
+    It is 0 if the socket is closed.
     """
     try:
-        size: int = _unpack(ioctl(fd, _SIOCOUTQ, _ROOM))[0]
+        found = ioctl(fd, _SIOCOUTQ, _NOTHING)
     except OSError:
         return 0
-    return size
+    return 0 if found == _NOTHING else int(_unpack(found)[0])
 
 
 def tells_unread(sock: socket.socket) -> bool:
-    """Return whether the kernel can tell it of a socket."""
+    """Return whether the kernel can tell this for a socket."""
     return sock.family == socket.AF_UNIX and sys.platform == "linux"

@@ -1,4 +1,4 @@
-"""What a peer says of itself, on a connection of its own."""
+"""Ask a peer for its values, on a separate connection."""
 
 from __future__ import annotations
 
@@ -15,28 +15,30 @@ from fcgi_async.wire.client import ClientConnection
 from fcgi_async.wire.events import Terminated, ValuesReceived
 from fcgi_async.wire.spec import FCGI_MAX_CONNS, FCGI_MAX_REQS, FCGI_MPXS_CONNS, MAX_REQUEST_ID
 
-__all__ = ("ASK_AGAIN", "ASK_ALL", "ask_values", "connections_at_once", "requests_at_once")
+__all__ = ("ASK_AGAIN", "ASK_ALL", "GATEWAY_VALUE", "ask_values", "connections_at_once", "requests_at_once")
 
-# all that a peer says of itself
+# all values that a peer reports
 ASK_ALL: Final = (FCGI_MPXS_CONNS, FCGI_MAX_REQS, FCGI_MAX_CONNS)
-# what Go's net/http/fcgi must be asked for later, since its second, empty answer would else be taken for the next one's
+# ask Go's net/http/fcgi for a name that it knows: otherwise its second, empty answer looks like the next one's
 ASK_AGAIN: Final = (FCGI_MPXS_CONNS,)
+# a gateway reports this value in addition to those of the specification
+GATEWAY_VALUE: Final = b"FCGI_ASYNC_GATEWAY"
 _READ_SIZE = 4096
-# int() refuses thousands of digits; so many are no number of requests
+# int() refuses thousands of digits; such a value is not a sensible number
 _MAX_DIGITS = 10
 
 
 async def ask_values(address: Address, *, connect_timeout: float) -> dict[bytes, bytes]:
-    """Return what the peer answers to GET_VALUES (specification 4.1): FCGI_MPXS_CONNS, FCGI_MAX_REQS, FCGI_MAX_CONNS.
+    """Return the peer's answer to GET_VALUES (specification 4.1): FCGI_MPXS_CONNS, FCGI_MAX_REQS, FCGI_MAX_CONNS.
 
     Args:
-        address: of the peer.
-        connect_timeout: seconds for a TCP handshake. An answer may take as long as the peer is busy.
+        address: the peer's address.
+        connect_timeout: seconds for a TCP handshake. There is no limit for the answer: a busy peer may take long.
 
     Raises:
-        OSError: it cannot be reached.
+        OSError: the peer cannot be reached.
         ConnectionLost: it closed without an answer.
-        RemoteProtocolError: what it answered is no FastCGI.
+        RemoteProtocolError: its answer is not FastCGI.
 
     Cancelling closes the connection.
     """
@@ -48,13 +50,13 @@ async def ask_values(address: Address, *, connect_timeout: float) -> dict[bytes,
 
 
 def requests_at_once(values: Mapping[bytes, bytes]) -> int | None:
-    """Return how many requests a peer says it serves at once, at most one for each id; None where it does not."""
+    """Return how many requests a peer reports to serve at once, at most one for each id; None if it reports nothing."""
     told = _number(values, FCGI_MAX_REQS)
     return None if told is None else min(told, MAX_REQUEST_ID)
 
 
 def connections_at_once(values: Mapping[bytes, bytes]) -> int | None:
-    """Return how many connections a peer says it accepts; None where it does not."""
+    """Return how many connections a peer reports to accept; None if it does not report it."""
     return _number(values, FCGI_MAX_CONNS)
 
 

@@ -1,9 +1,10 @@
-"""One request on one slot: what came back of it, and whether PHP may have run it."""
+"""One request on one slot: its response, and whether PHP may have run it."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Protocol
 
 from fcgi_async.errors import ConnectionLost, FastCGIError, RemoteProtocolError, ResponseTooLarge
 from fcgi_async.job.settings import Limits
@@ -13,37 +14,49 @@ from fcgi_async.pool.sink import CollectingSink, Sink, StderrBuffer
 from fcgi_async.pool.slots import Slot, SlotState
 from fcgi_async.wire.request import EncodedRequest
 
-__all__ = ("Attempt", "JobSlot")
+__all__ = ("Attempt", "AttemptOwner", "JobSlot")
 
-# a plain name: on Python 3.11 looking up a member of an enum costs more than what is done with it
+# a plain name: on Python 3.11, looking up a member of an enum costs more than using it
 _BUSY = SlotState.BUSY
 
 
+class AttemptOwner(Protocol):
+    """The owner of attempts; synchronous."""
+
+    def attempt_over(self, attempt: Attempt) -> None:
+        """Called once, at the end of an attempt: it has a response, or an `error`."""
+
+    def new_stderr(self, attempt: Attempt) -> StderrBuffer:
+        """Return an object that takes an attempt's STDERR; called when its first part comes."""
+
+
 class Attempt:
-    """One try to run a job. It is over when its slot calls `over`, once.
+    """One try to run a job. Its owner is called once, at its end.
 
     Args:
-        sink: where the response goes; None to collect it.
-        limits: how much the peer may send.
-        over: called at the end: there is a response, or `error`; None once nobody wants to know.
-        waits_for_worker: whether it is over when the worker has left the script, and not at the end of the response.
+        slot: the slot that it runs on.
+        limits: limits of what the peer may send.
+        accepted: when the slot was taken.
+        owner: called with what happens; None after the caller has left.
 
     Attributes:
+        sink: where the response goes; None until it is collected.
+        waits_for_worker: whether it ends when the worker has left the script, not at the end of the response.
         may_have_run: whether PHP may have started it; False until something was written.
-        slot: the one it is on.
-        accepted: when the slot was taken.
         first_byte: when the first byte of the response came, or None.
-        connect: seconds that connecting took, of a connection that was new for it.
-        connected_at: when that was done, or None.
-        stderr: what came as STDERR, or None.
-        app_status: what the responder ended with.
-        protocol_status: what the peer said of the request; 0 is REQUEST_COMPLETE.
-        error: why there is no response, or none that can be taken.
-        ending: how the connection ended under it, or None.
-        whole: all of STDOUT if it came in one, and was not given to the sink.
+        connect: seconds that connecting took, if the connection was opened for it.
+        connected_at: when the connection was ready, or None.
+        stderr: the STDERR that came, or None.
+        app_status: the app_status in END_REQUEST.
+        protocol_status: the protocol status in END_REQUEST; 0 is REQUEST_COMPLETE.
+        error: why there is no valid response.
+        ending: how the connection ended during the attempt, or None.
+        whole: all of STDOUT if it came in one piece, and was not given to the sink.
     """
 
-    # most attempts never set these: a default of the class costs none of them anything
+    # most attempts never set these: a default of the class costs nothing
+    sink: Sink | None = None
+    waits_for_worker = False
     may_have_run = False
     first_byte: float | None = None
     connect = 0.0
@@ -55,30 +68,18 @@ class Attempt:
     ending: Ending | None = None
     whole: bytes | None = None
 
-    def __init__(
-        self,
-        slot: JobSlot,
-        sink: Sink | None,
-        limits: Limits,
-        accepted: float,
-        over: Callable[[Attempt], None],
-        waits_for_worker: bool,
-    ) -> None:
-        self.slot = slot
-        self.sink = sink
-        self._limits = limits
-        self.accepted = accepted
-        self.over: Callable[[Attempt], None] | None = over
-        self.waits_for_worker = waits_for_worker
+    def __init__(self, slot: JobSlot, limits: Limits, accepted: float, owner: AttemptOwner) -> None:
+        self.slot, self.limits, self.accepted = slot, limits, accepted
+        self.owner: AttemptOwner | None = owner
 
     def receive_whole(self, content: bytes, now: float) -> None:
-        """Take a response that came in one."""
-        self.first_byte = now
-        self.whole = content
-        self._end()
+        """Take a response that came in one piece."""
+        self.first_byte, self.whole = now, content
+        if self.owner is not None:
+            self.owner.attempt_over(self)
 
     def receive_stdout(self, data: bytes, now: float) -> None:
-        """Take a part of the response; it is over if that is none, or passes a limit."""
+        """Take a part of the response; the attempt ends if it is malformed or exceeds a limit."""
         if self.first_byte is None:
             self.first_byte = now
         try:
@@ -87,17 +88,19 @@ class Attempt:
             self.error = error
             self._end()
 
-    def receive_stderr(self, data: bytes) -> None:
-        """Take a part of an error message."""
+    def receive_stderr(self, data: bytes, *, more: bool = True) -> None:
+        """Take a part of STDERR; without `more` it is the last one."""
         if self.stderr is None:
-            self.stderr = StderrBuffer(self._limits.stderr)
-        self.stderr.feed(data)
+            if self.owner is None:
+                return
+            self.stderr = self.owner.new_stderr(self)
+        self.stderr.feed(data, more=more)
 
     def receive_end(self, app_status: int, protocol_status: int) -> None:
         """Take the end of the response."""
         self.app_status, self.protocol_status = app_status, protocol_status
         if protocol_status:
-            # what has answered has run, whatever is said of it afterwards
+            # a job that has answered has run, whatever the peer reports afterwards
             self.may_have_run = self.first_byte is not None
         self._end()
 
@@ -105,16 +108,16 @@ class Attempt:
         """Called when the worker has left the script of a complete response, or its connection has ended before."""
         if not answered:
             self.error = ConnectionLost(
-                "the response is complete, and the worker did not say in time that it had left the script"
+                "the response is complete, but the worker did not report in time that it had left the script"
             )
         self._end()
 
     def lose(self, ending: Ending, cause: Exception | None, *, eof: bool, written: bool, leaves_unread: bool) -> None:
-        """Take it that there will be no (more) response, since the connection ended.
+        """Called when the connection has ended before the response.
 
         Args:
             ending: how it ended.
-            cause: what ended it, if that was neither an EOF nor we ourselves.
+            cause: the error that ended it, if it was neither an EOF nor closed by this side.
             eof: whether the peer closed it.
             written: whether the kernel has taken the whole request.
             leaves_unread: whether the peer is known to leave unread what follows a request.
@@ -124,14 +127,20 @@ class Attempt:
         self.ending, self.error = ending, _failure(ending, cause, eof=eof)
         self._end()
 
+    def refuse(self) -> None:
+        """Called when the peer had closed before it took one byte of the request."""
+        self.may_have_run, self.ending = False, Ending.EOF
+        self.error = ConnectionLost("the peer had closed before the request was written")
+        self._end()
+
     def _end(self) -> None:
-        if self.over is not None:
-            self.over(self)
+        if self.owner is not None:
+            self.owner.attempt_over(self)
 
     def collect(self) -> Sink:
-        """Return the sink, with all in it that came in one."""
+        """Return the sink, after giving it a response that came in one piece."""
         if self.sink is None:
-            self.sink = CollectingSink(self._limits.head, self._limits.response)
+            self.sink = CollectingSink(self.limits.head, self.limits.response, self.slot.peer.blocks)
         if self.whole is not None:
             whole, self.whole = self.whole, None
             self.sink.feed(whole)
@@ -139,7 +148,7 @@ class Attempt:
 
 
 def _failure(ending: Ending, cause: Exception | None, *, eof: bool) -> FastCGIError:
-    # one error for each attempt: it will carry that job's facts
+    # a new error for each attempt: it gets the facts of its job
     if ending is Ending.FAULT and isinstance(cause, RemoteProtocolError):
         error: FastCGIError = RemoteProtocolError(cause.message)
         error.__cause__ = cause.__cause__
@@ -154,8 +163,8 @@ class JobSlot(Slot):
     """A slot that runs one attempt at a time: a PHP worker, or a request id of a peer that multiplexes.
 
     Attributes:
-        peer: whose it is.
-        attempt: what it runs, and somebody waits for.
+        peer: the peer that the slot belongs to.
+        attempt: the attempt that it runs, while a caller waits for it.
     """
 
     __slots__ = ("attempt", "peer")
@@ -172,36 +181,36 @@ class JobSlot(Slot):
 
     @abstractmethod
     def start(self, attempt: Attempt, request: EncodedRequest) -> bool:
-        """Write a request; False if the peer had gone, which took not one byte.
+        """Write a request. Return False if the peer had closed and took not one byte.
 
-        The connection is then closed in the next turn: whoever begins the job puts it where another slot finds it.
+        The connection is then closed in the next turn, so the caller can queue the job first for another slot.
         """
 
     def hold(self) -> None:
-        """Keep it for a request that is not ready to be written."""
+        """Keep the slot for a request that is not ready to be written."""
         if self.state is not _BUSY:
             self.peer.ledger.move(self, _BUSY)
 
     @abstractmethod
     def give_back(self) -> None:
-        """Give it back after it was held, and not written to."""
+        """Give the slot back after it was held and nothing was written."""
 
     @abstractmethod
     def ask(self, told: Callable[[bool], None]) -> None:
-        """Ask whether a worker is there; `told` is called with True when it answers, with False if it leaves before."""
+        """Ask whether a worker is there; `told` is called with True when it answers, or False if it leaves before."""
 
     @abstractmethod
     def leave(self, patience: float | None = None) -> None:
-        """Take it that nobody waits for the attempt any more; the slot is held until the worker is known to be free.
+        """Called when no caller waits for the attempt; the slot is held until the worker is known to be free.
 
         Args:
-            patience: seconds in which the rest of the response is read and thrown away, 0 for not at all; None for the
-                endpoint's `on_cancel` and `drain_timeout`.
+            patience: for how many seconds the rest of the response is read and discarded, 0 for not at all; None to use
+                the endpoint's `on_cancel` and `drain_timeout`.
         """
 
     @abstractmethod
     def multiplexing_refused(self) -> None:
-        """Take it that the peer answered CANT_MPX_CONN: from now on it gets one request at a time on a connection."""
+        """Called when the peer answered CANT_MPX_CONN: from now on it gets one request at a time on a connection."""
 
     @abstractmethod
     def close(self) -> None:
@@ -209,7 +218,7 @@ class JobSlot(Slot):
 
     @abstractmethod
     def pause(self) -> None:
-        """Read nothing more, since the reader of the response is behind."""
+        """Stop reading, because the reader of the response is slow."""
 
     @abstractmethod
     def resume(self) -> None:
@@ -220,11 +229,12 @@ class JobSlot(Slot):
     @property
     @abstractmethod
     def body_awaited(self) -> bool:
-        """Whether a part of the body is still to come through `send()`."""
+        """Whether a part of the body must still come through `send()`."""
 
     @abstractmethod
     async def send(self, data: bytes) -> bool:
-        """Write a part of the body once the socket takes more; False if the request is over or the peer gone.
+        """Write a part of the body when the socket takes more. Return False if the request has ended or the peer has
+        closed.
 
         Cancelling between two parts leaves the body incomplete.
         """
@@ -235,4 +245,4 @@ class JobSlot(Slot):
 
     @abstractmethod
     def give_up_body(self, *, refused: bool = False) -> None:
-        """Write no more of the body of a request that was answered; if it was `refused`, nothing runs of it."""
+        """Stop writing the body of a request that was answered; if it was `refused`, no script runs."""

@@ -1,17 +1,20 @@
-"""A connection to a peer that multiplexes: a slot is a request id there, and the connection itself occupies nobody."""
+"""A connection to a peer that multiplexes: a slot is a request id, and the connection occupies no worker."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 
+from fcgi_async.errors import RemoteProtocolError
 from fcgi_async.net.backend import Timer
 from fcgi_async.net.bodies import Bodies
 from fcgi_async.net.values import ASK_AGAIN, requests_at_once
-from fcgi_async.pool.attempt import Attempt, JobSlot
+from fcgi_async.pool.attempt import Attempt
 from fcgi_async.pool.link import Link
 from fcgi_async.pool.peer import Peer
 from fcgi_async.pool.proof import Ending
+from fcgi_async.pool.reading_on import ReadingOn
+from fcgi_async.pool.request_slot import RequestSlot
 from fcgi_async.pool.slots import SlotState
 from fcgi_async.pool.slow_readers import SlowReaders
 from fcgi_async.wire.client import ClientConnection
@@ -20,90 +23,23 @@ from fcgi_async.wire.request import EncodedRequest
 from fcgi_async.wire.spec import MAX_REQUEST_ID, ProtocolStatus
 from fcgi_async.wire.states import RequestState
 
-__all__ = ("Channel", "RequestSlot")
+__all__ = ("Channel",)
 
 logger = logging.getLogger("fcgi_async.pool")
 
-# request ids that are lost to aborted requests before a connection is given up
+# how many request ids may be lost to aborted requests before a connection is given up
 _ABORTED_MAX = 1000
-# seconds in which a peer says that it reads on behind what may have stopped it
-_ANSWER_SECONDS = 1.0
 _UNKNOWN_ROLE = int(ProtocolStatus.UNKNOWN_ROLE)
-_BUSY, _DRAINING, _LINGERING = SlotState.BUSY, SlotState.DRAINING, SlotState.LINGERING
-
-
-class RequestSlot(JobSlot):
-    """A request id on a channel.
-
-    Args:
-        channel: the connection.
-
-    Attributes:
-        request_id: the id; 0 until a request is begun.
-    """
-
-    __slots__ = ("_channel", "request_id")
-
-    def __init__(self, channel: Channel) -> None:
-        super().__init__(channel.peer)
-        self._channel = channel
-        self.request_id = 0
-
-    @property
-    def over(self) -> bool:
-        return self._channel.over
-
-    def start(self, attempt: Attempt, request: EncodedRequest) -> bool:
-        return self._channel.begin(self, attempt, request)
-
-    def give_back(self) -> None:
-        self._channel.give_back(self)
-
-    def ask(self, told: Callable[[bool], None]) -> None:
-        self._channel.ask(self, told)
-
-    def leave(self, patience: float | None = None) -> None:
-        self._channel.abandon(self)
-
-    def overdue(self) -> None:
-        """Called when its end has not come in time: its id stays taken, its neighbours go on, new ones go elsewhere."""
-        self.peer.ledger.move(self, _LINGERING, self.peer.linger_until())
-        self._channel.retire()
-
-    def multiplexing_refused(self) -> None:
-        self.peer.multiplexing_refused = True
-        logger.warning("%s says that it multiplexes, and refuses it; one request on a connection then", self.peer.name)
-        self._channel.retire()
-
-    def close(self) -> None:
-        self._channel.close()
-
-    def pause(self) -> None:
-        self._channel.pause(self)
-
-    def resume(self) -> None:
-        self._channel.resume(self)
-
-    @property
-    def body_awaited(self) -> bool:
-        return self._channel.bodies.needs_caller(self.request_id)
-
-    async def send(self, data: bytes) -> bool:
-        return await self._channel.bodies.send(self.request_id, data)
-
-    def end_body(self) -> None:
-        self._channel.bodies.end(self.request_id)
-
-    def give_up_body(self, *, refused: bool = False) -> None:
-        self._channel.abort(self)
+_CONNECTING, _BUSY = SlotState.CONNECTING, SlotState.BUSY
+_DRAINING, _LINGERING = SlotState.DRAINING, SlotState.LINGERING
 
 
 class Channel(Link):
     """One connection on which requests are served at once. FastCGI has no windows: a slow reader holds up all.
 
     Args:
-        peer: who serves them; it has said that it multiplexes.
-        capacity_freed: called when waiting jobs may find room, here or on another connection.
+        peer: the peer, which has reported that it multiplexes.
+        capacity_freed: called when there may be room for waiting jobs, here or on another connection.
         ended: called once, when the connection has ended.
     """
 
@@ -111,82 +47,98 @@ class Channel(Link):
         super().__init__(peer, ClientConnection(multiplexing=True))
         self._capacity_freed, self._ended = capacity_freed, ended
         self._limit = requests_at_once(peer.values or {}) or MAX_REQUEST_ID
-        # whether it gets no more requests, and is closed when nobody waits for the last
+        # whether it gets no more requests, and is closed when no caller waits for the last one
         self._retiring = False
         # by id, until END_REQUEST
         self._slots: dict[int, RequestSlot] = {}
-        # taken for requests that are not begun: their bodies are not, or they are not known yet
+        # probes that are not answered
+        self._asked = self._client.asked
+        # taken for requests that have not begun: their body has not, or their job is not known yet
         self._held: set[RequestSlot] = set()
         self._slow: SlowReaders[RequestSlot] = SlowReaders(self._slots, self._open_transport)
         self._told: list[Callable[[bool], None]] = []
-        # when it is looked again whether it has been without a request for long enough
+        # when to check again whether it has been idle for long enough
         self._expiry: Timer | None = None
         self._idle_since = 0.0
-        # when it is given up unless its probe is answered
-        self._unanswered: Timer | None = None
+        patience = peer.endpoint.drain_timeout
+        self._reading_on: ReadingOn[RequestSlot] = ReadingOn(peer.backend, patience, self._give_up, self._lose)
 
     @property
     def helps(self) -> bool:
-        """Whether it is to be filled before another connection is opened."""
-        return not (self._retiring or self._slow)
+        """Whether it should be filled before another connection is opened."""
+        return not (self._retiring or self._slow.behind)
 
     @property
     def has_room(self) -> bool:
-        """Whether it may get one more request.
+        """Whether it may get another request.
 
-        One whose reader is behind gets none: its neighbours might have to wait with it. Nor does one whose peer may
-        have stopped to read, before it has answered.
+        It gets none while it has a slow reader, because other requests might have to wait too. It also gets none while
+        the peer may have stopped reading and has not answered a probe.
         """
-        if self._retiring or self.over or self._client.probes_outstanding or self._slow:
+        client = self._client
+        if self._retiring or self.closed or not client.open or self._slow.behind or self._asked:
             return False
         return len(self._slots) + len(self._held) < self._limit
 
     def take(self) -> RequestSlot:
         """Take a slot for a request; there is room."""
-        slot = RequestSlot(self)
-        self.peer.ledger.take(slot)
+        slot, peer = RequestSlot(self), self.peer
+        # which of the slots are kept for others is known when the job is
+        peer.ledger.take(slot, _CONNECTING if peer.keeps else _BUSY)
         self._held.add(slot)
         return slot
 
     def give_back(self, slot: RequestSlot) -> None:
-        """Give back a slot that was taken, and has got no request."""
+        """Give back a slot that was taken but got no request."""
         if self.forget(slot):
             self._left()
 
     def forget(self, slot: RequestSlot) -> bool:
-        """Give back a slot that nobody wanted; False if it has a request, or the connection has ended."""
+        """Give back an unused slot. Return False if it has a request, or the connection has ended."""
         if held := slot in self._held:
             self._held.remove(slot)
             self.peer.ledger.release(slot)
         return held
 
     def begin(self, slot: RequestSlot, attempt: Attempt, request: EncodedRequest) -> bool:
-        """Write a request; False if the peer had gone, as `JobSlot.start()` says."""
-        if self.over or self._transport is None:
+        """Write a request. Return False if the peer had closed, as `JobSlot.start()` does."""
+        client, transport = self._client, self._transport
+        if transport is None or self.closed or not client.open:
             return False
-        request_id = self._write_request(request)
-        if not self._transport.write(self._client.data_to_send()):
+        if request.pieces is None:
+            request_id = self._write_request(request)
+            data = client.data_to_send()
+        else:
+            request_id, data = client.send_shared(request.pieces)
+        if not transport.write(data):
             self._refuse()
             return False
         self._held.discard(slot)
         self._slots[request_id] = slot
         slot.request_id, slot.attempt = request_id, attempt
-        slot.hold()
+        if self._begun is not None:
+            self._begun.append(slot)
+        if self._asked:
+            self._reading_on.begun(slot)
+        if slot.state is not _BUSY:
+            self.peer.ledger.move(slot, _BUSY)
         attempt.may_have_run = True
-        self.requests += 1
-        if self.requests == 1:
+        if not self.requests:
             attempt.connect, attempt.connected_at = self._connect_time, self._connected_at
-        self._slow.regulate()
-        self._bodies.pump()
+        self.requests += 1
+        if self._slow.behind:
+            self._slow.regulate()
+        if self._bodies.pending:
+            self._bodies.pump()
         return True
 
     @property
     def bodies(self) -> Bodies:
-        """What of the requests' bodies is not written yet."""
+        """The parts of request bodies that are not written yet."""
         return self._bodies
 
     def abandon(self, slot: RequestSlot) -> None:
-        """Take it that nobody waits for a request any more, and ask the peer to end it."""
+        """Ask the peer to end a request whose caller has left."""
         slot.attempt = None
         if slot.state is _BUSY and not self.closed:
             self.peer.ledger.move(slot, _DRAINING, self.peer.sweep.due(self.peer.endpoint.drain_timeout))
@@ -194,62 +146,64 @@ class Channel(Link):
         self.close_where_retired()
 
     def abort(self, slot: RequestSlot) -> None:
-        """Forget who waits for a response, and ask the peer to end the request; its id stays taken.
+        """Forget the caller, and ask the peer to end the request; its id stays taken.
 
-        A probe follows: gevent-fastcgi reads nothing more where the request had ended meanwhile.
+        A probe follows: gevent-fastcgi stops reading if the request has ended meanwhile.
         """
         slot.attempt = None
         self.resume(slot)
         request_id = slot.request_id
         if self.over or self._client.state(request_id) in (RequestState.IDLE, RequestState.ABORTED):
             return
-        # what is not written of its body is not owed any more
+        # the unwritten part of its body is not needed any more
         self._bodies.forget(request_id)
         self._client.abort_request(request_id)
-        self._tail()
-        self._flush()
-        self._expect_answer()
+        self._probe()
 
     def ask(self, slot: RequestSlot, told: Callable[[bool], None]) -> None:
-        """Ask whether the peer is there, for which no slot is needed."""
+        """Ask whether the peer is there; no slot is needed for that."""
         self.forget(slot)
         if not self.requests:
-            # gevent-fastcgi would close behind its answer; that it has answered on a connection before must do
+            # gevent-fastcgi would close after its answer; its answer on an earlier connection is enough
             told(True)
             return
         self._told.append(told)
         if not self.over:
-            self._tail()
-            self._flush()
-        self._expect_answer()
+            self._probe()
 
     def retire(self) -> None:
-        """Give it no more requests, and close it when nobody waits for what runs on it."""
+        """Give it no more requests, and close it when no caller waits for a request on it."""
         self._retiring = True
         self.close_where_retired()
 
     def close_where_retired(self) -> None:
-        """Close it if it gets no more requests and nobody waits for what runs on it."""
-        worn_out = self.peer.endpoint.keepalive.max_requests
-        if self._client.aborted >= _ABORTED_MAX:
-            self._retiring = True
-        if worn_out is not None and self.requests >= worn_out:
+        """Close it if it gets no more requests and no caller waits for a request on it."""
+        if self.requests >= self.peer.most_requests or self._client.aborted >= _ABORTED_MAX:
             self._retiring = True
         if self._retiring and not self.closed and not any(slot.attempt is not None for slot in self._slots.values()):
             self.close()
 
     def pause(self, slot: RequestSlot) -> None:
-        """Read nothing more, if that reader's slowness is to hold up the others; 16 MiB of its own it has first."""
+        """Stop reading, unless this slow reader must not hold up the others yet: it first has 16 MiB of its own."""
         self._slow.add(slot)
 
     def resume(self, slot: RequestSlot) -> None:
-        """Read on, and give it requests again, if no other reader is behind."""
-        if self._slow.remove(slot) and not self.closed and not self._slow:
+        """Continue reading and taking requests, if no other reader is slow."""
+        if self._slow.remove(slot) and not self.closed and not self._slow.behind:
             self._capacity_freed()
 
-    # what the peer did
+    # receiving
 
     def _receive(self, data: bytes | memoryview) -> None:
+        if type(data) is bytes:
+            answers = self._client.receive_answers(data)
+            for request_id, stdout in answers:
+                self._receive_whole(request_id, stdout)
+                if self.closed:
+                    return
+            if answers:
+                self._left()
+                return
         for event in self._client.receive_data(data):
             if self.closed:
                 return
@@ -273,43 +227,64 @@ class Channel(Link):
             if slot.dropped > self.peer.endpoint.drain_bytes:
                 self.retire()
             return
-        if self._slow:
+        if self._slow.behind:
             self._slow.took(slot, len(event.data))
         if isinstance(event, Stdout):
             attempt.receive_stdout(event.data, self.peer.backend.now())
         else:
             attempt.receive_stderr(event.data)
 
+    def _receive_whole(self, request_id: int, stdout: bytes) -> None:
+        """Take the rest of an answer; usually it is the whole answer."""
+        slot = self._slots[request_id]
+        attempt, now = slot.attempt, self.peer.backend.now()
+        if attempt is not None and attempt.first_byte is None:
+            self._release_one(slot)
+            # who has waited for it may begin the next one at once; `_left()` follows for the others
+            attempt.receive_whole(stdout, now)
+            return
+        self._receive_output(Stdout(request_id, stdout))
+        attempt = slot.attempt
+        self._release_one(slot)
+        if attempt is not None:
+            attempt.receive_end(0, 0)
+
     def _receive_end(self, event: RequestEnded) -> None:
         request_id = event.request_id
         slot = self._slots[request_id]
         attempt = slot.attempt
         if self._bodies.incomplete(request_id):
-            # nobody reads the rest
+            # the rest will not be read
             self.abort(slot)
         elif event.protocol_status == _UNKNOWN_ROLE and not self.over:
             # gevent-fastcgi reads nothing more
-            self._tail()
-            self._flush()
-        slot.attempt = None
-        del self._slots[request_id]
-        self.resume(slot)
-        self._slow.regulate()
-        self.peer.reachability.served()
-        # one that lingered for too long was given back before
-        if slot in self.peer.ledger.slots:
-            self.peer.ledger.release(slot)
-        self._expect_answer()
+            self._probe()
+        self._release_one(slot)
         self._left()
         if attempt is not None:
             attempt.receive_end(event.app_status, event.protocol_status)
 
+    def _release_one(self, slot: RequestSlot) -> None:
+        """Give back the slot of a request that has ended."""
+        slot.attempt = None
+        peer = self.peer
+        if self._reading_on.unread:
+            self._reading_on.ended(slot)
+        del self._slots[slot.request_id]
+        if self._slow.behind:
+            self.resume(slot)
+            self._slow.regulate()
+        if not peer.reachability.proven:
+            peer.reachability.served()
+        # a slot that lingered for too long was given back before
+        ledger = peer.ledger
+        if slot in ledger.slots:
+            ledger.release(slot)
+
     def _receive_values(self) -> None:
         if self._client.probes_outstanding:
             return
-        if self._unanswered is not None:
-            self._unanswered.cancel()
-            self._unanswered = None
+        self._reading_on.close()
         self._tell(answered=True)
         self._left()
 
@@ -318,19 +293,29 @@ class Channel(Link):
         for function in told:
             function(answered)
 
-    def _expect_answer(self) -> None:
-        """Retire it where its probe is not answered in time."""
-        if self._unanswered is None and self._client.probes_outstanding and not self.closed:
-            backend = self.peer.backend
-            self._unanswered = backend.call_at(backend.now() + _ANSWER_SECONDS, self._give_up)
+    def _probe(self) -> None:
+        """Ask whether the peer reads on; it gets no more requests if it does not answer in time."""
+        self._tail()
+        self._flush()
+        if not self.closed:
+            waited_for = (slot for slot in self._slots.values() if slot.attempt is not None)
+            self._reading_on.asked(slot for slot in waited_for if self._bodies.incomplete(slot.request_id))
 
     def _give_up(self) -> None:
-        self._unanswered = None
         self.retire()
         self._capacity_freed()
 
+    def _lose(self, slots: tuple[RequestSlot, ...]) -> None:
+        """Called when the peer has not read these requests; those that it has read continue."""
+        cause = RemoteProtocolError("the peer reads nothing more on this connection, and has not read all of the job")
+        for slot in slots:
+            attempt = slot.attempt
+            self.abandon(slot)
+            if attempt is not None:
+                attempt.lose(Ending.FAULT, cause, eof=False, written=False, leaves_unread=False)
+
     def _left(self) -> None:
-        """Called when a request is over, or the peer reads on."""
+        """Called when a request has ended, or the peer reads on."""
         self.close_where_retired()
         if not self.peer.closed:
             self._capacity_freed()
@@ -340,7 +325,7 @@ class Channel(Link):
                 self._expire()
 
     def _expire(self) -> None:
-        """Close once it has been without a request for long enough."""
+        """Close it when it has been without a request for long enough."""
         self._expiry = None
         if self._slots or self._held or self.closed:
             return
@@ -359,16 +344,16 @@ class Channel(Link):
         if self.closed:
             return
         self.closed, self.close_cause = True, cause
-        self._client.open = False
-        for timer in (self._expiry, self._unanswered):
-            if timer is not None:
-                timer.cancel()
+        self._client.close()
+        self._reading_on.close()
+        if self._expiry is not None:
+            self._expiry.cancel()
         written = self._written
         if self._transport is not None:
             self._transport.abort()
         slots = tuple(self._slots.values())
         self._release()
-        # whoever asked asks another one: before the pool looks who is waiting
+        # the caller asks another connection before the pool looks for waiting jobs
         self._tell(answered=False)
         self._ended(self)
         for slot in slots:
@@ -380,7 +365,7 @@ class Channel(Link):
         self._bodies.close()
 
     def _release(self) -> None:
-        """Give back its slots, but for those whose scripts may run on."""
+        """Give back its slots, except those whose scripts may run on."""
         ledger = self.peer.ledger
         for slot in self._held:
             ledger.release(slot)

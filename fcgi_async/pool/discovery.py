@@ -1,4 +1,4 @@
-"""How many workers a pool has, where nobody gave a number: what its status page, or the peer itself, tells."""
+"""Find out how many workers a pool has if no number was given: from its status page, or from the peer itself."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from fcgi_async.wire.spec import FCGI_MPXS_CONNS
 __all__ = ("discover",)
 
 _STATIC = "static"
-# request ids on a connection to a peer that multiplexes and does not say how many it serves
+# request ids on a connection to a multiplexing peer that does not report how many it serves
 _REQUESTS_AT_ONCE = 100
 _ANSWER_SECONDS = 5.0
 
 
 async def discover(endpoint: Endpoint) -> Endpoint:
-    """Return an endpoint with `max_children`, as it is where it has that.
+    """Return an endpoint with `max_children`; unchanged if it has that already.
 
-    A peer that multiplexes has FCGI_MAX_REQS, or 100 where it does not say. Of PHP-FPM the status page tells it where
-    `pm = static`: there are always as many workers as there may be. With the others it does not.
+    A peer that multiplexes has FCGI_MAX_REQS, or 100 if it does not report that. For PHP-FPM, the status page tells it
+    only with `pm = static`, because then all workers always exist.
 
     Raises:
         StatusUnavailable: the page did not answer.
-        ConfigurationError: it does not tell, or nothing is left of the workers.
+        ConfigurationError: the page does not tell it, or no worker is left.
     """
     page = endpoint.status
     if endpoint.max_children is not None:

@@ -1,4 +1,4 @@
-"""What is known of one FPM pool: its address, its size, and how it is to be treated."""
+"""The configuration of one FPM pool."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = logging.getLogger("fcgi_async.pool")
 _MIB = 1024 * 1024
 
 
-# the same values may come as pairs, which may repeat a name
+# pairs may repeat a name
 _Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 
 
@@ -47,7 +47,7 @@ def _is_absolute(path: object) -> bool:
 
 def _params(value: Mapping[str, str]) -> Mapping[str, str]:
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"Endpoint(params=...) is a mapping of names to values, not {type(value).__name__}")
+        raise ConfigurationError(f"Endpoint(params) must be a mapping of names to values, not {type(value).__name__}")
     return FrozenMapping(value)
 
 
@@ -58,31 +58,32 @@ def _headers(value: _Headers) -> Mapping[str, str] | tuple[tuple[str, str], ...]
     if isinstance(given, Sequence) and all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in given):
         return tuple((name, text) for name, text in given)
     raise ConfigurationError(
-        f"Endpoint(headers=...) is a mapping, or a sequence of pairs of name and value, not {type(value).__name__}"
+        f"Endpoint(headers) must be a mapping or a sequence of (name, value), not {type(value).__name__}"
     )
 
 
 def _kept(value: Mapping[int, int]) -> Mapping[int, int]:
     if not isinstance(value, Mapping):
         raise ConfigurationError(
-            f"Endpoint(kept=...) is a mapping of priorities to numbers of slots, such as {{10: 1}}; not {value!r}"
+            f"Endpoint(kept) must be a mapping of priorities to numbers of slots, such as {{10: 1}}; not {value!r}"
         )
     return FrozenMapping(value)
 
 
 def _names(value: Iterable[str]) -> frozenset[str]:
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise ConfigurationError(f"Endpoint(allow_params=...) is a set of names, such as {{{value!r}}}")
+        raise ConfigurationError(f"Endpoint(allow_params) must be a set of names, such as {{{value!r}}}")
     return frozenset(value)
 
 
 @attrs.frozen
 class KeepAlive:
-    """How long a connection outlives its job. A kept connection pins one of FPM's workers, idle or not.
+    """How long a connection is kept after its job. A kept connection occupies one of FPM's workers even while it is
+    idle.
 
     Args:
         idle: seconds that a connection is kept without a job; 0 keeps it only while a job is waiting for it.
-        max_requests: how many jobs a connection serves at most, None for no limit.
+        max_requests: most jobs that a connection serves; None for no limit.
     """
 
     idle: float = 1.0
@@ -90,10 +91,10 @@ class KeepAlive:
 
     def __attrs_post_init__(self) -> None:
         if not is_duration(self.idle):
-            raise ConfigurationError(f"KeepAlive(idle={self.idle!r}) is not a number of seconds")
+            raise ConfigurationError(f"KeepAlive(idle) must be a number of seconds, not {self.idle!r}")
         if self.max_requests is not None and not is_whole(self.max_requests):
             raise ConfigurationError(
-                f"KeepAlive(max_requests={self.max_requests!r}) is neither a whole number nor None"
+                f"KeepAlive(max_requests) must be a whole number or None, not {self.max_requests!r}"
             )
         if self.idle < 0:
             raise ConfigurationError(
@@ -106,7 +107,7 @@ class KeepAlive:
 
 
 class EndpointSettings(TypedDict, total=False):
-    """What `Endpoint` takes besides its address and its share."""
+    """The arguments of `Endpoint` besides its address and its share."""
 
     max_children: int | None
     root: str | PathLike[str] | None
@@ -133,35 +134,35 @@ class Endpoint:
     Args:
         address: `unix:///path.sock`, `unix://@abstract` or `tcp://host:port`; also a bare `/path.sock` or `host:port`.
         max_children: FPM's `pm.max_children` of that pool.
-        reserve: how many of those workers are left to everybody else.
+        reserve: how many of those workers are left to other clients of the pool.
         processes: how many processes like this one share the rest.
-        root: a directory on FPM's side, str or path, that scripts are in: one whose name, absolute or relative to it,
-            leads out of it is refused. Names are compared as text, without a look at FPM's files, and sent without any
-            `..`; a symbolic link below the root is followed by FPM wherever it leads. It confines what jobs name, not
-            what the scripts then open.
+        root: the directory of scripts on FPM's side, str or path: a script whose name, absolute or relative to it,
+            leads out of it is refused. Names are compared as text, without looking at FPM's files, and sent without any
+            `..`; FPM follows a symbolic link below the root wherever it leads. The root limits which scripts jobs can
+            name, not what the scripts then open.
         params: FastCGI parameters sent with every job.
         headers: request headers sent with every job, a mapping or a sequence of pairs.
-        keepalive: how long connections outlive their jobs.
-        multiplex: "auto" runs many jobs on one connection where the peer says that it can, PHP-FPM cannot; "never" does
-            not.
+        keepalive: how long connections are kept after their jobs.
+        multiplex: "auto" runs many jobs on one connection if the peer reports that it can (PHP-FPM cannot); "never"
+            runs one at a time.
         handshake: False for peers that do not answer GET_VALUES: one connection for each job, freed by END_REQUEST.
-        on_cancel: "drain" reads on until the worker is free; "close" refuses the output, of which a script that writes
-            dies: at its next output, or at the one after that if it had written nothing.
-        drain_timeout: seconds that a worker may take after its response, or after its caller has gone, before the
+        on_cancel: "drain" reads on until the worker is free; "close" refuses the output, which ends a script at its
+            next output, or at the one after that if it had written nothing.
+        drain_timeout: seconds that a worker may take after its response, or after its caller has left, before the
             output is refused.
         drain_bytes: bytes of unwanted output after which the rest is refused.
-        linger: seconds that a slot stays taken after its connection was closed under a script, or until the status page
-            shows that the script has ended; None for 5.
+        linger: seconds that a slot stays taken after its connection was closed under a script, unless the status page
+            shows earlier that the script has ended; None for 5.
         connect_timeout: seconds for a TCP handshake.
-        reconnect_timeout: seconds that an endpoint which has answered before may be away before its waiting jobs fail.
-        kept: slots that only jobs of a priority may use: `{10: 2}` keeps two for priority 10 and above. Jobs below have
-            no more than the share less two, so that one of 10 need not wait until one of those ends. Several add up:
-            with `{10: 1, 5: 1}` jobs below 5 leave two, and jobs of 5 to 9 leave one.
-        status: FPM's status page, or its address where its path is `/status`.
-        allow_params: parameters that are refused as dangerous unless named here, such as `PHP_VALUE`.
+        reconnect_timeout: seconds that an endpoint may be away before its waiting jobs fail, if it has answered before.
+        kept: slots for jobs of a priority: `{10: 2}` keeps two for priority 10 and above. Jobs of lower priority may
+            use the share less two, so a job of priority 10 need not wait for one of them to end. Several entries add
+            up: with `{10: 1, 5: 1}`, jobs below 5 leave two slots, and jobs of 5 to 9 leave one.
+        status: FPM's status page, or its address if its path is `/status`.
+        allow_params: dangerous parameters to allow, such as `PHP_VALUE`; by default they are refused.
 
     Raises:
-        ConfigurationError: a value is out of its range, or nothing is left of the workers.
+        ConfigurationError: a value is out of its range, or no worker is left.
     """
 
     address: Address = attrs.field(converter=_address, kw_only=False)
@@ -169,7 +170,7 @@ class Endpoint:
     reserve: int = 0
     processes: int = 1
     root: str | None = attrs.field(default=None, converter=_root)
-    # not shown: they carry credentials
+    # not shown: they may have credentials
     params: Mapping[str, str] = attrs.field(factory=dict, converter=_params, repr=False)
     headers: Mapping[str, str] | tuple[tuple[str, str], ...] = attrs.field(factory=dict, converter=_headers, repr=False)
     keepalive: KeepAlive = KeepAlive()
@@ -193,33 +194,37 @@ class Endpoint:
         for name in ("max_children", "reserve", "processes", "drain_bytes"):
             value: object = getattr(self, name)
             allowed = is_whole(value) or (value is None and name == "max_children")
-            require(allowed, f"{name} is a whole number, not {value!r}")
+            require(allowed, f"{name} must be a whole number, not {value!r}")
         for name in ("drain_timeout", "linger", "connect_timeout", "reconnect_timeout"):
             value = getattr(self, name)
             allowed = is_duration(value) or (value is None and name == "linger")
-            require(allowed, f"{name} is a number of seconds, not {value!r}")
-        require(isinstance(self.keepalive, KeepAlive), f"keepalive is a KeepAlive, not {self.keepalive!r}")
-        require(isinstance(self.handshake, bool), f"handshake is True or False, not {self.handshake!r}")
-        require(self.max_children is None or self.max_children >= 1, "max_children is at least 1")
-        require(self.reserve >= 0, "reserve cannot be negative")
+            require(allowed, f"{name} must be a number of seconds, not {value!r}")
+        require(isinstance(self.keepalive, KeepAlive), f"keepalive must be a KeepAlive(...), not {self.keepalive!r}")
+        require(isinstance(self.handshake, bool), f"handshake must be True or False, not {self.handshake!r}")
+        require(
+            self.max_children is None or self.max_children >= 1,
+            f"max_children must be at least 1, not {self.max_children}; give pm.max_children of that pool",
+        )
+        require(self.reserve >= 0, f"reserve must be at least 0, not {self.reserve}")
         require(
             self.root is None or _is_absolute(self.root),
-            f"root={self.root!r} is not an absolute path on FPM's side",
+            f"root must be an absolute path on FPM's side, not {self.root!r}",
         )
-        require(self.processes >= 1, "processes is at least 1")
-        require(self.multiplex in ("auto", "never"), 'multiplex is "auto" or "never"')
-        require(self.on_cancel in ("drain", "close"), 'on_cancel is "drain" or "close"')
-        require(self.drain_timeout >= 0 and self.drain_bytes >= 0, "drain_timeout and drain_bytes cannot be negative")
-        require(self.linger is None or self.linger >= 0, "linger cannot be negative")
-        require(self.connect_timeout > 0 and self.reconnect_timeout >= 0, "timeouts cannot be negative")
+        require(self.processes >= 1, f"processes must be at least 1, not {self.processes}")
+        require(self.multiplex in ("auto", "never"), f'multiplex must be "auto" or "never", not {self.multiplex!r}')
+        require(self.on_cancel in ("drain", "close"), f'on_cancel must be "drain" or "close", not {self.on_cancel!r}')
+        for name in ("drain_timeout", "drain_bytes", "linger", "reconnect_timeout"):
+            least = getattr(self, name)
+            require(least is None or least >= 0, f"{name} must be at least 0, not {least}")
+        require(self.connect_timeout > 0, f"connect_timeout must be more than 0, not {self.connect_timeout}")
         require(
             self.max_children is None or self.share >= 1,
             f"max_children={self.max_children} less reserve={self.reserve}, shared by {self.processes} process(es), "
-            "leaves no worker",
+            "leaves no worker; lower reserve or raise pm.max_children",
         )
         for priority, slots in self.kept.items():
-            require(is_whole(priority), f"kept[{priority!r}]: a priority is a whole number")
-            require(is_whole(slots) and slots >= 0, f"kept[{priority}]={slots!r} is not a number of slots")
+            require(is_whole(priority), f"kept[{priority!r}]: a priority must be a whole number")
+            require(is_whole(slots) and slots >= 0, f"kept[{priority}] must be a number of slots, not {slots!r}")
         if self.kept and self.max_children is not None:
             require(
                 sum(self.kept.values()) < self.share,
@@ -240,24 +245,25 @@ class Endpoint:
     ) -> Self:
         """Return the endpoint that FPM's own configuration describes.
 
-        From there come the address, `max_children` and the status page. Settings that break promises are logged at
-        WARNING, once for each call.
+        It takes the address, `max_children` and the status page from there. Settings that break the dispatcher's
+        promises are logged at WARNING, once for each call.
 
         Args:
             path: FPM's main file, the pool's own, or a file with the output of `php-fpm -tt`; None to look where
                 Debian, Red Hat, Remi, Alpine and the Docker image keep the main file.
-            pool: the name of the pool's section; None for www, or for the only one that is there.
-            reserve: how many workers are left to everybody else; None for a quarter, rounded up, since such a pool is
-                somebody's.
+            pool: the name of the pool's section; None for www, or for the only pool.
+            reserve: how many workers are left to other clients of the pool; None for a quarter, rounded up, because
+                such a pool usually serves a site.
             processes: how many processes like this one share the rest.
-            prefix: the folder that FPM's relative paths start from, `php-fpm -p` or what it was built with, such as
-                /usr/local; None to take the nearest folder above the file from which what it includes is there.
-            environ: FPM's environment, for values such as `${FPM_MAX_CHILDREN}`; None for that of this process.
-            settings: whatever else `Endpoint` takes; what is given here goes before what the file says.
+            prefix: the folder that FPM's relative paths start from (`php-fpm -p`, or what it was built with, such as
+                /usr/local); None to take the nearest folder above the file from which its includes are found.
+            environ: FPM's environment, for values such as `${FPM_MAX_CHILDREN}`; None for the environment of this
+                process.
+            settings: any other arguments of `Endpoint`; they override the file.
 
         Raises:
             ConfigurationError: the configuration cannot be read or understood, has no such pool, or leaves no worker;
-                without a path, no configuration was found that has it, or several were.
+                without a path, no configuration with the pool was found, or several were.
         """
         if path is None:
             path, config = find_pool_config(pool, prefix=prefix, environ=environ)
@@ -275,7 +281,7 @@ class Endpoint:
 
     @property
     def share(self) -> int:
-        """How many workers this process may occupy.
+        """Number of workers that this process may occupy.
 
         Raises:
             ConfigurationError: max_children is not known.

@@ -1,4 +1,4 @@
-"""A connection that serves one request at a time, which makes it a slot: its request's body, and how it is left."""
+"""A connection that serves one request at a time, and so is a slot: sends its request's body, and leaves requests."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from fcgi_async.wire.client import ClientConnection
 
 __all__ = ("Exclusive",)
 
-# plain names: on Python 3.11 looking up a member of an enum costs more than what is done with it
+# plain names: on Python 3.11, looking up a member of an enum costs more than using it
 _BUSY, _FINISHING = SlotState.BUSY, SlotState.FINISHING
 _DRAINING, _LEAVING = SlotState.DRAINING, SlotState.LEAVING
 _FPM, _ANSWERS = Manner.FPM, Manner.ANSWERS
 
 
 class Exclusive(Link, JobSlot):
-    """A connection and its one request at a time; what frees it is left to `Worker`.
+    """A connection with one request at a time; `Worker` decides when it is free.
 
     Attributes:
         spent: whether it is not used for another request.
@@ -36,22 +36,22 @@ class Exclusive(Link, JobSlot):
         JobSlot.__init__(self, peer)
         Link.__init__(self, peer, ClientConnection())
         self._request_id = 0
-        # whether a request is begun whose END_REQUEST has not come, and whether a byte of its response has
+        # whether a request has begun and not ended, and whether a byte of its response has come
         self._unanswered = self._responding = False
         self.spent = False
         self._probe = Tail(peer.backend, self._client, self._flush, self.is_free)
         self._when_free: Callable[[bool], None] | None = None
         self._paused = False
         self._leaving: Leaving | None = None
-        # who listened when it was connected
+        # the process that listened when it was connected
         self._listener: Listener | None = None
         self._leaves_unread = False
-        # the last request is small, and whether bytes that follow it are left unread has not been seen
+        # the last request is small, and it is not known yet whether the bytes that follow it are left unread
         self._shows_manner = False
 
     @abstractmethod
     def is_free(self) -> None:
-        """Take it that the worker waits for a request."""
+        """Called when the worker waits for a request."""
 
     def attach(self, sock: socket.socket, connect_time: float) -> None:
         self._listener = self.peer.listener
@@ -59,7 +59,7 @@ class Exclusive(Link, JobSlot):
 
     @property
     def leaves_unread(self) -> bool:
-        """Whether the peer leaves unread what follows a request until its script has ended."""
+        """Whether the peer leaves bytes that follow a request unread until the script has ended."""
         if not self._leaves_unread and self.peer.manner is _FPM and self._listener == self.peer.listener:
             self._leaves_unread = True
         return self._leaves_unread
@@ -86,7 +86,7 @@ class Exclusive(Link, JobSlot):
         self._probe.write()
 
     def tell(self, *, answered: bool) -> None:
-        """Tell whoever waits for the worker that it has answered, or left before."""
+        """Tell the waiting caller whether the worker has answered, or has left before that."""
         told, self._when_free = self._when_free, None
         if told is not None:
             told(answered or self._probe.answered)
@@ -95,7 +95,7 @@ class Exclusive(Link, JobSlot):
 
     @property
     def body_awaited(self) -> bool:
-        return self._bodies.needs_caller(self._request_id)
+        return self._bodies.body_pending(self._request_id)
 
     async def send(self, data: bytes) -> bool:
         return await self._bodies.send(self._request_id, data)
@@ -107,14 +107,14 @@ class Exclusive(Link, JobSlot):
         if refused:
             self.close()
         else:
-            self._cut_short()
+            self._stop_body()
 
-    def _cut_short(self) -> None:
-        """End a body of which a part is missing, so that the script does not wait for it."""
+    def _stop_body(self) -> None:
+        """End an incomplete body, so that the script does not wait for the rest."""
         self.spent = True
         self._bodies.end(self._request_id, short=True)
 
-    # the caller is gone
+    # the caller has left
 
     def leave(self, patience: float | None = None) -> None:
         if self.closed or self._leaving is not None:
@@ -125,8 +125,9 @@ class Exclusive(Link, JobSlot):
         if patience is None:
             patience = 0.0 if endpoint.on_cancel == "close" else endpoint.drain_timeout
         if self.body_awaited:
-            # the script gets what came of the body, and its output is refused, as if the connection were closed
-            self._cut_short()
+            # the script gets the part of the body that came, and its output is refused, as if the connection were
+            # closed
+            self._stop_body()
             if self._can_be_watched:
                 patience = 0.0
         if self.state is _FINISHING or self.closed:
@@ -142,7 +143,7 @@ class Exclusive(Link, JobSlot):
 
     @property
     def is_relayed(self) -> bool:
-        """Whether something stands between us and the worker, as far as a unix socket tells."""
+        """Whether something is between us and the worker, as far as a unix socket can tell."""
         return self.peer.manner is _ANSWERS and self.peer.is_unix and not self.leaves_unread
 
     def overdue(self) -> None:

@@ -1,9 +1,8 @@
-"""Slots kept for jobs of a priority: how many the others may use, which a running job cannot give back.
+"""Slots kept for jobs of a priority: limits how many slots other jobs may use, because a running job cannot be stopped.
 
-`kept={10: 1, 5: 1}` of 4 slots makes two thresholds. Jobs below 10 use 3 at most, and jobs below 5 use 2 of those. A
-slot counts under each threshold that the job it was taken for does not reach, until its worker is known to be free:
-while it drains, leaves or lingers too. A slot that was taken for no job, such as an idle connection's, counts under
-none.
+`kept={10: 1, 5: 1}` of 4 slots makes two thresholds. Jobs below 10 use at most 3 slots, and jobs below 5 use 2 of
+those. A slot counts under each threshold that its job does not reach, until its worker is known to be free: also while
+it drains, leaves or lingers. A slot without a job, such as an idle connection's, counts under none.
 """
 
 from __future__ import annotations
@@ -18,28 +17,28 @@ from fcgi_async.pool.slots import Slot, SlotLedger, SlotState
 
 __all__ = ("KeptLedger", "ledger_of")
 
-# plain names: on Python 3.11 looking up a member of an enum costs more than what is done with it
+# plain names: on Python 3.11, looking up a member of an enum costs more than using it
 _BUSY = SlotState.BUSY
 _OF_NO_JOB = frozenset({SlotState.IDLE, SlotState.CONNECTING})
 
 
 @attrs.define(eq=False)
 class KeptLedger(SlotLedger):
-    """A ledger that refuses slots to jobs of too low a priority.
+    """A ledger that refuses slots to jobs whose priority is too low.
 
     Args:
-        share: how many slots there are.
-        kept: how many of them are kept for jobs of a priority and above, by that priority.
+        share: number of slots.
+        kept: number of slots kept for jobs of a priority and above, by priority.
     """
 
     kept: Mapping[int, int] = attrs.field(kw_only=True)
-    # the priorities, ascending; how many slots jobs below each may use, and how many they do use
+    # the priorities, ascending; how many slots jobs below each may use, and how many they use now
     _thresholds: list[int] = attrs.field(init=False)
     _most: list[int] = attrs.field(init=False)
     _used: list[int] = attrs.field(init=False)
-    # how many thresholds the job reaches that is about to take a slot
+    # how many thresholds are reached by the job that is about to take a slot
     _entering: int = attrs.field(init=False)
-    # the same of each slot that was taken for a job
+    # the same for each slot that was taken for a job
     _reached: dict[Slot, int] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -88,5 +87,5 @@ class KeptLedger(SlotLedger):
 
 
 def ledger_of(share: int, kept: Mapping[int, int]) -> SlotLedger:
-    """Return the ledger of a pool; without kept slots it is one that does not ask for priorities."""
+    """Return the ledger of a pool; without kept slots, a ledger that ignores priorities."""
     return KeptLedger(share, kept=kept) if kept else SlotLedger(share)

@@ -1,8 +1,7 @@
-"""A script that was left, and whose output is refused: watched until its worker has left it.
+"""Refuse the output of an abandoned script, and watch until its worker has left it.
 
-On a unix socket a script that writes dies at its next write once the reading side is shut. Until then the bytes that
-follow its request stay unread (the peer is one that leaves them there); when they are read, the worker has left the
-script, exactly then.
+On a unix socket, a script dies at its next write after the reading side is shut. Until then the bytes that follow its
+request stay unread (by a peer that leaves them there); at the moment they are read, the worker has left the script.
 """
 
 from __future__ import annotations
@@ -17,26 +16,27 @@ from fcgi_async.wire.events import RequestEnded, Stderr, Stdout, Terminated
 
 __all__ = ("Leaving",)
 
-# how often the kernel is asked: the longer the script runs, the less often
+# the kernel is asked less often the longer the script runs
 _WATCH_SECONDS_MIN, _WATCH_SECONDS_MAX, _WATCH_SHARE = 0.0005, 0.05, 0.05
 
 
 class Leaving:
-    """Refuses what the script writes, and tells when its worker has left it.
+    """Refuses what the script writes, and reports when its worker has left it.
 
-    A script that has written nothing yet is refused once it has, and not at its end: if its one write failed,
-    fastcgi_finish_request() would read those bytes, and the script go on unseen. But in a pool that is ours alone it is
-    refused at once, so that it dies when it flushes: FPM itself then bounds what runs, and a job that waits gets the
-    worker that is free.
+    A script that has written nothing yet is refused only after its first output, unless it ends with that: if its first
+    write failed, fastcgi_finish_request() would read those bytes, and the script would go on unseen. But in a pool that
+    is ours alone, it is refused at once, so that it dies when it flushes: FPM itself then limits what runs, and a
+    waiting job gets the free worker.
 
     Args:
         backend: the event loop.
-        transport: of the connection.
-        client: its state machine.
-        bodies: what is still on its way to the script.
-        silent: whether the script runs, and has written nothing.
-        at_once: whether it is refused even then.
-        left: called when the bytes that follow the request are read, with whether that tells that the worker is free.
+        transport: the connection's transport.
+        client: the connection's state machine.
+        bodies: the bodies that are still being sent to the script.
+        silent: whether the script runs and has written nothing.
+        at_once: whether a silent script is refused at once too.
+        left: called when the bytes that follow the request have been read; the argument tells whether that proves that
+            the worker is free.
         faulty: called when the peer breaks the protocol.
     """
 
@@ -57,14 +57,14 @@ class Leaving:
         self._since = backend.now()
         self._look: Timer | None = None
         self._responding = not silent
-        # that those bytes are read tells nothing of a script that was refused before its first write
+        # reading those bytes proves nothing if a script was refused before its first write
         self._end_is_seen = not (silent and at_once)
         self._refusing = False
         if not silent or at_once:
             self._refuse()
 
     def watch(self) -> None:
-        """Look whether the worker has read what follows the request it was on, now and again until it has."""
+        """Check whether the worker has read what follows its request, and check again until it has."""
         if self._transport.unread or self._transport.unsent or self._bodies.pending:
             now = self._backend.now()
             delay = min((now - self._since) * _WATCH_SHARE, _WATCH_SECONDS_MAX)
@@ -73,7 +73,7 @@ class Leaving:
             self._left(self._end_is_seen)
 
     def receive(self, data: bytes | memoryview) -> None:
-        """Take what comes from a script that had written nothing when it was left: its end, or output to be refused."""
+        """Take the first record from a silent script: its end, or output to be refused."""
         if self._refusing:
             return
         for event in self._client.receive_data(data):
@@ -90,7 +90,7 @@ class Leaving:
             self._left(True)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         if self._look is not None:
             self._look.cancel()
 

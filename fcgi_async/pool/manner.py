@@ -1,4 +1,4 @@
-"""How a peer treats what follows a request, learned once for each listener.
+"""How a peer treats bytes that follow a request; learned once for each listener.
 
 The tail probe follows every request. PHP-FPM leaves it unread until the script has ended, and then answers it.
 That gives three things: an answer that says that the worker is free; an EOF that proves that a request was never begun;
@@ -10,8 +10,8 @@ and a count of unread bytes that falls to zero when an abandoned script ends. Ot
     ANSWERS    PHP-FPM on TCP, or through a relay    answered         no: the relay, or the kernel, has read the bytes
     TAILLESS   servers built on libfcgi              dropped          no: it has read the bytes
 
-A peer becomes FPM when the process that listens is PHP's own (SO_PEERCRED), or when bytes that follow a small request
-were still unread while its response came. It becomes TAILLESS when it answers a probe that was sent after the tail's.
+A peer becomes FPM if the listening process is PHP's own (SO_PEERCRED), or if bytes that follow a small request were
+still unread when its response came. It becomes TAILLESS if it answers a later probe but not the tail probe.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ("MANNERS", "Fact", "Manner", "learn")
 
 
 class Manner(StrEnum):
-    """How a peer treats what follows a request."""
+    """How a peer treats bytes that follow a request."""
 
     UNKNOWN = "unknown"
     FPM = "fpm"
@@ -32,7 +32,7 @@ class Manner(StrEnum):
 
 
 class Fact(StrEnum):
-    """What a peer has shown."""
+    """A fact about a peer."""
 
     LISTENER_CHANGED = "another process listens, or another socket file is there"
     LISTENER_IS_PHP = "the process that listens is PHP-FPM"
@@ -42,7 +42,7 @@ class Fact(StrEnum):
     TAIL_UNANSWERED = "a tail probe was not answered in time"
 
 
-# a fact that is not in a row changes nothing
+# a fact that is not in a state's row changes nothing
 MANNERS: Final[dict[Manner, dict[Fact, Manner]]] = {
     Manner.UNKNOWN: {
         Fact.LISTENER_IS_PHP: Manner.FPM,
@@ -59,7 +59,7 @@ MANNERS: Final[dict[Manner, dict[Fact, Manner]]] = {
         Fact.LISTENER_IS_PHP: Manner.FPM,
         Fact.TAIL_LEFT_UNREAD: Manner.FPM,
         Fact.TAIL_DROPPED: Manner.TAILLESS,
-        # TCP does not tell who listens: another server may have taken the port
+        # TCP does not tell which process listens: another server may have taken the port
         Fact.TAIL_UNANSWERED: Manner.UNKNOWN,
     },
     Manner.TAILLESS: {
@@ -70,5 +70,5 @@ MANNERS: Final[dict[Manner, dict[Fact, Manner]]] = {
 
 
 def learn(manner: Manner, fact: Fact) -> Manner:
-    """Return how a peer is to be treated after it has shown `fact`."""
+    """Return the manner of a peer after `fact` is known."""
     return MANNERS[manner].get(fact, manner)

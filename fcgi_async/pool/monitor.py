@@ -1,6 +1,4 @@
-"""Watches over the workers of one pool: which abandoned scripts have ended, as FPM's status page tells, and whether
-workers are missing, which is warned of.
-"""
+"""Polls FPM's status page: releases slots of finished abandoned scripts, and warns about missing workers."""
 
 from __future__ import annotations
 
@@ -16,29 +14,29 @@ from fcgi_async.errors import StatusUnavailable
 from fcgi_async.fpm.status import PoolStatus, fetch_status
 from fcgi_async.net.backend import Backend, TaskHandle
 from fcgi_async.pool.endpoint import Endpoint
-from fcgi_async.pool.slots import Sighting, SlotLedger, SlotState
+from fcgi_async.pool.slots import SlotLedger, SlotState, Snapshot
 
 __all__ = ("StatusMonitor",)
 
 logger = logging.getLogger("fcgi_async.pool")
 
-# seconds between two looks while slots linger, and that one may take
+# seconds between two requests while slots linger, and the timeout of one
 _LOOK_MIN = 0.25
 _LOOK_MAX = 1.0
 _LOOK_TIMEOUT = 2.0
-# seconds in which the same is not warned of again
+# seconds in which the same warning is not repeated
 _QUIET_SECONDS = 60.0
 
 
 @attrs.define
 class _Warned:
-    """What was warned of already."""
+    """The warnings that were logged already."""
 
     _holds: bool = attrs.field(default=False, init=False)
     _quiet_until: float = attrs.field(default=-math.inf, init=False)
 
     def due(self, holds: bool, now: float) -> bool:
-        """Return whether to warn: `holds` has just become true, and was not warned of lately."""
+        """Return whether to warn: `holds` has just become true, and there was no such warning recently."""
         if not holds:
             self._holds = False
         elif not self._holds and now >= self._quiet_until:
@@ -49,15 +47,16 @@ class _Warned:
 
 @attrs.define(eq=False)
 class StatusMonitor:
-    """Asks the status page when told to, and by itself while slots linger.
+    """Asks the status page on request, and by itself while slots linger.
 
-    By itself it asks only a page with an address of its own (`pm.status_listen`): on the pool's it would take a worker.
+    By itself it asks only a page with its own address (`pm.status_listen`): on the pool's address it would take a
+    worker.
 
     Args:
-        endpoint: whose page it is.
+        endpoint: the endpoint with the page.
         backend: the event loop; owns the task that asks.
-        ledger: the pool's; slots whose scripts have ended are given back to it.
-        capacity_freed: called when some were.
+        ledger: the pool's ledger; slots whose scripts have ended are given back to it.
+        capacity_freed: called after slots were given back.
     """
 
     endpoint: Endpoint
@@ -66,20 +65,20 @@ class StatusMonitor:
     capacity_freed: Callable[[], None]
     _looking: TaskHandle | None = attrs.field(default=None, init=False)
     _delay: float = attrs.field(default=_LOOK_MIN, init=False)
-    # what was said already
+    # warnings that were logged already
     _away: bool = attrs.field(default=False, init=False)
     _crowded: _Warned = attrs.field(factory=_Warned, init=False)
     _too_few: _Warned = attrs.field(factory=_Warned, init=False)
     _abandoned: _Warned = attrs.field(factory=_Warned, init=False)
 
     async def fetch(self, timeout: float) -> PoolStatus:
-        """Ask now, and act on the answer.
+        """Ask the page now, and act on the answer.
 
         Args:
             timeout: seconds to wait at most.
 
         Raises:
-            StatusUnavailable: there is no page, or no answer in time; says what to configure.
+            StatusUnavailable: there is no page, or it did not answer in time; the error tells what to configure.
 
         Cancelling closes the connection.
         """
@@ -90,13 +89,13 @@ class StatusMonitor:
                 "pool's configuration, and give Endpoint(status=StatusPage(address, path=...))",
                 endpoint=str(self.endpoint.address),
             )
-        sighting = self.ledger.sight()
+        snapshot = self.ledger.snapshot()
         status = await fetch_status(page, timeout=timeout)
-        # a connection whose worker died before FPM answered is taken note of first
+        # first let a connection end whose worker died before FPM answered
         await anyio.lowlevel.checkpoint()
         self._warn_where_too_few(status)
-        # the worker that answers is none of those that are asked for
-        self._judge(sighting, status.active - (page.address == self.endpoint.address))
+        # the worker that answers is not counted
+        self._judge(snapshot, status.active - (page.address == self.endpoint.address))
         return status
 
     def slot_lingers(self) -> None:
@@ -110,7 +109,7 @@ class StatusMonitor:
             self._looking = self.backend.spawn(self._look)
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop asking."""
         if self._looking is not None:
             self._looking.cancel()
 
@@ -129,7 +128,7 @@ class StatusMonitor:
         except StatusUnavailable as error:
             if not self._away:
                 logger.warning(
-                    "%s; until it answers, slots of abandoned scripts are given back after Endpoint.linger alone", error
+                    "%s; until it answers, slots of abandoned scripts are given back only after Endpoint.linger", error
                 )
             self._away = True
         else:
@@ -137,12 +136,12 @@ class StatusMonitor:
                 logger.info("the status page of %s answers again", self.endpoint.address)
             self._away = False
 
-    def _judge(self, sighting: Sighting, active: int) -> None:
-        ended = self.ledger.ended(sighting, active)
+    def _judge(self, snapshot: Snapshot, active: int) -> None:
+        ended = self.ledger.ended(snapshot, active)
         for slot in ended:
             self.ledger.release(slot)
         self._warn_where_abandoned()
-        self._warn_where_crowded(self.ledger.others(sighting, active))
+        self._warn_where_crowded(self.ledger.others(snapshot, active))
         if ended:
             logger.debug("%s: %d abandoned script(s) have ended", self.endpoint.address, len(ended))
             self.capacity_freed()
@@ -162,7 +161,7 @@ class StatusMonitor:
 
     def _warn_where_too_few(self, status: PoolStatus) -> None:
         endpoint, configured = self.endpoint, self.endpoint.max_children or 0
-        # with the others workers come and go
+        # with other pm settings, workers come and go
         too_few = status.process_manager == "static" and status.total < configured
         if self._too_few.due(too_few, self.backend.now()):
             logger.warning(

@@ -1,4 +1,4 @@
-"""The slots of one FPM pool: opened up to the share, given work only when their worker is known to be free."""
+"""The slots of one FPM pool: opens them up to the share, and gives them work only when their worker is free."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from fcgi_async.net.backend import Backend, Timer
 from fcgi_async.net.dial import dial
 from fcgi_async.net.listener import listener_of
 from fcgi_async.net.values import connections_at_once
+from fcgi_async.pool.advice import explain
 from fcgi_async.pool.attempt import JobSlot
-from fcgi_async.pool.channel import Channel, RequestSlot
+from fcgi_async.pool.channel import Channel
 from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.pool.monitor import StatusMonitor
 from fcgi_async.pool.peer import Peer
+from fcgi_async.pool.request_slot import RequestSlot
 from fcgi_async.pool.silence import Silence
 from fcgi_async.pool.slots import SlotState
 from fcgi_async.pool.sweep import Sweep
@@ -27,49 +29,49 @@ __all__ = ("JobSource", "Pool")
 
 logger = logging.getLogger("fcgi_async.pool")
 
-# a connection without an answer is dialled again: a burst strands connections under pm = ondemand
+# connect again if there is no answer: a burst strands connections under pm = ondemand
 _ANSWER_WAIT_MIN = 1.0
 _ANSWER_WAIT_MAX = 30.0
-# plain names: on Python 3.11 looking up a member of an enum costs more than what is done with it
+# plain names: on Python 3.11, looking up a member of an enum costs more than using it
 _CONNECTING, _IDLE, _BUSY = SlotState.CONNECTING, SlotState.IDLE, SlotState.BUSY
 _DRAINING, _LINGERING = SlotState.DRAINING, SlotState.LINGERING
 
 
 class JobSource(Protocol):
-    """Where a pool gets its work from; all synchronous."""
+    """The source of a pool's work; synchronous."""
 
     def waiting(self) -> int:
         """Return how many jobs wait for a worker."""
 
     def waiting_for(self, peer: Peer) -> bool:
-        """Return whether the next job may take one of this peer's slots, of which some are kept for others."""
+        """Return whether the next job may take a slot of this peer; some may be kept for higher priorities."""
 
     def assign(self, slot: JobSlot) -> bool:
-        """Begin the next job on `slot`; False if none is waiting, or the slots left are kept for others."""
+        """Start the next job on `slot`. Return False if none waits, or other slots are kept for higher priorities."""
 
     def worker_answered(self) -> None:
-        """Called when a worker which is ours from now on has answered GET_VALUES."""
+        """Called when a worker has answered GET_VALUES; it is ours from now on."""
 
     def capacity_freed(self) -> None:
         """Called when a slot was given back."""
 
     def unreachable(self, error: ConnectError) -> None:
-        """Called when jobs should not wait for this pool any longer."""
+        """Called when jobs should no longer wait for this pool."""
 
 
 class Pool:
-    """One endpoint's slots and connections; everything but dialling is synchronous.
+    """One endpoint's slots and connections; everything except connecting is synchronous.
 
     Args:
-        endpoint: what is known of the FPM pool.
+        endpoint: the configuration of the FPM pool.
         backend: the event loop.
-        source: where the jobs come from.
+        source: the source of jobs.
 
     Attributes:
-        peer: what its slots share.
+        peer: the state that its slots share.
         monitor: asks the status page.
         connections_opened: connections made.
-        connections_failed: connections that came to nothing.
+        connections_failed: connections that failed.
     """
 
     def __init__(self, endpoint: Endpoint, backend: Backend, source: JobSource) -> None:
@@ -86,7 +88,7 @@ class Pool:
         self.connections_opened = self.connections_failed = 0
         # connections that serve one request at a time
         self._workers: set[Worker] = set()
-        # the most recently used last: the others get the chance to expire
+        # the most recently used last, so that the others can expire
         self._idle: dict[Worker, None] = {}
         self._channels: list[Channel] = []
         self._answer_wait = _ANSWER_WAIT_MIN
@@ -94,16 +96,16 @@ class Pool:
 
     @property
     def saturated(self) -> bool:
-        """Whether every slot is taken by what cannot take a job now, so that an offer would come to nothing."""
+        """Whether no slot can take a job now."""
         ledger = self.peer.ledger
-        if self._idle or len(ledger.slots) < ledger.share:
+        if self._idle or not ledger.full:
             return False
         return not (ledger.counts[_LINGERING] and self.peer.may_ask_for_lingering)
 
     # work
 
     def offer(self) -> bool:
-        """Give a waiting job to a free slot, or see to it that there will be one; True if a job was begun."""
+        """Give a waiting job to a free slot, or open one. Return whether a job was started."""
         if self.peer.closed or self.saturated:
             return False
         if self._channels and self._offer_channel():
@@ -119,52 +121,51 @@ class Pool:
         return False
 
     def offer_later(self) -> None:
-        """See to it that a waiting job is offered again once the peer need not be left alone any longer."""
+        """Offer waiting jobs again when the peer may be tried again."""
         if self._retry is None and not self.peer.closed:
             self._retry = self.backend.call_at(self.peer.reachability.retry_at, self._try_again)
 
     def _offer_channel(self) -> bool:
         if not self.peer.ledger.free:
             return False
-        channel = next((channel for channel in self._channels if channel.has_room), None)
-        if channel is None:
-            return False
-        slot = channel.take()
-        begun = self._source.assign(slot)
-        if not begun:
-            channel.forget(slot)
-        return begun
+        for channel in self._channels:
+            if channel.has_room:
+                slot = channel.take()
+                begun = self._source.assign(slot)
+                if not begun:
+                    channel.forget(slot)
+                return begun
+        return False
 
     def _free(self, worker: Worker) -> None:
-        """Give a job to a worker that waits for one, or keep it, or let it go."""
+        """Give a job to a free worker, or keep its connection, or close it."""
         peer = self.peer
-        keepalive, reachability = peer.endpoint.keepalive, peer.reachability
         if (
             worker.spent
             or peer.closed
-            or (keepalive.max_requests is not None and worker.requests >= keepalive.max_requests)
-            or (reachability.headless_until and reachability.closes_after_values(self.backend.now()))
+            or worker.requests >= peer.most_requests
+            or (peer.reachability.headless_until and peer.reachability.closes_after_values(self.backend.now()))
         ):
             peer.ledger.move(worker, _IDLE)
             worker.close()
             return
         if peer.keeps:
-            # what it was taken for counts no more when the next job asks for a slot
+            # the priority that the slot was taken for no longer counts when the next job asks for a slot
             peer.ledger.move(worker, _IDLE)
         if self._source.assign(worker):
-            if len(peer.ledger.slots) < peer.ledger.share:
+            if not peer.ledger.full:
                 self._grow()
         elif not worker.over:
             if worker.state is not _IDLE:
                 peer.ledger.move(worker, _IDLE)
             self._idle[worker] = None
-            if keepalive.idle:
-                worker.deadline = self._sweep.due(keepalive.idle)
+            if idle := peer.endpoint.keepalive.idle:
+                worker.deadline = self._sweep.due(idle)
             else:
                 worker.close()
 
     def close(self) -> None:
-        """Close every connection and stop dialling; jobs that run are failed."""
+        """Close every connection and stop connecting; running jobs fail."""
         self.peer.closed = True
         self.monitor.close()
         self._silence.broken()
@@ -175,7 +176,7 @@ class Pool:
             worker.close()
         for channel in tuple(self._channels):
             channel.close()
-        # what lingers, and what is being dialled
+        # lingering slots, and connections being opened
         for slot in self.peer.ledger.overdue(math.inf):
             self.peer.ledger.release(slot)
 
@@ -196,7 +197,7 @@ class Pool:
             lingering = ledger.longest_lingering() if peer.may_ask_for_lingering else None
             if lingering is None:
                 return
-            # the connection that is answered has its worker, since all the others are held
+            # the connection that is answered has its worker, because all the others are held
             ledger.release(lingering)
         worker = Worker(peer, self._answered, self._free, self._worker_ended)
         ledger.take(worker)
@@ -233,7 +234,7 @@ class Pool:
             self._workers.add(worker)
             worker.attach(sock, connect_time)
             return None
-        # from here on its requests hold the slots
+        # from now on its requests hold the slots
         peer.ledger.release(worker)
         channel = Channel(peer, self._source.capacity_freed, self._channel_ended)
         channel.attach(sock, connect_time)
@@ -247,10 +248,10 @@ class Pool:
             self.peer.ledger.release(worker)
 
     def _use(self, worker: Worker) -> None:
-        """Ask a new connection for a worker, or use it if nobody need, or can, be asked."""
+        """Ask a new connection for a worker, or use it at once if asking is not needed or not possible."""
         peer = self.peer
         if peer.values is not None:
-            # it multiplexes, and is not to; the job that it was opened for may have gone elsewhere
+            # it multiplexes, but must not; the job that it was opened for may have gone elsewhere
             worker.learn(peer.values)
             worker.is_free()
         elif peer.endpoint.handshake and not peer.reachability.closes_after_values(self.backend.now()):
@@ -264,14 +265,14 @@ class Pool:
     def _answered(self, worker: Worker) -> None:
         """Called when the head probe of a new connection is answered: a worker is ours."""
         peer = self.peer
-        if peer.reachability.meant:
+        if peer.reachability.down:
             logger.info("%s is back", peer.name)
         peer.reachability.answered()
         self._silence.broken()
         self._answer_wait = _ANSWER_WAIT_MIN
         self._source.worker_answered()
         if worker.multiplexes:
-            # gevent-fastcgi closes a connection on which nothing but GET_VALUES has come: the jobs get another one
+            # gevent-fastcgi closes a connection that has sent only GET_VALUES: the jobs get another one
             peer.values = worker.values
             worker.close()
 
@@ -282,12 +283,12 @@ class Pool:
         self.connections_failed += 1
         self._silence.broken()
         now = self.backend.now()
-        known = reachability.meant
+        known = reachability.down
         delay = reachability.failed(now, closed=closed)
-        if reachability.meant and not known:
-            logger.warning("%s", reachability.explain(peer.name, cause))
+        if reachability.down and not known:
+            logger.warning("%s", explain(peer.name, cause))
         if reachability.given_up(now):
-            error = ConnectError(reachability.explain(peer.name, cause), endpoint=peer.name)
+            error = ConnectError(explain(peer.name, cause), endpoint=peer.name)
             error.__cause__ = cause
             self._source.unreachable(error)
         if self._retry is None and self._source.waiting():
@@ -298,7 +299,7 @@ class Pool:
         self._source.capacity_freed()
 
     def _full(self) -> bool:
-        """Whether a connection more would not help: what there is has room, or the peer serves or accepts no more."""
+        """Whether another connection would not help: there is room already, or the peer serves or accepts no more."""
         values = self.peer.values
         most = None if values is None else connections_at_once(values)
         if most is not None and len(self._workers) + len(self._channels) >= most:
@@ -314,7 +315,7 @@ class Pool:
         self._workers.remove(worker)
         self._idle.pop(worker, None)
         peer, ledger, state = self.peer, self.peer.ledger, worker.state
-        # a relay that died takes its connections along, and not the scripts behind it
+        # a relay that died closes its connections, but does not end the scripts
         left = worker.worker_left and not (state in (_BUSY, _DRAINING) and worker.is_relayed)
         if state in (_CONNECTING, _IDLE) or left or peer.closed:
             ledger.release(worker)
@@ -324,7 +325,7 @@ class Pool:
         worker.tell(answered=False)
         if worker.worker_left and worker.values is not None and not worker.requests:
             self._closed_after_values(worker)
-        # whoever takes the next connection may be another peer: ask it
+        # the next connection may reach another peer: ask it
         if worker.requests:
             peer.values = None
         away = worker.worker_left or worker.close_cause is not None
@@ -340,9 +341,8 @@ class Pool:
             peer.values = worker.values
         elif peer.reachability.closed_early(self.backend.now()):
             logger.warning(
-                "%s closes a connection behind its answer to GET_VALUES, as PHP before 8.2.13 does: each job gets a "
-                "connection of its own, and one that waits for a worker counts as begun, so that it is not taken back "
-                "when it is cancelled; upgrade PHP",
+                "%s closes the connection after answering GET_VALUES, as PHP before 8.2.13 does: using one connection "
+                "for each job, and cancelling cannot recall a job that waits for a worker; upgrade PHP",
                 peer.name,
             )
 
@@ -352,7 +352,7 @@ class Pool:
             self._channels.remove(channel)
         peer = self.peer
         peer.channels = len(self._channels)
-        # whoever takes the next connection may be another peer: ask it
+        # the next connection may reach another peer: ask it
         peer.values = None
         if not peer.closed:
             self._source.capacity_freed()
@@ -362,7 +362,7 @@ class Pool:
     def _run_sweep(self, now: float) -> None:
         ledger = self.peer.ledger
         for slot in ledger.overdue(now):
-            # what was done to the ones before may have changed it
+            # handling an earlier slot may have changed this one
             if slot not in ledger.slots or slot.deadline > now:
                 continue
             if slot.state is _LINGERING:
@@ -380,7 +380,7 @@ class Pool:
     def _worker_overdue(self, worker: Worker) -> None:
         if worker.state is _CONNECTING:
             self._answer_wait = min(self._answer_wait * 2, _ANSWER_WAIT_MAX)
-            logger.debug("%s: no answer to a new connection, dialling again", self.peer.name)
+            logger.debug("%s: no answer on a new connection, connecting again", self.peer.name)
             worker.close()
         elif worker.state is _IDLE:
             worker.close()

@@ -1,4 +1,4 @@
-"""A peer that accepts connections and says nothing: busy workers and a wrong port look alike, so it is warned of."""
+"""Warn about a peer that accepts connections but does not answer: busy workers and a wrong port look alike."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ("SILENT_SECONDS", "Silence", "what_silence_means")
 logger = logging.getLogger("fcgi_async.pool")
 
 SILENT_SECONDS: Final = 5.0
-# seconds in which the same endpoint is not warned of again
+# seconds in which the warning is not repeated for an endpoint
 _QUIET_SECONDS: Final = 60.0
 
 
 def what_silence_means(*, answered: bool) -> str:
-    """Return what it may be when no worker answers, and how to find out.
+    """Return possible reasons why no worker answers, and how to find out.
 
     Args:
         answered: whether the peer has answered before.
@@ -34,10 +34,10 @@ def what_silence_means(*, answered: bool) -> str:
 
 @attrs.define(eq=False)
 class Silence:
-    """Warns once for each endpoint and minute.
+    """Warns at most once a minute for an endpoint.
 
     Args:
-        name: of the endpoint.
+        name: the endpoint's address.
         backend: the event loop.
         still_waiting: returns whether a connection is unanswered and a job waits for it.
         answered_before: returns whether the peer has ever answered.
@@ -52,7 +52,7 @@ class Silence:
     _quiet_until: float = attrs.field(default=-math.inf, init=False)
 
     def begun(self) -> None:
-        """Called when a connection is opened, whose first answer is now awaited."""
+        """Called when a connection was opened and its first answer is awaited."""
         if self._timer is None:
             self._since = self.backend.now()
             self._timer = self.backend.call_at(max(self._since + SILENT_SECONDS, self._quiet_until), self._look)

@@ -1,4 +1,4 @@
-"""Where the parts of one response go: collected for `run()`, or handed on as they come for `stream()`."""
+"""Sinks for the parts of one response: collect them for `run()`, or pass them on as they come for `stream()`."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-import attrs
-
 from fcgi_async.errors import FastCGIError, RemoteProtocolError, ResponseTooLarge, StreamBusy
 from fcgi_async.job.success_mark import BodyEnd
 from fcgi_async.net.backend import Waiter
+from fcgi_async.pool.blocks import Blocks, Joined
 from fcgi_async.wire.cgi import CGIHead, HeadParser, HeadTooLarge
 
 __all__ = ("CollectingSink", "Sink", "StderrBuffer", "StreamingSink")
 
-# bytes of a streamed response that may wait for their reader before the connection is paused; it resumes at a quarter
+# bytes of a streamed response that may wait for the reader before the connection is paused; it resumes at a quarter
 _HIGH = 256 * 1024
+# a body over this is joined as it comes, and not at its end
+_LARGE = 128 * 1024
 
 
 class Flow(Protocol):
-    """What a response comes through; synchronous."""
+    """The source of a response, which can be paused; synchronous."""
 
     def pause_reading(self) -> None:
-        """Hold the peer up, since the reader is behind."""
+        """Pause the peer, because the reader is slow."""
 
     def resume_reading(self) -> None:
-        """Let it go on."""
+        """Let the peer continue."""
 
 
 class Sink(Protocol):
@@ -40,52 +41,62 @@ class Sink(Protocol):
         """Take a part of STDOUT.
 
         Raises:
-            RemoteProtocolError: it is no CGI response.
-            ResponseTooLarge: a limit is passed.
+            RemoteProtocolError: this is not a CGI response.
+            ResponseTooLarge: a limit is exceeded.
         """
 
     def finish(self) -> None:
-        """Take the end.
+        """Take the end of the response.
 
         Raises:
             RemoteProtocolError: the head was not complete.
         """
 
     def fail(self, error: FastCGIError) -> None:
-        """Take it that no more will come."""
+        """Called when the response has failed."""
 
     def restart(self) -> bool:
-        """Forget what came, for another attempt; False where somebody has seen a part of it."""
+        """Discard what came, for another attempt. Return False if part of it was read already."""
 
     def content(self) -> bytes:
-        """Return what was kept of the body."""
+        """Return the part of the body that was kept."""
 
 
-@attrs.define(eq=False)
 class StderrBuffer:
-    """STDERR up to a limit."""
+    """STDERR of one attempt up to a limit.
 
-    limit: int
-    truncated: bool = attrs.field(default=False, init=False)
-    _parts: list[bytes] = attrs.field(factory=list, init=False)
-    _size: int = attrs.field(default=0, init=False)
+    Attributes:
+        truncated: whether there was more.
+    """
 
-    def feed(self, data: bytes) -> None:
-        room = self.limit - self._size
+    truncated = False
+    _size = 0
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._parts: list[bytes] = []
+
+    def feed(self, data: bytes, *, more: bool = True) -> bytes:
+        """Take a part, and return what is kept of it; without `more`, it is the last part."""
+        room = self._limit - self._size
         if len(data) > room:
             self.truncated = True
             data = data[:room]
         self._parts.append(data)
         self._size += len(data)
+        return data
+
+    def end(self) -> None:
+        """Stop taking parts; may be called again."""
 
     def value(self) -> bytes:
         return b"".join(self._parts)
 
 
 class _HeadFirst:
-    """Parses the head and knows what follows it."""
+    """Parses the head, and keeps it for the parts that follow."""
 
-    # thousands of them may wait in a queue
+    # with slots, because thousands may wait in a queue
     __slots__ = ("_head_limit", "_parser", "head", "size")
 
     def __init__(self, head_limit: int) -> None:
@@ -99,7 +110,7 @@ class _HeadFirst:
         self.size = 0
 
     def _take_head(self, data: bytes) -> bytes | None:
-        """Return the body's first part once the head is complete."""
+        """Return the body's first part when the head is complete."""
         if self._parser is None:
             self._parser = HeadParser(self._head_limit)
         try:
@@ -121,14 +132,15 @@ class _HeadFirst:
 
 
 class CollectingSink(_HeadFirst):
-    """Keeps the whole body, also after a head that is none: it goes with the error."""
+    """Keeps the whole body, even after a malformed head: the error has it."""
 
-    __slots__ = ("_fault", "_limit", "_parts")
+    __slots__ = ("_blocks", "_fault", "_joined", "_limit", "_parts")
 
-    def __init__(self, head_limit: int, limit: int) -> None:
+    def __init__(self, head_limit: int, limit: int, blocks: Blocks) -> None:
         super().__init__(head_limit)
-        self._limit = limit
+        self._limit, self._blocks = limit, blocks
         self._parts: list[bytes] = []
+        self._joined: Joined | None = None
         self._fault: RemoteProtocolError | None = None
 
     def feed(self, data: bytes) -> None:
@@ -144,9 +156,14 @@ class CollectingSink(_HeadFirst):
         self.size += len(data)
         if self.size > self._limit:
             raise ResponseTooLarge(
-                f"the response is longer than Limits.response, {self._limit} bytes; stream() has no such bound"
+                f"the response is longer than Limits.response, {self._limit} bytes; stream() has no such limit"
             )
-        self._parts.append(data)
+        if self._joined is None:
+            self._parts.append(data)
+            if self.size > _LARGE and len(self._parts) > 1:
+                self._join()
+        else:
+            self._joined.add(data)
 
     def finish(self) -> None:
         if self._fault is not None:
@@ -156,24 +173,38 @@ class CollectingSink(_HeadFirst):
             self._require_head()
 
     def fail(self, error: FastCGIError) -> None:
-        self._parts.clear()
+        self._forget()
 
     def restart(self) -> bool:
         self._restart_head()
-        self._parts.clear()
+        self._forget()
         self._fault = None
         return True
 
     def content(self) -> bytes:
+        if self._joined is not None:
+            self._parts, self._joined = [self._joined.take()], None
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+    def _join(self) -> None:
+        self._joined = Joined(self._blocks)
+        for part in self._parts:
+            self._joined.add(part)
+        self._parts.clear()
+
+    def _forget(self) -> None:
+        self._parts.clear()
+        if self._joined is not None:
+            self._joined.give_back()
+            self._joined = None
 
 
 class StreamingSink(_HeadFirst):
-    """Hands the body on; pauses the connection while its reader is behind."""
+    """Passes the body on; pauses the connection while its reader is slow."""
 
     def __init__(self, head_limit: int, waiter: Callable[[], Waiter]) -> None:
         super().__init__(head_limit)
-        # watched where the job demands a mark there
+        # checked if the job has a success mark
         self.end: BodyEnd | None = None
         self._flow: Flow | None = None
         self.ended = False
@@ -185,7 +216,7 @@ class StreamingSink(_HeadFirst):
         self._paused = False
 
     def attach(self, flow: Flow) -> None:
-        """Set what delivers, and can be held up until the end."""
+        """Set the source, which can be paused until the end."""
         if self.error is None and not self.ended:
             self._flow = flow
 
@@ -207,7 +238,7 @@ class StreamingSink(_HeadFirst):
         self._wake()
 
     def finish(self) -> None:
-        # the worker is no longer this response's: whoever is next on the connection must not wait for our reader
+        # the worker no longer serves this response: the next job on the connection must not wait for this reader
         self._detach()
         self._require_head()
         self.ended = True
@@ -228,7 +259,7 @@ class StreamingSink(_HeadFirst):
         return b""
 
     def release(self) -> None:
-        """Forget what was not read, and hold up the connection no longer."""
+        """Forget the unread parts, and stop pausing the connection."""
         self._parts.clear()
         self._waiting = 0
         self._resume()
@@ -238,8 +269,14 @@ class StreamingSink(_HeadFirst):
         """Whether `next()` would not wait."""
         return bool(self._parts) or self.ended or self.error is not None
 
+    def take(self) -> bytes:
+        """Return all parts that have come and were not read."""
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self.release()
+        return data
+
     async def wait_head(self) -> CGIHead:
-        """Wait for the head; raises what failed the job."""
+        """Wait for the head; raises the job's error."""
         while self.head is None:
             if self.error is not None:
                 raise self.error
@@ -247,7 +284,7 @@ class StreamingSink(_HeadFirst):
         return self.head
 
     async def next(self) -> bytes | None:
-        """Return the next part, or None at the end; raises what failed the job, after what had come before.
+        """Return the next part, or None at the end; raises the job's error after all parts that came before.
 
         Cancelling loses nothing.
         """
@@ -265,7 +302,7 @@ class StreamingSink(_HeadFirst):
 
     def _detach(self) -> None:
         self._resume()
-        # it has this sink: no cycle is left behind
+        # it refers to this sink: leave no reference cycle
         self._flow = None
 
     def _resume(self) -> None:

@@ -1,6 +1,6 @@
 """The slot ledger: which of FPM's workers we may be occupying.
 
-A slot is a worker, not a socket. It is taken before a connection is dialled, and given back only when the worker is
+A slot is a worker, not a socket. It is taken before a connection is opened, and given back only when the worker is
 known to have left us:
 
     FREE -> CONNECTING -> IDLE -> BUSY -> FINISHING -> IDLE ...     IDLE is a kept connection: it still pins a worker
@@ -8,13 +8,13 @@ known to have left us:
                                     \\-> LEAVING -> FREE              its output is refused until the worker leaves it
                                     \\-> LINGERING -> FREE            the connection is closed, the script may run on
 
-LINGERING is for connections on which a worker is not seen to leave its script: on TCP, and through relays. It ends by
-time, when a new connection is answered in its place, or by what FPM says of its workers. FPM does not say whose they
-are, so they are counted: a script that was abandoned and still runs keeps a worker active, and so does each connection
-that we hold. If fewer workers were active than that makes together, some of the abandoned scripts have ended. What
-somebody else does makes more workers active, and so the answer later, never wrong.
+LINGERING is for connections on which a worker cannot be seen to leave its script: on TCP, and through relays. It ends
+after a time, when a new connection is answered instead, or because of FPM's status page. The page does not tell which
+client a worker serves, so workers are counted: each abandoned script that still runs keeps a worker active, and so does
+each connection that we hold. If fewer workers were active than that sum, some of the abandoned scripts have ended.
+Other clients only make more workers active: that can delay the conclusion, but never make it wrong.
 
-The ledger is pure: it is told the time, performs nothing, and answers which slots are overdue.
+The ledger is pure: callers pass the time, it performs no I/O, and it tells which slots are overdue.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from typing import Final
 
 import attrs
 
-__all__ = ("SLOT_TRANSITIONS", "Sighting", "Slot", "SlotLedger", "SlotState")
+__all__ = ("SLOT_TRANSITIONS", "Slot", "SlotLedger", "SlotState", "Snapshot")
 
 
 class SlotState(StrEnum):
-    """What a slot's worker may be doing for us."""
+    """The states of a slot: what its worker may be doing for us."""
 
     CONNECTING = "connecting"
     IDLE = "idle"
@@ -42,22 +42,24 @@ class SlotState(StrEnum):
 
 # leaving the ledger (FREE) is allowed from every state
 SLOT_TRANSITIONS: Final[dict[SlotState, frozenset[SlotState]]] = {
-    # straight to BUSY where the peer cannot be probed
+    # directly to BUSY if the peer cannot be probed
     SlotState.CONNECTING: frozenset({SlotState.IDLE, SlotState.BUSY}),
     SlotState.IDLE: frozenset({SlotState.BUSY}),
-    # back to IDLE where the job turned out not to be ready
+    # back to IDLE if the job turned out not to be ready
     SlotState.BUSY: frozenset(
         {SlotState.IDLE, SlotState.FINISHING, SlotState.DRAINING, SlotState.LEAVING, SlotState.LINGERING}
     ),
-    # straight to BUSY if a job waits
+    # directly to BUSY if a job waits
     SlotState.FINISHING: frozenset({SlotState.IDLE, SlotState.BUSY, SlotState.LEAVING, SlotState.LINGERING}),
     SlotState.DRAINING: frozenset({SlotState.IDLE, SlotState.BUSY, SlotState.LEAVING, SlotState.LINGERING}),
-    # where the end of the unread bytes turned out to tell nothing
+    # if reading the unread bytes turned out to prove nothing
     SlotState.LEAVING: frozenset({SlotState.LINGERING}),
     SlotState.LINGERING: frozenset(),
 }
 
-# a worker has spoken before a slot gets there
+# a plain name: on Python 3.11 looking up a member of an enum costs more than using it
+_CONNECTING: Final = SlotState.CONNECTING
+# a worker has answered before a slot gets to these states
 _ACCEPTED: Final = frozenset({SlotState.IDLE, SlotState.FINISHING})
 
 
@@ -66,9 +68,9 @@ class Slot:
 
     Attributes:
         state: what it does for us; only the ledger changes it.
-        deadline: when the state has lasted too long; the clock is the ledger's user's.
-        dropped: bytes of output that nobody wanted.
-        accepted: whether a worker has said that it has the connection; until then that may be in the listen queue.
+        deadline: when the state has lasted too long, by the caller's clock.
+        dropped: bytes of output that were discarded.
+        accepted: whether a worker is known to have the connection; until then, it may be in the listen queue.
     """
 
     __slots__ = ("accepted", "deadline", "dropped", "state")
@@ -81,13 +83,13 @@ class Slot:
 
 
 @attrs.frozen
-class Sighting:
-    """The slots of one moment, to be held against what FPM says of its workers a moment later.
+class Snapshot:
+    """A snapshot of the slots, to compare with the status page that FPM returns next.
 
     Attributes:
-        slots: all of them.
-        held: those whose worker is certainly ours.
-        abandoned: those that linger, and whose worker certainly had the connection.
+        slots: all slots.
+        held: slots whose worker is certainly ours.
+        abandoned: lingering slots whose worker certainly had the connection.
     """
 
     slots: frozenset[Slot]
@@ -97,24 +99,32 @@ class Sighting:
 
 @attrs.define(eq=False)
 class SlotLedger:
-    """Who holds what; `len(slots) <= share` always.
+    """The slots in use; always, `len(slots) <= share`.
 
     Args:
-        share: how many slots there are.
+        share: number of slots.
+
+    Attributes:
+        full: whether all slots are held.
     """
 
     share: int
+    full: bool = attrs.field(init=False)
     slots: set[Slot] = attrs.field(factory=set, init=False)
     counts: dict[SlotState, int] = attrs.field(factory=lambda: dict.fromkeys(SlotState, 0), init=False)
 
+    @full.default
+    def _is_full(self) -> bool:
+        return not self.share
+
     @property
     def free(self) -> int:
-        """How many slots nobody holds."""
+        """Number of free slots."""
         return self.share - len(self.slots)
 
     @property
     def load(self) -> float:
-        """How full the pool would be with one job more: what the least loaded endpoint has least of."""
+        """How full the pool would be with one more job; the least loaded endpoint has the lowest value."""
         counts = self.counts
         return (len(self.slots) - counts[SlotState.IDLE] + 1) / self.share
 
@@ -125,31 +135,38 @@ class SlotLedger:
         return max(min(available, self.room_below(priority)), 0)
 
     def most(self, priority: int) -> int:
-        """Return how many slots jobs of a priority may use in all."""
+        """Return how many slots jobs of a priority may use in total."""
         return self.share
 
     def room_below(self, priority: int) -> int:
-        """Return how many slots more jobs of a priority may use, whether or not those are free."""
+        """Return how many more slots jobs of a priority may use, whether or not they are free."""
         return self.share
 
     def entering(self, priority: int | None) -> bool:
-        """Return whether a job may take a slot, and remember its priority for the slot that is BUSY next.
+        """Return whether a job may take a slot, and remember its priority for the slot that becomes BUSY next.
 
         Args:
-            priority: of the job; None for a ping, which may take any.
+            priority: the job's priority; None for a ping, which may take any slot.
         """
         return True
 
-    def take(self, slot: Slot) -> None:
-        """Enter a slot, in CONNECTING.
+    def take(self, slot: Slot, state: SlotState = _CONNECTING) -> None:
+        """Add a new slot.
+
+        Args:
+            slot: not held yet.
+            state: in which it begins: BUSY if nothing has to be connected for it.
 
         Raises:
             AssertionError: the share is used up; a bug of the caller.
         """
-        if len(self.slots) >= self.share or slot in self.slots or slot.state is not SlotState.CONNECTING:
+        slots = self.slots
+        if len(slots) >= self.share or slot in slots or slot.state is not _CONNECTING:
             raise AssertionError("a slot was taken beyond the share, or twice")
-        self.slots.add(slot)
-        self.counts[SlotState.CONNECTING] += 1
+        slots.add(slot)
+        slot.state = state
+        self.counts[state] += 1
+        self.full = len(slots) == self.share
 
     def move(self, slot: Slot, state: SlotState, deadline: float = math.inf) -> None:
         """Put a slot into another state until `deadline`.
@@ -182,34 +199,35 @@ class SlotLedger:
             raise AssertionError("a slot was given back twice")
         self.slots.remove(slot)
         self.counts[slot.state] -= 1
+        self.full = False
 
     def overdue(self, now: float) -> list[Slot]:
-        """Return the slots whose state has lasted too long, longest first."""
+        """Return the slots whose state has lasted too long, the longest first."""
         return sorted((slot for slot in self.slots if slot.deadline <= now), key=lambda slot: slot.deadline)
 
     def next_deadline(self) -> float:
-        """Return the nearest deadline of a slot; infinity where there is none."""
+        """Return the nearest deadline of a slot; infinity if there is none."""
         return min((slot.deadline for slot in self.slots), default=math.inf)
 
-    def sight(self) -> Sighting:
-        """Return what is known now; FPM is asked behind it."""
+    def snapshot(self) -> Snapshot:
+        """Take a snapshot; ask FPM's status page after this."""
         accepted = {slot for slot in self.slots if slot.accepted}
         abandoned = frozenset(slot for slot in accepted if slot.state is SlotState.LINGERING)
-        return Sighting(frozenset(self.slots), frozenset(accepted - abandoned), abandoned)
+        return Snapshot(frozenset(self.slots), frozenset(accepted - abandoned), abandoned)
 
-    def ended(self, sighting: Sighting, active: int) -> list[Slot]:
+    def ended(self, snapshot: Snapshot, active: int) -> list[Slot]:
         """Return the slots whose abandoned scripts have certainly ended.
 
         Args:
-            sighting: from before FPM was asked.
-            active: how many of its workers FPM saw active since, each at whatever moment.
+            snapshot: taken before FPM was asked.
+            active: how many workers FPM has seen active since then, each at any moment.
         """
-        # whoever held a worker all the time was seen active; what came or went between may have been seen or not
-        held = sum(slot in self.slots and slot.state is not SlotState.LINGERING for slot in sighting.held)
-        abandoned = sorted((slot for slot in sighting.abandoned if slot in self.slots), key=lambda slot: slot.deadline)
+        # workers held all the time were seen active; those taken or left meanwhile may or may not have been
+        held = sum(slot in self.slots and slot.state is not SlotState.LINGERING for slot in snapshot.held)
+        abandoned = sorted((slot for slot in snapshot.abandoned if slot in self.slots), key=lambda slot: slot.deadline)
         running = max(active - held, 0)
         return abandoned[: max(len(abandoned) - running, 0)]
 
-    def others(self, sighting: Sighting, active: int) -> int:
-        """Return how many of the workers that FPM saw active since are certainly not ours."""
-        return max(active - len(sighting.slots | self.slots), 0)
+    def others(self, snapshot: Snapshot, active: int) -> int:
+        """Return how many of the workers that FPM has seen active since then are certainly not ours."""
+        return max(active - len(snapshot.slots | self.slots), 0)

@@ -14,7 +14,7 @@ __all__ = ("Sweep",)
 
 @attrs.define(eq=False)
 class Sweep:
-    """Calls back when the nearest of the deadlines has passed.
+    """Calls back when the nearest deadline has passed.
 
     Args:
         backend: the event loop.
@@ -28,7 +28,7 @@ class Sweep:
     _closed: bool = attrs.field(default=False, init=False)
 
     def due(self, delay: float) -> float:
-        """Return the time in `delay` seconds, and call back then at the latest."""
+        """Return the time in `delay` seconds, and call back at that time at the latest."""
         when = self.backend.now() + delay
         if when < self._at and not self._closed:
             if self._timer is not None:
@@ -38,7 +38,7 @@ class Sweep:
         return when
 
     def close(self) -> None:
-        """Call back no more."""
+        """Stop calling back."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()

@@ -1,4 +1,4 @@
-"""The probe that follows a request: whether it is answered, and whether its worker has read on after that."""
+"""The tail probe: whether it is answered, and whether the worker has read on after that."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fcgi_async.wire.client import ClientConnection
 
 __all__ = ("Tail",)
 
-# the worker that has just answered reads on within microseconds: look again at once, and leave it the processor then
+# a free worker reads the next byte within microseconds: check again at once, then let it run
 _LOOKS_AT_ONCE = 3
 _LOOK_SECONDS = 0.0005
-# a peer that answers the tail has done so long before; it is asked again so that one that drops the tail shows it
+# a peer that answers the tail does so much sooner; a second probe shows whether it dropped the tail
 _ASK_AGAIN_SECONDS = 0.1
 
 
@@ -24,13 +24,13 @@ class Tail:
     Args:
         backend: the event loop.
         client: the connection's state machine.
-        flush: writes what the state machine has.
+        flush: writes the state machine's output.
         read_on: called when the worker has read on after its answer.
 
     Attributes:
-        names: what a probe asks for.
-        ahead: whether the first byte of the next request goes out with it.
-        answered: whether the last one is answered, and the byte after it not read yet.
+        names: the names that a probe asks for.
+        ahead: whether the first byte of the next request is sent with it.
+        answered: whether the last probe is answered, but the byte after it is not read yet.
     """
 
     def __init__(
@@ -47,30 +47,30 @@ class Tail:
         self._timer: Timer | None = None
 
     def write(self) -> None:
-        """Have it written that follows a request."""
+        """Write the probe that follows a request."""
         self._client.get_values(self.names)
         if self.ahead:
             self._client.send_ahead()
 
     def expect(self) -> None:
-        """Ask once more if it is not answered soon, so that a peer that drops it shows it."""
+        """Ask again if it is not answered soon, to detect a peer that drops it."""
         if self._client.probes_outstanding and self._timer is None and self._client.open:
             self._timer = self._backend.call_at(self._backend.now() + _ASK_AGAIN_SECONDS, self._ask_again)
 
     def _ask_again(self) -> None:
         self._timer = None
         if self._client.probes_outstanding and self._client.open:
-            # the tail asked for nothing: whoever names this has not answered that
+            # the tail asked for no name, so this is not its answer
             self._client.get_values(ASK_AGAIN)
-            # libfcgi answers when it has read on
+            # libfcgi answers only after it has read on
             self._client.send_ahead()
             self._flush()
 
     def await_reading(self, transport: Transport, looks: int = 1) -> None:
-        """Wait until the worker has read the byte after its probe, which it has answered.
+        """Wait until the worker, which has answered its probe, has read the byte after it.
 
-        A worker that was told to stop leaves between its answer and its next read: a job written then is lost, and
-        the reset does not tell whether it ran. One that reads has nothing but the next request before it.
+        A worker that was told to stop leaves between its answer and its next read: a job written then is lost, and the
+        reset does not tell whether it ran. A worker that has read the byte will serve the next request.
         """
         self._timer = None
         if transport.unread:
@@ -83,7 +83,7 @@ class Tail:
             self._read_on()
 
     def stop(self) -> None:
-        """Ask and look no more."""
+        """Stop asking and checking."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

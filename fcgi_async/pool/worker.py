@@ -1,9 +1,10 @@
-"""A PHP worker that is ours: how it is asked, given a request, and known to be free again."""
+"""One PHP worker: ask whether it is there, give it a request, and find out when it is free again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from fcgi_async.net.transport import Transport
 from fcgi_async.net.values import ASK_AGAIN, ASK_ALL
 from fcgi_async.pool.attempt import Attempt
 from fcgi_async.pool.exclusive import Exclusive
@@ -17,26 +18,26 @@ from fcgi_async.wire.spec import FCGI_MPXS_CONNS, ProtocolStatus
 
 __all__ = ("Worker",)
 
-# whoever reads ahead reads at least so much at once
+# a peer that reads ahead reads at least this many bytes at once
 _SMALL_REQUEST = 4096
-# plain names: on Python 3.11 looking up a member of an enum costs more than what is done with it
+# plain names: on Python 3.11, looking up a member of an enum costs more than using it
 _UNKNOWN_ROLE = int(ProtocolStatus.UNKNOWN_ROLE)
 _IDLE, _BUSY, _FINISHING = SlotState.IDLE, SlotState.BUSY, SlotState.FINISHING
 _UNKNOWN, _FPM, _TAILLESS = Manner.UNKNOWN, Manner.FPM, Manner.TAILLESS
 
 
 class Worker(Exclusive):
-    """One connection that serves one request at a time, as PHP-FPM does; its state is the slot's.
+    """A connection that serves one request at a time, as PHP-FPM does; its state is the slot's.
 
     Args:
-        peer: whose worker it is.
+        peer: the peer that the worker belongs to.
         answered: called when the head probe is answered, before `free`.
         free: called when the worker is known to wait for a request.
         ended: called once, when the connection has ended.
 
     Attributes:
-        values: what the peer said of itself, or None.
-        multiplexes: whether that is that it serves several requests on a connection at once.
+        values: the values that the peer reported, or None.
+        multiplexes: whether the peer reported that it serves several requests on a connection at once.
     """
 
     def __init__(
@@ -48,94 +49,122 @@ class Worker(Exclusive):
     ) -> None:
         super().__init__(peer)
         self._answered, self._free, self._ended = answered, free, ended
-        self._responses = 0
         self.values: dict[bytes, bytes] | None = None
         self.multiplexes = False
         self._head_answered = False
-        # whether the answer may be taken in one
-        self._plain = False
+        # whether it has reported that it serves one request at a time; and whether its answer may be taken in one piece
+        self._is_simple = self._plain = False
 
-    # the way of a job
+    # a job's way
 
     def start(self, attempt: Attempt, request: EncodedRequest) -> bool:
-        transport, peer = self._transport, self.peer
-        if transport is None or self.closed or not self._client.open:
+        transport, client, peer = self._transport, self._client, self.peer
+        if transport is None or not client.open:
             return False
-        pieces = request.pieces
-        if pieces is not None and peer.plain and not self.multiplexes:
-            self._plain = self._head_answered and not attempt.waits_for_worker
-            request_id, data = self._client.request_and_probe(pieces)
-        else:
-            self._plain = False
-            # a peer that is not known yet may drop the tail, and would drop this byte with it
-            self._probe.ahead = peer.manner is not _UNKNOWN
-            keep = peer.endpoint.handshake
-            tail = keep and not self.multiplexes and peer.manner is not _TAILLESS
-            request_id = self._write_request(request, keep_conn=keep, tail=tail)
-            data = self._client.data_to_send()
+        if request.pieces is None or not (client.quiet and peer.plain) or attempt.waits_for_worker:
+            return self._start_otherwise(transport, attempt, request)
+        # a short form of `_start_otherwise()`, for most jobs
+        data = client.request_and_probe(request.pieces)
         if not transport.write(data):
             self._refuse()
             return False
-        if not self._leaves_unread and peer.is_unix and not self.leaves_unread:
-            self._shows_manner = request.body is not None and len(data) <= _SMALL_REQUEST
-        self.attempt, self._request_id = attempt, request_id
-        self._unanswered, self._responding = True, False
+        self._plain = self._unanswered = attempt.may_have_run = True
+        self.attempt = attempt
+        self.requests += 1
+        if not self._leaves_unread:
+            self._look_for_manner(data, request)
+        if self.state is not _BUSY:
+            peer.ledger.move(self, _BUSY)
+        return True
+
+    def _start_otherwise(self, transport: Transport, attempt: Attempt, request: EncodedRequest) -> bool:
+        """Write the first request on a connection, a large one, or one to a peer whose manner is not known."""
+        client, peer = self._client, self.peer
+        if request.pieces is not None and self._is_simple and peer.plain:
+            self._plain = not attempt.waits_for_worker
+            data = client.request_and_probe(request.pieces)
+        else:
+            self._plain = False
+            # a peer that is not known yet may drop the tail, and then this byte too
+            self._probe.ahead = peer.manner is not _UNKNOWN
+            keep = peer.endpoint.handshake
+            tail = keep and not self.multiplexes and peer.manner is not _TAILLESS
+            self._request_id = self._write_request(request, keep_conn=keep, tail=tail)
+            data = client.data_to_send()
+        if not transport.write(data):
+            self._refuse()
+            return False
+        self._look_for_manner(data, request)
+        self.attempt, self._unanswered, self._responding = attempt, True, False
         attempt.may_have_run = True
         if not self.requests:
             attempt.connect, attempt.connected_at = self._connect_time, self._connected_at
         self.requests += 1
         if self.state is not _BUSY:
             peer.ledger.move(self, _BUSY)
-        if pieces is None and self._bodies.pending:
+        if self._bodies.pending:
             self._bodies.pump()
         return True
 
+    def _look_for_manner(self, data: bytes, request: EncodedRequest) -> None:
+        """Prepare to learn from this request's response whether the peer leaves the bytes that follow it unread."""
+        if self.peer.is_unix and not self.leaves_unread:
+            self._shows_manner = request.body is not None and len(data) <= _SMALL_REQUEST
+
     def _refuse(self) -> None:
         if self.accepted and self.state is not _IDLE:
-            # it was free, and is: the end of its connection leaves no script behind, and is no failure to connect
+            # it was free and still is: no script runs on after its connection ends, and this is not a failure to
+            # connect
             self.peer.ledger.move(self, _IDLE)
         super()._refuse()
 
     def data_received(self, data: bytes | memoryview) -> bool:
-        """Take what the peer wrote; return whether more is due in a moment."""
+        """Take what the peer wrote; return whether more will come in a moment."""
         try:
-            if not self._plain or type(data) is not bytes or not self._receive_whole(data):
+            attempt = self.attempt
+            if not self._plain or type(data) is not bytes:
+                self._receive(data)
+            elif attempt is None:
+                if not self._receive_answer(data):
+                    self._receive(data)
+            elif (whole := self._client.receive_whole(data)) is not None:
+                self._receive_whole(attempt, *whole)
+            else:
                 self._receive(data)
         except Exception as error:
             self._faulty(error)
-        # FPM answers the tail some microseconds after the response: read on, without waiting for the loop's next turn
-        return not self._unanswered and not self.closed and bool(self._client.probes_outstanding)
+        # FPM answers the tail some microseconds after the response: read on without waiting for the loop's next turn
+        return not (self._unanswered or self.closed) and self._client.probes_outstanding > 0
 
-    def _receive_whole(self, data: bytes) -> bool:
-        """Take an answer that came in one, as most do; False, with nothing taken, if it is anything else."""
-        attempt, peer = self.attempt, self.peer
-        if self._leaving is not None:
-            return False
-        if attempt is None:
-            if self._unanswered or not self._client.receive_answer(data):
-                return False
-            self._probe.stop()
-            self._worker_answered()
-            return True
-        found = self._client.receive_whole(data)
-        if found is None:
-            return False
+    def _receive_whole(self, attempt: Attempt, stdout: bytes, stderr: bytes, answered: bool) -> None:
+        """Take an answer that came in one piece, as most do, perhaps with the answer to the tail probe."""
+        peer = self.peer
         if self._shows_manner:
             self._look_at_manner()
-        content, answered = found
         self.attempt, self._unanswered = None, False
-        self._responses += 1
-        peer.reachability.served()
+        if not peer.reachability.proven:
+            peer.reachability.served()
+        if stderr:
+            attempt.receive_stderr(stderr, more=False)
         if not answered:
             peer.ledger.move(self, _FINISHING, peer.sweep.due(peer.endpoint.drain_timeout))
             if peer.manner is not _FPM:
                 self._probe.expect()
-        attempt.receive_whole(content, peer.backend.now())
+        attempt.receive_whole(stdout, peer.backend.now())
+        # callbacks at its end may have closed it
+        if self.closed:
+            return
         if answered:
-            if not (self.closed or self._leaving is not None):
-                self._worker_answered()
-        elif not (self.closed or peer.is_unix):
+            self._worker_answered()
+        elif not peer.is_unix:
             self._acknowledge()
+
+    def _receive_answer(self, data: bytes) -> bool:
+        """Take the answer to the tail probe. If `data` is anything else, take nothing and return False."""
+        if self._unanswered or self._leaving is not None or not self._client.receive_answer(data):
+            return False
+        self._probe.stop()
+        self._worker_answered()
         return True
 
     def _receive(self, data: bytes | memoryview) -> None:
@@ -166,7 +195,7 @@ class Worker(Exclusive):
             self._acknowledge()
 
     def _acknowledge(self) -> None:
-        """Let FPM, which leaves Nagle's algorithm on, send the answer that follows what has just come."""
+        """Acknowledge what came, so that FPM, which leaves Nagle's algorithm on, sends the next answer."""
         if self._transport is not None:
             self._transport.acknowledge()
 
@@ -188,13 +217,12 @@ class Worker(Exclusive):
     def _receive_end(self, event: RequestEnded) -> None:
         attempt, self.attempt = self.attempt, None
         self._unanswered = self._responding = False
-        self._responses += 1
         self.resume()
         peer = self.peer
         if self._head_answered:
             peer.reachability.served()
         if not peer.endpoint.handshake or (self.multiplexes and self._client.unfinished):
-            self.worker_left = True  # END_REQUEST is all that such a peer says of its worker
+            self.worker_left = True  # such a peer tells nothing about its worker but END_REQUEST
             self.close()
         else:
             if self.state is _BUSY:
@@ -208,7 +236,7 @@ class Worker(Exclusive):
                 self._tell_when_left(attempt, event.app_status)
             else:
                 attempt.receive_end(event.app_status, event.protocol_status)
-        # such a peer answers a probe at any time: its END_REQUEST is what tells
+        # such a peer answers a probe at any time: only its END_REQUEST tells
         if self.multiplexes and not self.over:
             if event.protocol_status == _UNKNOWN_ROLE:
                 self.worker_left = True
@@ -219,8 +247,8 @@ class Worker(Exclusive):
     def _tell_when_left(self, attempt: Attempt, app_status: int) -> None:
         attempt.app_status = app_status
         if self.body_awaited:
-            self._cut_short()
-        # an EOF in the tail's place is a worker that leaves in good order (pm.max_requests)
+            self._stop_body()
+        # EOF instead of the tail answer: the worker exited normally (pm.max_requests)
         self._when_free = lambda answered: attempt.worker_left(answered=answered or self._eof)
 
     def _receive_values(self, event: ValuesReceived) -> bool:
@@ -233,12 +261,13 @@ class Worker(Exclusive):
             return False
         if not self._head_answered and not self.requests:
             self._head_answered = True
+            self._is_simple = not self.multiplexes
             self._answered(self)
             return True
         return not (self._unanswered or self._client.unfinished)
 
     def _worker_answered(self) -> None:
-        """Give the worker its next request once it has read the byte after its probe; a worker that leaves does not."""
+        """Give the worker its next request after it has read the byte after its probe; a leaving one never reads it."""
         assert self._transport is not None
         if self._transport.unread:
             self._probe.await_reading(self._transport)
@@ -246,9 +275,9 @@ class Worker(Exclusive):
             self.is_free()
 
     def is_free(self) -> None:
-        """Take it that the worker waits for a request."""
+        """Called when the worker waits for a request."""
         peer = self.peer
-        if peer.manner is _UNKNOWN and self._responses:
+        if peer.manner is _UNKNOWN and self.requests:
             peer.learn(Fact.TAIL_ANSWERED)
         self.dropped = 0
         self.accepted = True
@@ -258,18 +287,18 @@ class Worker(Exclusive):
                 return
         self._free(self)
 
-    # what else its owners do with it
+    # other uses by its owners
 
     def learn(self, values: dict[bytes, bytes]) -> None:
-        """Learn what the peer says of itself."""
+        """Store the values that the peer reports."""
         self.values = values
         self.multiplexes = values.get(FCGI_MPXS_CONNS) == b"1"
         self._probe.names = ASK_AGAIN if self.multiplexes else ()
 
     def send_head_probe(self) -> None:
-        """Ask for the peer's values; `answered` follows once a worker has taken the connection.
+        """Ask for the peer's values; `answered` is called when a worker has accepted the connection.
 
-        Asked twice: a worker that was told to stop while it waited for its first record answers that one, and leaves.
+        It asks twice: a worker that was told to stop while it waited for its first record answers that one and leaves.
         """
         self._client.get_values(ASK_ALL)
         self._client.get_values(ASK_AGAIN)
@@ -289,7 +318,7 @@ class Worker(Exclusive):
 
     def _send_tail_probe(self) -> None:
         if not self.over:
-            # what was known of the peer at the last request, if that was written in parts
+            # what was known about the peer at the last request, if that was written in parts
             self._probe.ahead = self._probe.ahead or self.peer.manner is not _UNKNOWN
             self._probe.write()
             self._flush()
@@ -300,7 +329,7 @@ class Worker(Exclusive):
         if self.closed:
             return
         self.closed = True
-        self._client.open = False
+        self._client.close()
         self._probe.stop()
         if self._leaving is not None:
             self._leaving.stop()

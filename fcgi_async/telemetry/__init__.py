@@ -1,1 +1,1 @@
-"""Telemetry for OpenTelemetry and Prometheus; each module needs the extra of its name, and nothing imports them."""
+"""Telemetry for OpenTelemetry and Prometheus; each module needs the extra of its name, and is imported by no other."""

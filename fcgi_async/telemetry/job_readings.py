@@ -1,4 +1,4 @@
-"""The metrics of durable jobs, under the names that each system expects."""
+"""The metrics of durable jobs, with the names that each system expects."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ("ATTEMPTS", "JOB_READINGS", "START", "JobReading", "Workers", "worker
 START: Final = Duration(
     "fcgi.jobs.start.duration",
     "fcgi_durable_start_seconds",
-    "From the claim of a durable job until it was given to PHP.",
+    "From the claim of a durable job until PHP got it.",
 )
-# the name in OpenTelemetry, in Prometheus, and what it tells
+# the name in OpenTelemetry, the name in Prometheus, and the help text
 ATTEMPTS: Final = ("fcgi.jobs.attempts", "fcgi_durable_attempts", "Attempts of durable jobs that have ended.")
 
 
@@ -38,9 +38,9 @@ class JobReading:
         prometheus: its name in Prometheus, without the `_total` of a counter.
         counter: whether it only rises.
         unit: in UCUM.
-        help: what it tells.
-        read: its value, or its values by the state that they are of; none if it is not known.
-        shared: whether all workers of a database tell the same, so that one of them is enough.
+        help: the help text.
+        read: its value, or its values by state; none if they are not known.
+        shared: whether all workers of a database report the same value, so that one of them is enough.
         label: the label's name in Prometheus; empty if there is none.
     """
 
@@ -54,7 +54,7 @@ class JobReading:
     label: str = ""
 
     def values(self, workers: Iterable[tuple[str, WorkerStatistics]]) -> Iterator[tuple[str, str, float]]:
-        """Yield the worker's name, what the label says, and the value; of the same name they are added up."""
+        """Yield the worker's name, the label's value, and the reading; readings of the same name are added up."""
         found: dict[tuple[str, str], float] = {}
         for name, now in workers:
             for value, number in self.read(now).items():
@@ -82,7 +82,7 @@ JOB_READINGS: Final = (
         "fcgi_durable_jobs",
         False,
         "{job}",
-        "Durable jobs in the database, by state; those that are done as long as they are kept.",
+        "Durable jobs in the database, by state; done ones as long as they are kept.",
         _states,
         shared=True,
         label="state",
@@ -92,7 +92,7 @@ JOB_READINGS: Final = (
         "fcgi_durable_oldest_seconds",
         False,
         "s",
-        "For how long the oldest durable job that is ready has been due.",
+        "How long the oldest ready durable job has been due.",
         _oldest,
         shared=True,
     ),
@@ -101,7 +101,7 @@ JOB_READINGS: Final = (
         "fcgi_durable_workers",
         False,
         "{worker}",
-        "Workers that are announced in the database.",
+        "Workers registered in the database.",
         _workers,
         shared=True,
     ),
@@ -118,7 +118,7 @@ JOB_READINGS: Final = (
         "fcgi_durable_lost",
         True,
         "{attempt}",
-        "Attempts that ended too late: the worker had been taken for dead, and its jobs given to others.",
+        "Attempts that ended too late: the worker had been considered lost, and its jobs given to others.",
         lambda now: {"": now.lost},
     ),
     JobReading(
@@ -126,7 +126,7 @@ JOB_READINGS: Final = (
         "fcgi_durable_recovered",
         True,
         "{job}",
-        "Durable jobs of workers that were lost which this process's workers have taken back.",
+        "Durable jobs of lost workers that this process's workers have taken back.",
         lambda now: {"": now.recovered},
     ),
 )
@@ -134,10 +134,10 @@ JOB_READINGS: Final = (
 
 @attrs.define(eq=False)
 class Workers:
-    """The workers whose statistics are read, by name."""
+    """The workers to read statistics from, by name."""
 
     _workers: list[tuple[Worker, str]] = attrs.field(factory=list, init=False)
-    # readings may come from any thread
+    # any thread may read
     _lock: Lock = attrs.field(factory=Lock, init=False)
 
     def add(self, worker: Worker, name: str) -> None:
@@ -146,11 +146,11 @@ class Workers:
             self._workers.append((worker, name))
 
     def statistics(self) -> list[tuple[str, WorkerStatistics]]:
-        """Return what each of them does and has done."""
+        """Return the statistics of each worker."""
         with self._lock:
             return [(name, worker.statistics()) for worker, name in self._workers]
 
 
 def worker_name(name: str | None) -> str:
-    """Return the name that a worker's metrics are labelled with."""
+    """Return the name for the label of a worker's metrics."""
     return "jobs" if name is None else name

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from time import time_ns
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
@@ -19,26 +19,37 @@ try:
     from opentelemetry.propagators.textmap import TextMapPropagator
     from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-    from opentelemetry.util.types import AttributeValue
 except ImportError as error:
     raise ImportError(
-        "fcgi_async.telemetry.otel needs OpenTelemetry's API: pip install 'fcgi-async[otel]'",
+        "spans and metrics for OpenTelemetry need its API: pip install 'fcgi-async[otel]'",
         name=error.name,
         path=error.path,
     ) from error
 
-from fcgi_async.dispatch.dispatcher import Dispatcher
 from fcgi_async.dispatch.observer import JobReport
 from fcgi_async.errors import JobFailed
 from fcgi_async.job.headers import header_param
 from fcgi_async.job.job import Job
+from fcgi_async.job.php_error import SERVER_ERROR
 from fcgi_async.jobs.record import Claimed, Settlement
-from fcgi_async.net.address import AddressFamily
-from fcgi_async.pool.endpoint import Endpoint
+from fcgi_async.telemetry.gateway_readings import GATEWAY_READINGS, Gateways
 from fcgi_async.telemetry.job_readings import ATTEMPTS, JOB_READINGS, START, JobReading, Workers, worker_name
-from fcgi_async.telemetry.readings import BUCKETS, DURATIONS, READINGS, Dispatchers, Duration, Reading
+from fcgi_async.telemetry.readings import (
+    BUCKETS,
+    DURATIONS,
+    PHP_ERROR,
+    READINGS,
+    Dispatchers,
+    Duration,
+    Measured,
+    Reading,
+)
+from fcgi_async.telemetry.routes import Route, Routes
+from fcgi_async.telemetry.span_attributes import METHODS, Attributes, of_job, of_report, of_server
 
 if TYPE_CHECKING:
+    from fcgi_async.dispatch.statistics import Statistics
+    from fcgi_async.gateway.gateway import Gateway, GatewayStatistics
     from fcgi_async.jobs.client import Jobs
     from fcgi_async.jobs.worker import Worker
 
@@ -46,13 +57,11 @@ __all__ = ("OpenTelemetry",)
 
 logger = logging.getLogger("fcgi_async.telemetry")
 
+_Php = TypeVar("_Php", bound=Measured)
 _NAME: Final = "fcgi_async"
 _VERSION: Final = version("fcgi-async")
-# those that the conventions know; others might be anything, and would be a time series each
-_METHODS: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
-# the database keeps one traceparent
+# the database has room for one traceparent
 _W3C: Final = TraceContextTextMapPropagator()
-_ATTRIBUTES = dict[str, AttributeValue]
 
 
 class OpenTelemetry:
@@ -61,14 +70,15 @@ class OpenTelemetry:
         telemetry = OpenTelemetry()
         async with telemetry.instrument(Dispatcher(...)) as php: ...
 
-    A job's span is a child of the span that was current when the job was handed in, and PHP gets the job's span as its
-    parent: in `$_SERVER["TRACEPARENT"]`, and as if it had been the request header, in `$_SERVER["HTTP_TRACEPARENT"]`.
+    A job's span is a child of the span that was current when the job was submitted, and PHP gets the job's span as its
+    parent: in `$_SERVER["TRACEPARENT"]`, and in `$_SERVER["HTTP_TRACEPARENT"]` as if it were a request header. The span
+    of a request that a gateway passes on is in the trace that the request's parameters name.
 
     Args:
         tracer_provider: where spans go; None for the global one.
         meter_provider: where metrics go; None for the global one.
-        propagator: what PHP is told of the trace; None for the global one, which is W3C's trace context and baggage
-            unless changed.
+        propagator: decides what PHP learns about the trace; None for the global one, which by default is W3C's trace
+            context and baggage.
     """
 
     def __init__(
@@ -92,39 +102,63 @@ class OpenTelemetry:
         for job_reading in JOB_READINGS:
             make = meter.create_observable_counter if job_reading.counter else meter.create_observable_gauge
             make(job_reading.otel, [partial(self._read_jobs, job_reading)], job_reading.unit, job_reading.help)
+        self._gateways = Gateways()
+        for found in GATEWAY_READINGS:
+            observable = meter.create_observable_counter if found.counter else meter.create_observable_up_down_counter
+            observable(found.otel, [partial(self._read_gateways, found)], found.unit, found.help)
 
-    def instrument(self, php: Dispatcher, *, name: str | None = None) -> Dispatcher:
-        """Trace and measure a dispatcher, before it is entered or after, and return it.
+    def instrument(self, php: _Php, *, name: str | None = None, route: Route | None = None) -> _Php:
+        """Trace and measure a dispatcher, and return it; call this before or after entering it.
 
         Args:
-            php: the dispatcher.
-            name: the value of `fcgi.dispatcher.name`; the addresses of its endpoints unless given. Those of the same
-                name are added up.
+            php: the dispatcher, or one of `fcgi_async.sync`.
+            name: the value of `fcgi.dispatcher.name`; the default is the addresses of its endpoints. Dispatchers of the
+                same name are added up.
+            route: called with each job at its end; it returns the value of `fcgi.job.route`, for example
+                `lambda job: job.tag`. It must return few different values, because each is a time series; from the
+                201st on, they count as "other". The default is the name of the job's view.
         """
         known = self._dispatchers.add(php, name)
-        servers = {str(endpoint.address): _server(endpoint) for endpoint in php.endpoints}
-        php.observe(_Observer(self, known, servers))
+        servers = {str(endpoint.address): of_server(endpoint) for endpoint in php.endpoints}
+        php.observe(_Observer(self, known, servers, Routes(route)))
         return php
 
     def instrument_jobs(self, jobs: Jobs) -> Jobs:
-        """Have durable jobs carry the trace of the span that is current when they are put, and return `jobs`."""
+        """Store the current span's trace with each durable job that is put; return `jobs`."""
         jobs.trace_by(_current_trace)
         return jobs
 
     def instrument_worker(self, worker: Worker, *, name: str | None = None) -> Worker:
-        """Trace and measure a worker of durable jobs, before it runs, and return it.
+        """Trace and measure a worker of durable jobs, and return it; call this before it runs.
 
-        Each attempt has a span of its own, a CONSUMER, in the trace that was begun when the job was put. The span of
-        the dispatcher's job is a child of it if `instrument()` has the worker's dispatcher.
+        Each attempt has its own CONSUMER span, in the trace that was current when the job was put. If the worker's
+        dispatcher is instrumented too, the span of the dispatcher's job is a child of it.
 
         Args:
             worker: the worker.
-            name: the value of `fcgi.jobs.name`; "jobs" unless given.
+            name: the value of `fcgi.jobs.name`; "jobs" by default.
         """
         name = worker_name(name)
         self._workers.add(worker, name)
         worker.observe(_WorkerSpans(self, name, lambda: self._dispatchers.has(worker.php)))
         return worker
+
+    def instrument_gateway(self, gateway: Gateway, *, name: str | None = None) -> Gateway:
+        """Measure a gateway, before it is entered or after, and return it; its requests are its dispatcher's jobs.
+
+        Args:
+            gateway: the gateway; `instrument()` traces and measures its dispatcher.
+            name: the value of `fcgi.gateway.name`; "gateway" unless given.
+        """
+        self._gateways.add(gateway, name)
+        return gateway
+
+    def _read_gateways(self, reading: Reading[GatewayStatistics], options: CallbackOptions) -> Iterable[Observation]:
+        for name, value, number in reading.values(self._gateways.statistics()):
+            attributes = {"fcgi.gateway.name": name}
+            if reading.attribute:
+                attributes[reading.attribute] = value
+            yield Observation(number, attributes)
 
     def _read_jobs(self, reading: JobReading, options: CallbackOptions) -> Iterable[Observation]:
         for name, value, number in reading.values(self._workers.statistics()):
@@ -133,7 +167,7 @@ class OpenTelemetry:
                 attributes["fcgi.jobs.state"] = value
             yield Observation(number, attributes)
 
-    def _read(self, reading: Reading, options: CallbackOptions) -> Iterable[Observation]:
+    def _read(self, reading: Reading[Statistics], options: CallbackOptions) -> Iterable[Observation]:
         for name, value, number in reading.values(self._dispatchers.statistics()):
             attributes = {"fcgi.dispatcher.name": name}
             if reading.attribute:
@@ -147,27 +181,30 @@ class _Observer:
 
     telemetry: OpenTelemetry
     name: str
-    servers: Mapping[str, _ATTRIBUTES]
+    servers: Mapping[str, Attributes]
+    routes: Routes
 
     def job_submitted(self, job: Job) -> _Observation:
         method = job.method or ("POST" if job.has_body else "GET")
-        common: _ATTRIBUTES = {
+        common: Attributes = {
             "php.script": job.script,
-            "http.request.method": method if method in _METHODS else "_OTHER",
+            "http.request.method": method if method in METHODS else "_OTHER",
         }
         started = time_ns()
+        propagator = self.telemetry.propagator or propagate.get_global_textmap()
         span = self.telemetry.tracer.start_span(
-            f"{method if method in _METHODS else 'HTTP'} {job.script}",
+            f"{method if method in METHODS else 'HTTP'} {job.script}",
+            _remote(job, propagator),
             kind=SpanKind.CLIENT,
-            attributes=common | _of_job(job),
+            attributes=common | of_job(job),
             start_time=started,
         )
         context = trace.set_span_in_context(span)
         carrier: dict[str, str] = {}
         try:
-            (self.telemetry.propagator or propagate.get_global_textmap()).inject(carrier, context)
+            propagator.inject(carrier, context)
         except Exception:
-            # its span goes on: PHP does not learn of it
+            # the span continues, but PHP does not learn about it
             logger.exception("the propagator failed for %r", job)
         params = {name.upper().replace("-", "_"): value for name, value in carrier.items()}
         params |= {header_param(name): value for name, value in carrier.items()}
@@ -183,33 +220,37 @@ class _Observation:
     context: Context
     # nanoseconds since the epoch
     started: int
-    attributes: _ATTRIBUTES
+    attributes: Attributes
     params: Mapping[str, str]
 
     def done(self, report: JobReport) -> None:
         outcome = self._outcome(report)
         if self.span.is_recording():
             self._trace_stages(report)
-            self.span.set_attributes(outcome | _of_report(report))
+            self.span.set_attributes(outcome | of_report(report))
             error = report.error
             if "error.type" in outcome:
                 self.span.set_status(Status(StatusCode.ERROR, None if error is None else error.message))
         self.span.end(self._at(report.timing.total))
         self._measure(report, outcome)
 
-    def _outcome(self, report: JobReport) -> _ATTRIBUTES:
+    def _outcome(self, report: JobReport) -> Attributes:
         outcome = self._server(report)
+        if route := self.observer.routes.of(report.job, report.view):
+            outcome["fcgi.job.route"] = route
         response, error = report.response, report.error
         if response is not None:
             outcome["http.response.status_code"] = response.status
-            if not report.ok:
-                # the other ways are what raise_for_status() raises
+            if report.php_error and response.status < SERVER_ERROR:
+                outcome["error.type"] = PHP_ERROR
+            elif not report.ok:
+                # the other outcomes are what raise_for_status() raises
                 outcome["error.type"] = str(response.status) if response.status >= 400 else JobFailed.__name__
         elif error is not None:
             outcome["error.type"] = type(error).__qualname__
         return outcome
 
-    def _server(self, report: JobReport) -> _ATTRIBUTES:
+    def _server(self, report: JobReport) -> Attributes:
         return dict(self.observer.servers.get(report.endpoint or "", {}))
 
     def _trace_stages(self, report: JobReport) -> None:
@@ -220,7 +261,7 @@ class _Observation:
             within = trace.set_span_in_context(queue, self.context)
             self._stage("fcgi.connect", within, began, report.connected)
         if report.accepted:
-            # without a response nobody knows whether a byte had come
+            # without a response it is unknown whether any byte had come
             first = None if report.response is None else timing.queued + timing.first_byte
             self._stage("fcgi.run", self.context, timing.queued, timing.total, first_byte=first)
 
@@ -233,9 +274,9 @@ class _Observation:
         span.end(self._at(ended))
         return span
 
-    def _measure(self, report: JobReport, outcome: _ATTRIBUTES) -> None:
+    def _measure(self, report: JobReport, outcome: Attributes) -> None:
         telemetry, timing = self.observer.telemetry, report.timing
-        name: _ATTRIBUTES = {"fcgi.dispatcher.name": self.observer.name}
+        name: Attributes = {"fcgi.dispatcher.name": self.observer.name}
         telemetry.total.record(timing.total, name | self.attributes | outcome, self.context)
         telemetry.queue.record(timing.queued, name, self.context)
         if report.connected is not None:
@@ -250,7 +291,7 @@ class _WorkerSpans:
     """The `WorkerObserver` of one worker.
 
     Attributes:
-        continued: whether the dispatcher tells PHP of its own span, so that the attempt's need not be told.
+        continued: whether the dispatcher passes its own span to PHP, so that the attempt's is not needed.
     """
 
     telemetry: OpenTelemetry
@@ -258,7 +299,7 @@ class _WorkerSpans:
     continued: Callable[[], bool]
 
     def attempt_began(self, claimed: Claimed, waited: float) -> _AttemptSpan:
-        """Begin the span of an attempt, in the trace of who put the job."""
+        """Start the span of an attempt, in the trace that was current when the job was put."""
         remote = Context()
         if claimed.trace is not None:
             remote = _W3C.extract({"traceparent": claimed.trace}, remote)
@@ -297,7 +338,7 @@ class _AttemptSpan:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Make it the current one."""
+        """Make it the current span."""
         token = attach(self.context)
         try:
             yield
@@ -315,6 +356,17 @@ class _AttemptSpan:
         self.observer.telemetry.attempts.add(1, attributes)
 
 
+def _remote(job: Job, propagator: TextMapPropagator) -> Context | None:
+    """Return the trace that a job names in its own parameters, as a request does that a gateway passes on.
+
+    None for the current one, which goes before.
+    """
+    if job.params is None or trace.get_current_span().get_span_context().is_valid:
+        return None
+    given = {name: job.params[param] for name in propagator.fields if (param := header_param(name)) in job.params}
+    return propagator.extract(given) if given else None
+
+
 def _current_trace() -> str | None:
     carrier: dict[str, str] = {}
     _W3C.inject(carrier)
@@ -323,34 +375,3 @@ def _current_trace() -> str | None:
 
 def _histogram(meter: Meter, duration: Duration) -> Histogram:
     return meter.create_histogram(duration.otel, "s", duration.help, explicit_bucket_boundaries_advisory=BUCKETS)
-
-
-def _server(endpoint: Endpoint) -> _ATTRIBUTES:
-    address = endpoint.address
-    if address.family is AddressFamily.TCP:
-        return {"server.address": address.host, "server.port": address.port, "network.transport": "tcp"}
-    path = f"@{address.path}" if address.family is AddressFamily.ABSTRACT else address.path
-    return {"server.address": path, "network.transport": "unix"}
-
-
-def _of_job(job: Job) -> _ATTRIBUTES:
-    """What only the span has, since it is the same for all jobs, or may be different for each."""
-    found: _ATTRIBUTES = {"network.protocol.name": "fastcgi"}
-    if job.tag is not None:
-        found["fcgi.job.tag"] = str(job.tag)
-    if job.method is not None and job.method not in _METHODS:
-        found["http.request.method_original"] = job.method
-    if job.uri is not None:
-        found["url.path"] = job.uri.partition("?")[0]
-    return found
-
-
-def _of_report(report: JobReport) -> _ATTRIBUTES:
-    found: _ATTRIBUTES = {}
-    if report.attempts > 1:
-        found["http.request.resend_count"] = report.attempts - 1
-    if report.error is not None:
-        found["fcgi.job.may_have_run"] = report.error.may_have_run
-    if report.response is not None and report.response.app_status:
-        found["fcgi.app_status"] = report.response.app_status
-    return found

@@ -1,33 +1,46 @@
-"""The metrics, under the names that each system expects: what is read of `Dispatcher.statistics()`, and durations."""
+"""The metrics from `Dispatcher.statistics()`, and durations, with the names that each system expects."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from threading import Lock
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 import attrs
 
-from fcgi_async.dispatch.dispatcher import Dispatcher
+from fcgi_async.dispatch.observer import Observer
 from fcgi_async.dispatch.statistics import Statistics
 from fcgi_async.errors import DispatcherClosed
+from fcgi_async.pool.endpoint import Endpoint
 from fcgi_async.pool.slots import SlotState
 
-__all__ = ("BUCKETS", "CONNECT", "DURATIONS", "QUEUE", "READINGS", "TOTAL", "Dispatchers", "Duration", "Reading")
+__all__ = (
+    "BUCKETS",
+    "CONNECT",
+    "DURATIONS",
+    "PHP_ERROR",
+    "QUEUE",
+    "READINGS",
+    "TOTAL",
+    "Dispatchers",
+    "Duration",
+    "Measured",
+    "Reading",
+)
 
-# seconds; what OpenTelemetry's conventions advise for http.client.request.duration
+# seconds; the buckets that OpenTelemetry's conventions advise for http.client.request.duration
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 
 
 @attrs.frozen
 class Duration:
-    """A histogram of seconds, into which each job is put.
+    """A histogram of seconds in which each job is counted.
 
     Attributes:
         otel: its name in OpenTelemetry.
         prometheus: its name in Prometheus.
-        help: what it tells.
+        help: the help text.
     """
 
     otel: str
@@ -43,29 +56,35 @@ TOTAL: Final = Duration(
 QUEUE: Final = Duration(
     "fcgi.client.job.queue.duration",
     "fcgi_job_queue_seconds",
-    "From the call until a worker took the job, or until it was given up.",
+    "From the call until a worker took the job, or the job ended without one.",
 )
 CONNECT: Final = Duration(
     "fcgi.client.connection.create_time",
     "fcgi_connect_seconds",
-    "The connect() call of connections that were new for a job.",
+    "The connect() call of connections that were opened for a job.",
 )
 DURATIONS: Final = (TOTAL, QUEUE, CONNECT)
+# the outcome of a job at which PHP failed, and its error type if its status is below 400
+PHP_ERROR: Final = "php_error"
+
+
+# what is read: the statistics of a dispatcher, or of a gateway
+Read = TypeVar("Read")
 
 
 @attrs.frozen
-class Reading:
+class Reading(Generic[Read]):
     """One metric.
 
     Attributes:
         otel: its name in OpenTelemetry.
         prometheus: its name in Prometheus, without the `_total` of a counter.
         counter: whether it only rises.
-        unit: in UCUM, as OpenTelemetry has it.
-        help: what it tells.
-        read: its value, or its values by what the label says.
+        unit: in UCUM, as OpenTelemetry uses it.
+        help: the help text.
+        read: its value, or its values by the label's value.
         attribute: the label's name in OpenTelemetry.
-        label: the label's name in Prometheus; empty where there is none.
+        label: the label's name in Prometheus; empty if there is none.
     """
 
     otel: str
@@ -73,14 +92,14 @@ class Reading:
     counter: bool
     unit: str
     help: str
-    read: Callable[[Statistics], Mapping[str, int]]
+    read: Callable[[Read], Mapping[str, int]]
     attribute: str = ""
     label: str = ""
 
-    def values(self, dispatchers: Iterable[tuple[str, Statistics]]) -> Iterator[tuple[str, str, int]]:
-        """Yield the dispatcher's name, what the label says, and the value; those of the same name are added up."""
+    def values(self, owners: Iterable[tuple[str, Read]]) -> Iterator[tuple[str, str, int]]:
+        """Yield the name of what is read, what the label says, and the value; those of the same name are added up."""
         sums: dict[tuple[str, str], int] = {}
-        for name, now in dispatchers:
+        for name, now in owners:
             for value, number in self.read(now).items():
                 sums[name, value] = sums.get((name, value), 0) + number
         for (name, value), number in sums.items():
@@ -95,13 +114,22 @@ def _each(**fields: str) -> Callable[[Statistics], Mapping[str, int]]:
     return lambda now: {value: getattr(now, name) for value, name in fields.items()}
 
 
-READINGS: Final = (
+def _ended(now: Statistics) -> Mapping[str, int]:
+    return {
+        "completed": now.completed - now.php_errors,
+        PHP_ERROR: now.php_errors,
+        "failed": now.failed,
+        "cancelled": now.cancelled,
+    }
+
+
+READINGS: Final[tuple[Reading[Statistics], ...]] = (
     Reading(
         "fcgi.client.slot.count",
         "fcgi_slots",
         False,
         "{slot}",
-        "Workers of PHP-FPM that the dispatcher may be occupying, by what they do for it.",
+        "Workers of PHP-FPM that the dispatcher may occupy, by what they do for it.",
         _each(**{state.value: state.value for state in SlotState}),
         "fcgi.slot.state",
         "state",
@@ -111,7 +139,7 @@ READINGS: Final = (
         "fcgi_slots_limit",
         False,
         "{slot}",
-        "Workers that it may occupy at most, its share.",
+        "Most workers that the dispatcher may occupy: its share.",
         _only("share"),
     ),
     Reading(
@@ -119,7 +147,7 @@ READINGS: Final = (
         "fcgi_jobs",
         False,
         "{job}",
-        "Jobs that are not over: in the queue, outside the full queue, or running.",
+        "Jobs that have not ended: in the queue, outside the full queue, or running.",
         lambda now: {"queued": now.queued - now.outside, "outside": now.outside, "running": now.running},
         "fcgi.job.state",
         "state",
@@ -129,7 +157,7 @@ READINGS: Final = (
         "fcgi_endpoints_away",
         False,
         "{endpoint}",
-        "Endpoints that could not be reached the last time.",
+        "Endpoints that could not be reached at the last attempt.",
         _only("endpoints_away"),
     ),
     Reading(
@@ -137,8 +165,9 @@ READINGS: Final = (
         "fcgi_jobs_ended",
         True,
         "{job}",
-        "Jobs that are over: with a response of whatever status, with an error, or cancelled by their own side.",
-        _each(completed="completed", failed="failed", cancelled="cancelled"),
+        "Jobs that have ended: with a response, with the response of a failed script (php_error), with an error, "
+        "or cancelled by their own side.",
+        _ended,
         "fcgi.job.outcome",
         "outcome",
     ),
@@ -157,7 +186,7 @@ READINGS: Final = (
         "fcgi_job_retries",
         True,
         "{attempt}",
-        "Attempts that were made again.",
+        "Attempts after the first.",
         _only("retried"),
     ),
     Reading(
@@ -165,7 +194,7 @@ READINGS: Final = (
         "fcgi_jobs_rejected",
         True,
         "{job}",
-        "Jobs that were refused because the queue was full.",
+        "Jobs refused because the queue was full.",
         _only("rejected"),
     ),
     Reading(
@@ -181,7 +210,7 @@ READINGS: Final = (
         "fcgi_connections_failed",
         True,
         "{connection}",
-        "Connections that came to nothing: refused, or closed before a worker answered.",
+        "Connections that failed: refused, or closed before a worker answered.",
         _only("connections_failed"),
     ),
     Reading(
@@ -200,34 +229,47 @@ _FIELDS: Final = tuple(field.name for field in attrs.fields(Statistics))
 _COUNTERS: Final = _FIELDS[_FIELDS.index("completed") :]
 
 
+class Measured(Protocol):
+    """A dispatcher: `fcgi_async.Dispatcher`, or that of `fcgi_async.sync`."""
+
+    @property
+    def closed(self) -> bool: ...
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]: ...
+
+    def statistics(self) -> Statistics: ...
+
+    def observe(self, observer: Observer) -> None: ...
+
+
 @attrs.define(eq=False)
 class Dispatchers:
-    """The dispatchers whose statistics are read, by name.
+    """The dispatchers to read statistics from, by name.
 
-    One that is closed is let go at the next reading. What it has done stays in the counters of its name, which never
-    fall.
+    A closed dispatcher is dropped at the next reading. Its counts stay in the counters of its name, which never fall.
     """
 
-    _live: list[tuple[Dispatcher, str]] = attrs.field(factory=list, init=False)
+    _live: list[tuple[Measured, str]] = attrs.field(factory=list, init=False)
     _ended: dict[str, Statistics] = attrs.field(factory=dict, init=False)
-    # readings may come from any thread
+    # any thread may read
     _lock: Lock = attrs.field(factory=Lock, init=False)
 
-    def add(self, php: Dispatcher, name: str | None) -> str:
-        """Read a dispatcher from now on, and return its name: the one given, else the addresses of its endpoints."""
+    def add(self, php: Measured, name: str | None) -> str:
+        """Read a dispatcher from now on, and return its name: `name`, or by default the addresses of its endpoints."""
         if name is None:
             name = ",".join(str(endpoint.address) for endpoint in php.endpoints)
         with self._lock:
             self._live.append((php, name))
         return name
 
-    def has(self, php: Dispatcher) -> bool:
-        """Return whether a dispatcher is read."""
+    def has(self, php: Measured) -> bool:
+        """Return whether a dispatcher is being read."""
         with self._lock:
             return any(php is known for known, _ in self._live)
 
     def statistics(self) -> list[tuple[str, Statistics]]:
-        """Return what each of them does and has done; those that were not entered yet are left out."""
+        """Return the statistics of each dispatcher that has been entered."""
         with self._lock:
             live, self._live = self._live, []
             found = []
@@ -245,7 +287,7 @@ class Dispatchers:
 
 
 def _add_counters(before: Statistics | None, last: Statistics) -> Statistics:
-    """Return the counters of both together; whoever is closed has nothing in its gauges."""
+    """Return the counters of both added up; the gauges of a closed dispatcher are 0."""
     numbers = dict.fromkeys(_FIELDS, 0)
     for statistics in (last,) if before is None else (before, last):
         for name in _COUNTERS:

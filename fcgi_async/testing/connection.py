@@ -1,7 +1,7 @@
-"""One connection as the responder serves it: one request at a time, as a PHP-FPM worker does, or many.
+"""One connection of the responder: serves one request at a time, as a PHP-FPM worker does, or many.
 
-Without multiplexing it reads no more than the handler asks for. What a handler has not read is unread when its worker
-dies, which resets the connection, as it does with FPM; the last byte of a record stays unread until the next is wanted.
+Without multiplexing, it reads no more than the handler asks for. So the rest is unread if the worker dies, which resets
+the connection, as it does with FPM. The last byte of a record stays unread until the next record is needed.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ _READ_SIZE = 1 << 18
 
 @attrs.frozen(eq=False)
 class Application:
-    """What a connection needs to know of its responder.
+    """The part of a responder that its connections use.
 
     Attributes:
         run: calls the handler for a request and ends it.
-        arrived: takes note of a request whose parameters are complete.
-        values: what GET_VALUES is answered with on a connection, or the fault that strikes instead.
+        arrived: called with a request whose parameters are complete.
+        values: returns the answer to GET_VALUES on a connection, or the fault that happens instead.
         closes_after_values: whether the connection is closed after that answer.
         multiplex: whether requests run at the same time.
-        max_requests: how many requests may be open, over all connections.
-        open_requests: how many are.
+        max_requests: most requests that may be open, over all connections.
+        open_requests: number of open requests.
     """
 
     run: Callable[[Request], Awaitable[None]]
@@ -66,11 +66,11 @@ class Application:
 
 @attrs.define(eq=False)
 class ServedConnection:
-    """A connection that a responder took, as it stays on record.
+    """A connection that a responder has accepted; it is kept for assertions.
 
     Attributes:
-        number: counts from 1, over all connections of the responder.
-        requests: those that came on it, in their order.
+        number: its number, from 1, over all connections of the responder.
+        requests: the requests that came on it, in order.
         is_open: whether it is being served.
         error: how the client broke the protocol, or None.
     """
@@ -81,7 +81,7 @@ class ServedConnection:
     requests: list[Request] = attrs.field(factory=list, init=False)
     is_open: bool = attrs.field(default=True, init=False)
     error: RemoteProtocolError | None = attrs.field(default=None, init=False)
-    # begun and not ended, by id
+    # requests that have begun and not ended, by id
     unended: dict[int, Request] = attrs.field(factory=dict, init=False, repr=False)
     _machine: ServerConnection = attrs.field(factory=ServerConnection, init=False, repr=False)
     _ready: deque[Request] = attrs.field(factory=deque, init=False, repr=False)
@@ -95,7 +95,7 @@ class ServedConnection:
     _scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope, init=False, repr=False)
 
     async def serve(self) -> None:
-        """Serve requests until the connection is over."""
+        """Serve requests until the connection ends."""
         try:
             with self._scope:
                 if self._application.multiplex:
@@ -138,15 +138,15 @@ class ServedConnection:
             self._shut_down()
 
     def close_when_idle(self) -> None:
-        """Close in good order between two requests: now, where none runs."""
+        """Close normally between two requests: now, if none is running."""
         self._closing = True
         if self._running is None and not self.unended:
             self._shut_down()
 
-    # what requests ask for
+    # called by requests
 
     async def receive_more(self, request: Request) -> None:
-        """Return when something may have come for a request."""
+        """Wait until something may have come for a request."""
         if self._input_ended or not self.is_open:
             raise ClientGone("the connection ended before the request did")
         if self._application.multiplex:
@@ -155,7 +155,7 @@ class ServedConnection:
             await self._receive_record()
 
     async def write_stdout(self, request: Request, data: bytes) -> None:
-        """Send a part of the response, a record at a time, so that those of others come between."""
+        """Send a part of the response, one record at a time, so that other requests' records can come in between."""
         for start in range(0, len(data), MAX_CONTENT):
             self._machine.send_stdout(request.request_id, data[start : start + MAX_CONTENT])
             await self._send_for(request, self._machine.data_to_send())
@@ -173,13 +173,13 @@ class ServedConnection:
         await self._send_for(request, data)
 
     async def send_raw(self, request: Request, data: bytes) -> None:
-        """Send any bytes."""
+        """Send raw bytes."""
         await self._send_for(request, data)
 
     async def interrupt(self, request: Request, fault: Interruption) -> None:
-        """Let a fault strike, now."""
+        """Make a fault happen now."""
         if isinstance(fault, Stall):
-            # holds up nobody else
+            # must not hold up other connections
             await self.wait_closed()
             raise ClientGone("a Stall has struck")
         async with self._writing:
@@ -193,7 +193,7 @@ class ServedConnection:
             return
         await self._discard_input()
 
-    # what the client does
+    # receiving
 
     async def _receive_record(self) -> None:
         if self._last_byte_unread:
@@ -206,7 +206,7 @@ class ServedConnection:
         record += await self._receive_some(1, socket.MSG_PEEK)
         self._last_byte_unread = True
         events = self._machine.receive_data(record)
-        # what the machine answers by itself
+        # answers that the state machine gives itself
         await self._send(self._machine.data_to_send())
         for event in events:
             await self._handle(event)
@@ -221,11 +221,11 @@ class ServedConnection:
             case Stdin():
                 self.unended[event.request_id].stdin.received += event.data
             case StdinEnded():
-                self.unended[event.request_id].stdin.ended = True
+                self.unended[event.request_id].stdin.end()
             case Data():
                 self.unended[event.request_id].file.received += event.data
             case DataEnded():
-                self.unended[event.request_id].file.ended = True
+                self.unended[event.request_id].file.end()
             case AbortRequested():
                 await self._abort(self.unended[event.request_id])
             case ValuesRequested():
@@ -234,7 +234,7 @@ class ServedConnection:
                 else:
                     self._values_owed.append(event.names)
             case Stray(record_type=RecordType.ABORT_REQUEST) if not self._application.multiplex:
-                # an abort that comes late ends FPM's connection
+                # FPM closes the connection after a late abort
                 raise ClientGone("ABORT_REQUEST came between two requests")
             case Stray():
                 pass
@@ -274,7 +274,7 @@ class ServedConnection:
     async def _answer_values(self, names: list[bytes]) -> None:
         values = await self._application.values(self)
         if isinstance(values, Interruption):
-            # who answers is who reads
+            # the task that reads also answers
             async with self._writing:
                 await self._strike(values, self._discard_input)
         else:
@@ -370,12 +370,12 @@ class ServedConnection:
         if self._sock.family is not socket.AF_UNIX:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
         elif not self._application.multiplex:
-            # what is unread makes the reset
+            # the unread bytes cause the reset
             await anyio.wait_readable(self._sock)
         self._scope.cancel()
 
     async def _leave(self) -> NoReturn:
-        """Close in good order, whatever the client still sends."""
+        """Close normally, even if the client is still sending."""
         self._shut_down()
         await self._discard_input()
         raise ClientGone("the responder has closed the connection")

@@ -1,7 +1,7 @@
-"""What a responder can do wrong on demand.
+"""The faults that a responder can make on demand.
 
 Fault
- +- Interruption     cuts the response after so many bytes
+ +- Interruption     cuts off the response after some bytes
  |   +- Close            the client sees the end of the connection
  |   +- Reset            the client sees a reset, as from a worker that was killed
  |   +- Stall            the client sees nothing any more
@@ -20,16 +20,16 @@ __all__ = ("Close", "Drip", "Fault", "Garbage", "Interruption", "Reject", "Reset
 
 
 class Fault:
-    """The base of everything that can go wrong with a request on demand."""
+    """The base of all faults."""
 
 
 @attrs.frozen
 class Interruption(Fault):
-    """The base of the faults that cut a response.
+    """The base of the faults that cut off a response.
 
     Args:
-        after: how many bytes of the response are sent before, counted on the wire, so with the records' headers. 0:
-            the fault strikes as soon as the request's parameters are there, and the handler is not called. Where the
+        after: how many bytes of the response are sent before, counted on the wire, including the records' headers. 0:
+            the fault happens as soon as the request's parameters have come, and the handler is not called. If the
             response is shorter, nothing happens.
     """
 
@@ -38,15 +38,15 @@ class Interruption(Fault):
 
 @attrs.frozen
 class Close(Interruption):
-    """Closes the connection in good order: the client sees an end of file."""
+    """Closes the connection normally: the client sees an end of file."""
 
 
 @attrs.frozen
 class Reset(Interruption):
-    """Closes the connection as the kernel does for a worker that is killed: the client sees ECONNRESET.
+    """Closes the connection as the kernel does for a killed worker: the client sees ECONNRESET.
 
-    A unix socket is only reset where the responder has left something unread. One that multiplexes reads all that
-    comes, so that its clients see an end of file; let it listen on TCP where the difference matters.
+    A unix socket is reset only if the responder has left something unread. A responder that multiplexes reads
+    everything, so its clients see an end of file; let it listen on TCP if the difference matters.
     """
 
 
@@ -54,7 +54,7 @@ class Reset(Interruption):
 class Stall(Interruption):
     """Sends nothing more and keeps the connection, until the client closes it.
 
-    With `multiplex=True` and `after=0` the other requests on the connection go on.
+    With `multiplex=True` and `after=0`, the other requests on the connection continue.
     """
 
 
@@ -63,7 +63,7 @@ class Garbage(Interruption):
     """Sends bytes that are not FastCGI, and then nothing more.
 
     Args:
-        data: what is sent.
+        data: the bytes to send.
     """
 
     data: bytes = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
@@ -71,10 +71,10 @@ class Garbage(Interruption):
 
 @attrs.frozen
 class Drip(Fault):
-    """Sends the response whole, but in pieces, each in a write of its own: `Drip()` splits it at every byte.
+    """Sends the whole response in pieces, each in a write of its own: `Drip()` splits it at every byte.
 
     Args:
-        size: how many bytes a piece has.
+        size: number of bytes in a piece.
         pause: seconds to wait after each piece; 0 only lets other tasks run.
     """
 
@@ -84,7 +84,7 @@ class Drip(Fault):
 
 @attrs.frozen
 class Reject(Fault):
-    """Ends the request with a protocol status that says that it did not run; the handler is not called.
+    """Ends the request with a protocol status that means that it did not run; the handler is not called.
 
     Args:
         protocol_status: `ProtocolStatus.OVERLOADED`, `CANT_MPX_CONN` or `UNKNOWN_ROLE`.

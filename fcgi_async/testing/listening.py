@@ -1,4 +1,4 @@
-"""Where a responder listens: a socket of a private folder, any free port, or where it is told to."""
+"""Listen for a responder: on a socket in a private folder, on any free port, or on a given address."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from fcgi_async.net.address import Address, AddressFamily
 
 __all__ = ("Listener", "listening")
 
-# hosts of which any free port will do
+# hosts for which any free port is used
 _LOOPBACK = {"tcp": "127.0.0.1", "tcp6": "[::1]"}
 _SOCKET_NAME = "fcgi.sock"
-# what sun_path holds on Linux, less NUL
+# what sun_path holds on Linux, without the NUL
 _LONGEST_SOCKET_PATH = 107
 
 
 @attrs.frozen
 class Listener:
-    """A listening socket, non-blocking, and how a client names it."""
+    """A listening, non-blocking socket, and its address for clients."""
 
     sock: socket.socket
     address: str
@@ -33,15 +33,15 @@ class Listener:
 
 @contextmanager
 def listening(address: str | None, backlog: int) -> Iterator[Listener]:
-    """Listen; afterwards close, and remove what was made.
+    """Listen; afterwards close the socket, and remove the files.
 
     Args:
-        address: None for a unix socket in a private folder, "tcp" for a free port of 127.0.0.1, "tcp6" for one of
-            ::1, or an address.
+        address: None for a unix socket in a private folder, "tcp" for a free port of 127.0.0.1, "tcp6" for a free port
+            of ::1, or an address.
         backlog: how many connections the kernel keeps waiting.
 
     Raises:
-        ConfigurationError: `address` is none, or cannot be listened at.
+        ConfigurationError: `address` is not an address, or it is not possible to listen there.
     """
     if address is None:
         with (
@@ -78,7 +78,7 @@ def _listening(address: Address | str, backlog: int) -> Iterator[Listener]:
 
 
 def _place(address: Address | str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
-    """Return where to bind a socket: for a host alone at any free port."""
+    """Return the address to bind; a host without a port gets any free port."""
     if isinstance(address, str):
         return (socket.AF_INET6 if ":" in address else socket.AF_INET), (address.strip("[]"), 0)
     if address.family is AddressFamily.TCP:
@@ -87,6 +87,6 @@ def _place(address: Address | str) -> tuple[socket.AddressFamily, str | tuple[st
 
 
 def _short_folder() -> str:
-    """Return a folder for temporary folders whose sockets have paths that the kernel takes."""
+    """Return a folder for temporary folders; it is short enough for paths of sockets."""
     usual = tempfile.gettempdir()
     return usual if len(os.fsencode(f"{usual}/fcgi-xxxxxxxx/{_SOCKET_NAME}")) <= _LONGEST_SOCKET_PATH else "/tmp"

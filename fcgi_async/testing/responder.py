@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 import anyio
 import attrs
 
 from fcgi_async.errors import ConfigurationError
+from fcgi_async.job.form import Pairs
 from fcgi_async.net.backend import Backend
 from fcgi_async.net.current import current_backend
 from fcgi_async.testing.connection import Application, ServedConnection
-from fcgi_async.testing.faults import Drip, Fault, Interruption
+from fcgi_async.testing.expectation import Asked, Expectation
+from fcgi_async.testing.faults import Fault, Interruption
 from fcgi_async.testing.listening import Listener, listening
 from fcgi_async.testing.reply import Reply
 from fcgi_async.testing.request import Answer, ClientGone, Request
+from fcgi_async.testing.routes import (
+    NOT_FOUND,
+    Handler,
+    Route,
+    assert_all_asked,
+    assert_asked,
+    check_answer,
+    is_coroutine_function,
+)
 from fcgi_async.wire.spec import FCGI_MAX_CONNS, FCGI_MAX_REQS, FCGI_MPXS_CONNS
 
-__all__ = ("Handler", "Responder")
-
-Handler = Callable[[Request], Awaitable[Answer]]
+__all__ = ("Responder",)
 
 _Values = Mapping[str, str] | Interruption | None
 ValuesPlan = _Values | Callable[[ServedConnection], Awaitable[_Values]]
@@ -33,52 +43,59 @@ FaultPlan = Fault | Mapping[int, Fault] | Callable[[Request], Fault | None] | No
 
 @attrs.define(eq=False)
 class Responder:
-    """Answers FastCGI requests for as long as its context is entered, on asyncio and on trio.
+    """Answers FastCGI requests while its context is entered, on asyncio and on trio.
 
-        async def handler(request):
-            return Reply(404, body=f"no {request.uri}")
+        async with Responder() as responder, Dispatcher(responder.address, max_children=4) as php:
+            responder.on("/price.php").reply(json={"price": 7})
+            await php.run(Job("/srv/price.php", json={"id": 3}))
+            responder.assert_asked_once("/price.php", json={"id": 3})
 
-        async with Responder(handler) as responder, Dispatcher(responder.address, max_children=4) as php:
-            ...
+    Without `multiplex`, it behaves like a PHP-FPM pool: it has a number of workers, and each serves one connection and
+    one request at a time, answers GET_VALUES only between requests, and closes a connection that is not to be kept.
+    With `multiplex`, the requests of a connection run at the same time.
 
-    Without `multiplex` it is what a PHP-FPM pool is to its clients: so many workers, each of which serves one
-    connection at a time and one request at a time, answers GET_VALUES only between requests, and closes a connection
-    that was not to be kept. With `multiplex` the requests of a connection run at the same time.
+    A request gets the answer set with `on()`, or otherwise the handler's. If there is neither, it is `unexpected` and
+    gets PHP-FPM's 404. A plain function is called in the event loop after the body has come; it must not block.
 
-    A handler that raises is answered for as PHP is that dies of a fatal error: status 500, the traceback in STDERR.
-    The error is kept in `errors`, and leaving the context raises the first one, unless it is left by another error.
+    If a handler raises, the answer is that of a fatal error in PHP: status 500, with the traceback in STDERR. The error
+    is kept in `errors`, and leaving the context raises the first one, unless another error leaves it.
 
-    Entering raises `ConfigurationError` where it cannot listen. Leaving cancels handlers that run and closes all
+    Entering raises `ConfigurationError` if it cannot listen. Leaving cancels running handlers and closes all
     connections. On asyncio it may be entered and left in different tasks, as pytest-asyncio's fixtures do.
 
     Args:
-        handler: called with each `Request`; returns a `Reply`, its body as text or bytes, a fault, or None where it
-            has answered through the request itself (where it has not, the answer is an empty 200).
+        handler: a plain or a coroutine function, called with each `Request` for which `on()` has no answer; it returns
+            a `Reply`, its body as text or bytes, a fault, or None if it has answered through the request itself
+            (otherwise the answer is an empty 200).
         address: where to listen: None for a unix socket in a private folder, "tcp" for a free port of 127.0.0.1, "tcp6"
-            for one of ::1, or an address such as `unix:///path`, `unix://@name` and `tcp://127.0.0.1:9000`.
-        multiplex: whether GET_VALUES is answered FCGI_MPXS_CONNS=1, and many requests are taken on a connection.
-        workers: how many connections are served at a time; more wait in the backlog. With `multiplex` it is said as
+            for a free port of ::1, or an address such as `unix:///path`, `unix://@name` and `tcp://127.0.0.1:9000`.
+        multiplex: whether GET_VALUES is answered with FCGI_MPXS_CONNS=1, and many requests are accepted on a
+            connection.
+        workers: how many connections are served at a time; more wait in the backlog. With `multiplex`, reported as
             FCGI_MAX_CONNS.
-        max_requests: with `multiplex`, how many requests are taken at a time, said as FCGI_MAX_REQS; more are
+        max_requests: with `multiplex`, how many requests are accepted at a time, reported as FCGI_MAX_REQS; more are
             OVERLOADED.
         backlog: how many connections the kernel keeps waiting.
-        fault: what goes wrong: one `Fault` for every request, a mapping from a request's number (from 1) to its fault,
-            or a function of the request. It may be changed at any time.
-        values: what GET_VALUES is answered with instead, or an `Interruption` that strikes then; or an async function
-            that is called with the `ServedConnection` each time and returns one of these, or None for the usual answer.
-        closes_after_values: whether the connection is closed after the answer to GET_VALUES, as by PHP before 8.2.13.
+        fault: the faults to make: one `Fault` for every request, a mapping from a request's number (from 1) to its
+            fault, or a function of the request. It may be changed at any time.
+        values: the answer to GET_VALUES instead of the usual one, or an `Interruption` that happens then; or an async
+            function that is called with the `ServedConnection` each time and returns one of these, or None for the
+            usual answer.
+        closes_after_values: whether the connection is closed after the answer to GET_VALUES, as PHP before 8.2.13 does.
 
     Attributes:
-        address: where it listens, as a `Dispatcher` takes it.
-        requests: every request whose parameters were complete, in their order.
-        connections: every connection that was taken, in their order.
-        running: how many requests are being handled.
-        most_at_once: the most there were of them at a time.
-        most_connections: the most connections that were served at a time.
+        address: its address, for a `Dispatcher`.
+        requests: every request whose parameters were complete, in order.
+        routes: the routes that `on()` made.
+        unexpected: the requests for which there was no answer.
+        connections: every accepted connection, in order.
+        running: number of requests that are being handled.
+        most_at_once: most requests that were handled at the same time.
+        most_connections: most connections that were served at the same time.
         errors: what handlers raised.
     """
 
-    handler: Handler
+    handler: Handler | None = None
     _listen_at: str | None = attrs.field(default=None, alias="address")
     multiplex: bool = attrs.field(default=False, kw_only=True)
     workers: int = attrs.field(default=4, kw_only=True, validator=attrs.validators.ge(1))
@@ -89,6 +106,8 @@ class Responder:
     closes_after_values: bool = attrs.field(default=False, kw_only=True)
     address: str = attrs.field(init=False)
     requests: list[Request] = attrs.field(factory=list, init=False)
+    routes: list[Route] = attrs.field(factory=list, init=False)
+    unexpected: list[Request] = attrs.field(factory=list, init=False)
     connections: list[ServedConnection] = attrs.field(factory=list, init=False)
     running: int = attrs.field(default=0, init=False)
     most_at_once: int = attrs.field(default=0, init=False)
@@ -101,9 +120,16 @@ class Responder:
     _accepting: anyio.Lock = attrs.field(init=False, repr=False)
     _arrived: anyio.Event = attrs.field(init=False, repr=False)
 
+    def __attrs_post_init__(self) -> None:
+        if self.handler is not None and not callable(self.handler):
+            raise ConfigurationError(
+                f"Responder(handler={self.handler!r}) is not a function; for a fixed answer write "
+                "responder.on().reply(...)"
+            )
+
     async def __aenter__(self) -> Self:
         if self._backend is not None:
-            raise ConfigurationError("this Responder has been entered already")
+            raise ConfigurationError("this Responder was entered before; make a new one for each `async with`")
         self._accepting, self._arrived = anyio.Lock(), anyio.Event()
         self._listener = self._stack.enter_context(listening(self._listen_at, self.backlog))
         self.address = self._listener.address
@@ -128,28 +154,102 @@ class Responder:
         if error is None and self.errors:
             raise self.errors[0]
 
+    def on(
+        self,
+        script: str | None = None,
+        *,
+        method: str | None = None,
+        uri: str | None = None,
+        query: Pairs | None = None,
+    ) -> Route:
+        """Set the answer to matching requests: `responder.on("/x.php", method="POST").reply(json={"id": 7})`.
+
+        If several routes match, the latest one answers. Without `reply()`, the answer is an empty 200.
+
+        Args:
+            script: the end of SCRIPT_FILENAME, in whole path segments: "/x.php" also matches "/srv/app/x.php". None:
+                any script.
+            method: the request method; None: any.
+            uri: the request target: its path, or path and query if it has a "?". None: any.
+            query: the whole query string, in any order: a mapping, a sequence of pairs, or encoded. None: any.
+        """
+        facts = Asked()
+        if method is not None:
+            facts["method"] = method
+        if uri is not None:
+            facts["uri"] = uri
+        if query is not None:
+            facts["query"] = query
+        self.routes.append(Route(Expectation(script, facts)))
+        return self.routes[-1]
+
+    def assert_asked(
+        self, script: str | None = None, *, times: int | None = None, **asked: Unpack[Asked]
+    ) -> list[Request]:
+        """Return the requests that are as expected, in order.
+
+        Args:
+            script: which script, as for `on()`.
+            times: how many there must be; None for at least one.
+            asked: the other expected facts: see `Asked`.
+
+        Raises:
+            AssertionError: there are more or fewer; the error shows all requests, and how each differs.
+            TypeError: an argument is not one of `Asked`.
+        """
+        __tracebackhide__ = True
+        return assert_asked(self.requests, self.unexpected, Expectation(script, asked), times)
+
+    def assert_asked_once(self, script: str | None = None, **asked: Unpack[Asked]) -> Request:
+        """Return the only request that is as expected; like `assert_asked()` with `times=1`."""
+        __tracebackhide__ = True
+        return assert_asked(self.requests, self.unexpected, Expectation(script, asked), 1)[0]
+
+    def assert_not_asked(self, script: str | None = None, **asked: Unpack[Asked]) -> None:
+        """Raise AssertionError if there was such a request; like `assert_asked()` with `times=0`."""
+        __tracebackhide__ = True
+        assert_asked(self.requests, self.unexpected, Expectation(script, asked), 0)
+
+    def assert_all_asked(self) -> None:
+        """Raise AssertionError if a route of `on()` was never asked for, or a request was unexpected."""
+        __tracebackhide__ = True
+        assert_all_asked(self.routes, self.unexpected)
+
     @property
     def open_connections(self) -> int:
-        """How many connections are being served."""
+        """Number of connections that are being served."""
         return sum(connection.is_open for connection in self.connections)
 
     async def wait_for_requests(self, count: int) -> None:
-        """Wait until so many requests have come since the beginning; those already there count."""
+        """Wait until this many requests have come since the beginning; earlier ones count."""
+        self._check_here()
         while len(self.requests) < count:
             await self._arrived.wait()
 
     def stop_listening(self) -> None:
-        """Refuse connections from now on, those in the backlog too; what was taken is served to its end."""
+        """Refuse new connections from now on, also those in the backlog; accepted ones are served to their end."""
+        self._check_here()
         if self._listening:
             self._listening = False
             anyio.notify_closing(self._listener.sock)
             self._listener.sock.close()
 
     def reload(self) -> None:
-        """Close every connection as a graceful reload of PHP-FPM does: now, or after the request that runs on it."""
+        """Close every connection as a graceful reload of PHP-FPM does: now, or after its running request."""
+        self._check_here()
         for connection in self.connections:
             if connection.is_open:
                 connection.close_when_idle()
+
+    def _check_here(self) -> None:
+        try:
+            if self._backend is not None:
+                self._backend.check_here()
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                "the responder runs in another event loop, where alone this can be done; make one in the test's own "
+                "loop: `async with fcgi_responder_factory() as responder:`"
+            ) from error
 
     async def _work(self) -> None:
         application = Application(
@@ -168,7 +268,7 @@ class Responder:
             await connection.serve()
 
     async def _accept(self) -> socket.socket | None:
-        """Return the next connection, or None once nothing listens any more."""
+        """Return the next connection, or None if it no longer listens."""
         async with self._accepting:
             while True:
                 if not self._listening:
@@ -195,7 +295,7 @@ class Responder:
         if values is not None:
             return values
         if not self.multiplex:
-            # PHP-FPM says no more
+            # PHP-FPM reports no other value
             return {FCGI_MPXS_CONNS.decode(): "0"}
         return {
             FCGI_MPXS_CONNS.decode(): "1",
@@ -210,7 +310,7 @@ class Responder:
             await self._answer(request)
         except (ClientGone, KeyboardInterrupt, SystemExit, GeneratorExit, anyio.get_cancelled_exc_class()):
             raise
-        # pytest.fail() in a handler is no Exception
+        # pytest.fail() in a handler does not raise an Exception
         except BaseException as error:
             self.errors.append(error)
             await self._answer_for(request, error)
@@ -223,16 +323,31 @@ class Responder:
             await request.fault(fault)
         if request.ended:
             return
-        answer = await self.handler(request)
-        if isinstance(answer, Fault) and not isinstance(answer, Drip):
+        answer = await self._decide(request)
+        if isinstance(answer, Fault):
             await request.fault(answer)
-            answer = None
-        if isinstance(answer, Reply | str | bytes):
-            await request.respond(answer)
         elif answer is not None:
-            raise TypeError(f"a handler returns a Reply, text, bytes, a fault or None, not {answer!r}")
-        elif not request.ended:
+            await request.respond(answer)
+        if not request.ended:
             await (request.end() if request.answered else request.respond(b""))
+
+    async def _decide(self, request: Request) -> Answer:
+        route = next((route for route in reversed(self.routes) if route.matches(request)), None)
+        chosen: Answer | Handler
+        if route is not None:
+            chosen = route.take(request)
+        elif self.handler is not None:
+            chosen = self.handler
+        else:
+            self.unexpected.append(request)
+            chosen = NOT_FOUND
+        if not is_coroutine_function(chosen):
+            await request.body()
+        answer = chosen(request) if callable(chosen) else chosen
+        if inspect.isawaitable(answer):
+            answer = await answer
+        check_answer(answer)
+        return answer
 
     def _fault_of(self, request: Request) -> Fault | None:
         if self.fault is None or isinstance(self.fault, Fault):

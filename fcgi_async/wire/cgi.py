@@ -1,4 +1,4 @@
-"""The head of a CGI response: Status and headers, incrementally (RFC 3875, section 6)."""
+"""Parse the head of a CGI response, Status and headers, incrementally (RFC 3875, section 6)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIRST_LINE_EMPTY = re.compile(rb"\r?\n")
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(r"(?:\n[ \t]+)+")
-# what FPM writes in the place of Status under cgi.rfc2616_headers=1
+# what FPM writes instead of Status under cgi.rfc2616_headers=1
 _STATUS_LINE = re.compile(r"HTTP/\d(?:\.\d)? +(.*)")
 _LENGTH = re.compile(r"\d{1,18}")
-# most scripts send the same few lines every time; what is longer is not worth its memory
+# most scripts send the same few lines every time; longer heads are not worth the memory
 _REMEMBERED_LENGTH: Final = 512
 _REMEMBERED_HEADS: Final = 256
-# headers that say nothing of who asked: a head with any other, such as Set-Cookie, is forgotten with its response
+# headers that say nothing about the client; a head with any other, such as Set-Cookie, is not remembered
 _IMPERSONAL: Final = frozenset(
     {
         "cache-control",
@@ -51,11 +51,11 @@ class CGIHead:
     """Status and headers of a response.
 
     Attributes:
-        status: 200 to 599, from the `Status` header or a status line; without one 302 if a `Location` is given (RFC
+        status: 200 to 599, from the `Status` header or a status line; if there is neither, 302 with a `Location` (RFC
             3875, 6.2.3), otherwise 200.
-        headers: names and values in their order, `Status` left out, repeated names kept apart.
+        headers: names and values in order, without `Status`; repeated names are kept separate.
         length: the number in `Content-Length`, or None if there is none.
-        dropped: lines that are no headers.
+        dropped: lines that are not headers.
     """
 
     status: int
@@ -68,22 +68,22 @@ class CGIHead:
 class HeadParser:
     """Finds the end of the head in the parts of a response and parses it.
 
-    Lines may end in CRLF or LF, a folded line continues the one before it, and `Status` may stand anywhere; in its
-    place the first line may be a status line of HTTP. A line that is no header is dropped if others are. A NUL or a
-    lone CR in a value is refused.
+    Lines may end in CRLF or LF, a folded line continues the line before it, and `Status` may be anywhere; instead of
+    it, the first line may be an HTTP status line. A line that is not a header is dropped if other lines are headers. A
+    NUL or a lone CR in a value is refused.
 
     Args:
-        limit: how many bytes the head may have.
+        limit: most bytes that the head may have.
     """
 
     limit: int = 65536
     _buffer: bytes = attrs.field(default=b"", init=False)
 
     def feed(self, data: bytes) -> tuple[CGIHead, bytes] | None:
-        """Take a part of the response; return the head and the beginning of the body once the head is complete.
+        """Take a part of the response. Once the head is complete, return it and the beginning of the body.
 
         Raises:
-            RemoteProtocolError: what came is not a CGI head; it carries the headers, and the beginning of the body.
+            RemoteProtocolError: this is not a CGI head; the error has the headers, and the beginning of the body.
             HeadTooLarge: the head is longer than its limit.
         """
         held = len(self._buffer)
@@ -100,7 +100,7 @@ class HeadParser:
             except RemoteProtocolError as error:
                 error.content = body
                 raise
-        # one more byte is the CR of the empty line
+        # one byte more, for the CR of the empty line
         if len(data) > self.limit + 1:
             raise HeadTooLarge
         self._buffer = data
@@ -108,20 +108,18 @@ class HeadParser:
 
     @property
     def pending(self) -> bytes:
-        """What came of a head that is not complete."""
+        """The bytes of a head that is not complete."""
         return self._buffer
 
 
 def whole_head(data: bytes, limit: int) -> tuple[CGIHead, bytes] | None:
-    """Return the head that a whole response begins with, and its body, if that head was seen lately.
+    """Return the head and the body of a whole response, if the same head was seen recently.
 
-    Anything else is the parser's, which would say the same of this.
+    Use the parser for anything else; for this, it would give the same result.
     """
-    end = data.find(b"\r\n\r\n")
-    if not 0 < end <= limit - 2:
-        return None
-    head = _remembered.get(data[: end + 2])
-    return None if head is None else (head, data[end + 4 :])
+    end = data.find(b"\r\n\r\n") + 2
+    head = _remembered.get(data[:end])
+    return None if head is None or end > limit else (head, data[end + 2 :])
 
 
 def _find_end(data: bytes, start: int) -> tuple[int, int]:
@@ -138,11 +136,11 @@ def _parse_head(head: bytes) -> CGIHead:
     headers: list[tuple[str, str]] = []
     dropped: list[str] = []
     location, length = False, None
-    # headers are bytes to PHP; latin-1 keeps every one of them
+    # headers are bytes in PHP; latin-1 keeps every byte
     text = head.decode("latin-1").replace("\r\n", "\n")
     if "\n " in text or "\n\t" in text:
         text = _FOLD.sub(" ", text)
-    # after the last line end there is one more, empty
+    # there is one more line, an empty one, after the last line end
     for number, line in enumerate(text.split("\n")[:-1]):
         name, colon, value = line.partition(":")
         if not colon or _TOKEN.fullmatch(name) is None:
@@ -169,7 +167,7 @@ def _parse_head(head: bytes) -> CGIHead:
 
 
 def _judge(statuses: list[str], headers: list[tuple[str, str]], dropped: list[str]) -> int | None:
-    """Return the status that a head gives, if any; raise RemoteProtocolError if it is not a CGI head."""
+    """Return the status in a head, if there is one; raise RemoteProtocolError if it is not a CGI head."""
 
     def malformed(what: str) -> RemoteProtocolError:
         error = RemoteProtocolError(what)
@@ -177,18 +175,18 @@ def _judge(statuses: list[str], headers: list[tuple[str, str]], dropped: list[st
         return error
 
     if dropped and not headers and not statuses:
-        raise malformed(f"the response's head has a line that is no header, and no other: {dropped[0][:200]!r}")
+        raise malformed(f"the response's head has a line that is not a header, and no other: {dropped[0][:200]!r}")
     for name, value in headers:
-        # it would split or cut the value for whoever passes it on (RFC 9110, 5.5)
+        # it would split or truncate the value if it were passed on (RFC 9110, 5.5)
         if "\r" in value or "\0" in value:
             line = f"{name}: {value}"[:200]
-            raise malformed(f"the response's head has a line that is no header, with a NUL or a lone CR: {line!r}")
+            raise malformed(f"the response's head has a line that is not a header, with a NUL or a lone CR: {line!r}")
     status: int | None = None
     for text in statuses:
         code = _parse_status(text)
         if code is None:
             raise malformed(f"the response's Status is not a status code from 200 to 599: {text[:200]!r}")
-        # no CGI field may be repeated (RFC 3875, 6.3); the same once more does no harm
+        # no CGI field may be repeated (RFC 3875, 6.3); an equal one does no harm
         if status not in (None, code):
             raise malformed(f"the response's head has two Status headers, {status} and {code}")
         status = code

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from struct import Struct
+
 import attrs
 
 from fcgi_async.errors import RemoteProtocolError
@@ -18,6 +20,7 @@ from fcgi_async.wire.records import END_BODY
 from fcgi_async.wire.sending import Sender
 from fcgi_async.wire.spec import (
     NULL_REQUEST_ID,
+    VERSION,
     ProtocolStatus,
     RecordType,
 )
@@ -25,16 +28,22 @@ from fcgi_async.wire.states import (
     RESPONSE_COMPLETE,
     TRANSITIONS,
     Input,
+    RequestState,
 )
-from fcgi_async.wire.whole import EMPTY_VALUES, whole_answer
+from fcgi_async.wire.whole import EMPTY_VALUES, Whole, whole_answer
 
 __all__ = ("ClientConnection",)
 
 _UNKNOWN_TYPE_LENGTH = 8
 _LAST_PROTOCOL_STATUS = max(ProtocolStatus)
 
-# plain names for the hot path: looking up a member of an enum costs more than what is done with it
+# plain names for the hot path: looking up a member of an enum costs more than using it
 _STDOUT, _END = int(RecordType.STDOUT), int(RecordType.END_REQUEST)
+_AWAITING = RequestState.AWAITING
+# a record's header and an END_REQUEST without padding, version and type in one number, which is cheaper to compare
+_HEAD, _ENDED = Struct(">HHHBx"), Struct(">HHIIB3x")
+_HEAD_AT, _ENDED_AT, _TO_CONTENT, _ENDED_SIZE = _HEAD.unpack_from, _ENDED.unpack_from, _HEAD.size, _ENDED.size
+_STDOUT_HEAD, _END_HEAD, _END_LENGTHS = VERSION << 8 | _STDOUT, VERSION << 8 | _END, END_BODY.size << 16
 _VALUES_RESULT = int(RecordType.GET_VALUES_RESULT)
 _FROM_RESPONDER = frozenset((_STDOUT, int(RecordType.STDERR), _END))
 _AFTER_END = {state: following for state, row in TRANSITIONS.items() if (following := row.get(Input.END)) is not None}
@@ -46,30 +55,30 @@ _OUTPUT_ALLOWED = frozenset(state for state, row in TRANSITIONS.items() if row.g
 class ClientConnection(Sender):
     """Turns verbs into bytes and the peer's bytes into events; performs no I/O.
 
-    Verbs raise `LocalProtocolError` before anything changes; what they write is taken with `data_to_send()`.
-    `receive_data()` never raises for a fault of the peer: the fault is the last event of the list, `Terminated`, so
-    that nothing that came before it is lost.
+    Verbs raise `LocalProtocolError` before anything changes; take the bytes that they write with `data_to_send()`.
+    `receive_data()` never raises for a fault of the peer: the last event in its list is then `Terminated`, so that no
+    event before it is lost.
 
     Args:
-        multiplexing: whether the peer serves several requests on this connection at once. Without it a second request
-            is refused while one is unfinished, and ids advance by one per request, so that what a finished script still
-            prints is recognised as a stray; with it the smallest free id is taken (`RequestIds`). May be switched at
-            any time.
+        multiplexing: whether the peer serves several requests on this connection at once. If not, a second request is
+            refused while one is unfinished, and each request gets the next id, so that late output of a finished script
+            is recognised as a stray. If so, a request gets the smallest free id (`RequestIds`). May be changed at any
+            time.
     """
 
-    # what the peer did
+    # receiving
 
     def receive_data(self, data: bytes | memoryview) -> list[ClientEvent]:
-        """Take bytes from the peer and return what they mean, in order; nothing once the connection is over.
+        """Take bytes from the peer and return the events in order; no events after the connection has ended.
 
-        A view may be one of a buffer that is used again afterwards: what is returned or kept of it is copied.
+        `data` may be a view of a buffer that is reused afterwards: all that is returned or kept is copied.
         """
         events: list[ClientEvent] = []
         if not self.open:
             return events
         if self._ids.just_ended:
             self._ids.free()
-        self._expected = 0
+        self._unexpect()
         try:
             for record_type, request_id, content in self._parser.feed(data):
                 if record_type not in _FROM_RESPONDER:
@@ -88,41 +97,78 @@ class ClientConnection(Sender):
                 elif content:
                     events.append((Stdout if record_type == _STDOUT else Stderr)(request_id, content))
         except RemoteProtocolError as error:
-            self.open = False
+            self.close()
             events.append(Terminated(error))
         return events
 
     def receive_eof(self) -> list[ClientEvent]:
-        """Return what it means that the peer has closed; an EOF in the middle of a record is its fault."""
+        """Return the events of the peer's EOF; an EOF in the middle of a record is a fault of the peer."""
         if not self.open:
             return []
-        self.open = False
+        self.close()
         if self._parser.mid_record:
             return [Terminated(RemoteProtocolError("the peer closed the connection in the middle of a record"))]
         return [Terminated(None)]
 
-    def receive_whole(self, data: bytes) -> tuple[bytes, bool] | None:
-        """Take the common answer to `request_and_probe()`, if it comes whole and first; None if not, and nothing taken.
+    def receive_whole(self, data: bytes) -> Whole | None:
+        """Take the common answer to `request_and_probe()`, if it comes whole and first; otherwise take nothing, return
+        None.
 
-        Return what STDOUT has, and whether the probe is answered too. A shortcut for `receive_data()`, which would say
-        the same in events.
+        Return the contents of STDOUT and STDERR, and whether the probe is answered too. A shortcut for
+        `receive_data()`, which would return the same as events.
         """
-        expected, self._expected = self._expected, 0
-        if not expected or not self.open:
+        expected = self._expected
+        if not expected:
             return None
         found = whole_answer(data, expected)
         if found is None:
+            self._unexpect()
             return None
-        del self._requests[expected]
-        if found[1]:
-            self._probes.asked.popleft()
-            self._worker_free = True
+        self._expected = 0
+        self._worker_free = self.quiet = answered = found[2]
+        if not answered:
+            self._probes.asked.append(())
         return found
 
-    def receive_answer(self, data: bytes) -> bool:
-        """Take the answer to the last GET_VALUES, an empty one; False, with nothing taken, if it is anything else.
+    def receive_answers(self, data: bytes) -> list[tuple[int, bytes]]:
+        """Take answers of a peer that multiplexes, if `data` has nothing else; otherwise take nothing.
 
-        A shortcut for `receive_data()`, as `receive_whole()` is.
+        Each answer is STDOUT and END_REQUEST of a request that was sent whole: return its id, and the content of
+        STDOUT. A shortcut for `receive_data()`, which would return the same as events.
+        """
+        answers: dict[int, bytes] = {}
+        if self._parser.held or not (self.open and self.multiplexing):
+            return []
+        self._unexpect()
+        requests, at, last = self._requests, 0, len(data) - _ENDED_SIZE
+        while at <= last:
+            kind, request_id, length, padding = _HEAD_AT(data, at)
+            start = at + _TO_CONTENT
+            end = start + length + padding
+            if kind != _STDOUT_HEAD or not length or end > last:
+                return []
+            if _ENDED_AT(data, end) != (_END_HEAD, request_id, _END_LENGTHS, 0, 0):
+                return []
+            request = requests.get(request_id)
+            if request is None or request.state is not _AWAITING or request_id in answers:
+                return []
+            answers[request_id] = data[start : start + length]
+            at = end + _ENDED_SIZE
+        if at != len(data):
+            return []
+        ids = self._ids
+        if ids.just_ended:
+            ids.free()
+        # none of them was aborted
+        ids.just_ended.update(answers)
+        for request_id in answers:
+            del requests[request_id]
+        return list(answers.items())
+
+    def receive_answer(self, data: bytes) -> bool:
+        """Take an empty answer to the last GET_VALUES. If `data` is anything else, take nothing and return False.
+
+        A shortcut for `receive_data()`, like `receive_whole()`.
         """
         asked = self._probes.asked
         if data != EMPTY_VALUES or len(asked) != 1 or asked[0]:
@@ -131,10 +177,11 @@ class ClientConnection(Sender):
             return False
         asked.popleft()
         self._worker_free = not self._requests
+        self.quiet = self._ahead and not (self._requests or self._outgoing or self._ahead_wanted or self._closing)
         return True
 
     def _receive_stray(self, events: list[ClientEvent], record_type: int, request_id: int, content: bytes) -> None:
-        if not 0 < request_id <= self._ids.highest:
+        if not self._ids.given(request_id):
             raise RemoteProtocolError(
                 f"a record of type {record_type} names request {request_id}, which was never begun"
             )

@@ -1,7 +1,7 @@
-"""What the peer did, as values.
+"""Events: what the peer did, as values.
 
-Nobody changes them; they are not frozen all the same, since a frozen one takes attrs twice as long, and every record is
-one.
+They are never changed but not frozen, because attrs takes twice as long to make a frozen one, and every record is an
+event.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ __all__ = (
     "Data",
     "DataEnded",
     "ParamsReceived",
+    "RawParams",
     "RequestBegun",
     "RequestEnded",
     "ServerEvent",
@@ -49,7 +50,7 @@ class Stderr:
 
 @attrs.define
 class RequestEnded:
-    """END_REQUEST: the response is complete. Of PHP-FPM this does not say that the worker is free."""
+    """END_REQUEST: the response is complete. With PHP-FPM, this does not mean that the worker is free."""
 
     request_id: int
     app_status: int
@@ -60,11 +61,11 @@ class RequestEnded:
 class ValuesReceived:
     """The answer to the oldest GET_VALUES; PHP-FPM gives it only between requests.
 
-    It is GET_VALUES_RESULT, or UNKNOWN_TYPE from a peer that does not know GET_VALUES and so has no values.
+    It is GET_VALUES_RESULT, or UNKNOWN_TYPE from a peer that does not know GET_VALUES; then there are no values.
 
     Attributes:
-        values: what the peer said.
-        dropped: how many older GET_VALUES the peer has dropped: it answered one that was sent after them.
+        values: the values by name.
+        dropped: how many older GET_VALUES the peer has dropped, because it answered a later one.
     """
 
     values: dict[bytes, bytes]
@@ -73,7 +74,7 @@ class ValuesReceived:
 
 @attrs.define
 class Stray:
-    """A record of a request whose response is complete, or which is over; dropped."""
+    """A record of a request that has ended, or whose response is complete; it is dropped."""
 
     request_id: int
     record_type: int
@@ -91,10 +92,18 @@ class RequestBegun:
 
 @attrs.define
 class ParamsReceived:
-    """All parameters of a request are there, in their order."""
+    """All parameters of a request have come, in order."""
 
     request_id: int
     params: list[tuple[bytes, bytes]]
+
+
+@attrs.define
+class RawParams:
+    """The same for a relay: the contents of the request's PARAMS records, joined."""
+
+    request_id: int
+    content: bytes
 
 
 @attrs.define
@@ -129,7 +138,7 @@ class DataEnded:
 
 @attrs.define
 class AbortRequested:
-    """The client asks to end a request early; END_REQUEST is still owed."""
+    """The client asks to end a request early; END_REQUEST must still be sent."""
 
     request_id: int
 
@@ -143,7 +152,7 @@ class ValuesRequested:
 
 @attrs.define
 class Terminated:
-    """The connection is over; nothing follows. `error` is None where it ended between two records."""
+    """The connection has ended; nothing follows. `error` is None if it ended between two records."""
 
     error: RemoteProtocolError | None
 
@@ -152,6 +161,7 @@ ClientEvent = Stdout | Stderr | RequestEnded | ValuesReceived | Stray | Terminat
 ServerEvent = (
     RequestBegun
     | ParamsReceived
+    | RawParams
     | Stdin
     | StdinEnded
     | Data

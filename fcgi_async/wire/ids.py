@@ -1,4 +1,4 @@
-"""Which request id comes next."""
+"""Choose the next request id."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ("RequestIds",)
 class RequestIds:
     """The ids of one connection.
 
-    A peer that serves one request at a time gets one id after the other, so that what a finished script still prints is
-    recognised as a stray. One that multiplexes gets the smallest that is free. An id is free when the events that ended
-    its request have been looked at. One that was aborted stays taken: Go's net/http/fcgi answers ABORT_REQUEST at once,
-    and its handler goes on to write under that id, up to a second END_REQUEST.
+    For a peer that serves one request at a time, ids follow each other, so that late output of a finished script is
+    recognised as a stray. For a peer that multiplexes, the smallest free id is used. An id is free after the events
+    that ended its request have been processed. An aborted id stays taken: Go's net/http/fcgi answers ABORT_REQUEST at
+    once, and its handler continues to write under that id, up to a second END_REQUEST.
 
     Attributes:
-        last: the one that was given last, by the first rule.
-        highest: of those that were given.
-        aborted: ids that may still be written under after their END_REQUEST.
-        just_ended: ids whose END_REQUEST is among the last events.
+        last: the last id given by the first rule.
+        highest: the highest id given by the second rule, or before the first rule started again at 1.
+        aborted: ids under which the peer may still write after their END_REQUEST.
+        just_ended: ids whose END_REQUEST is among the latest events.
     """
 
     __slots__ = ("_lowest_free", "aborted", "highest", "just_ended", "last")
@@ -36,10 +36,14 @@ class RequestIds:
 
     def following(self) -> int:
         """Return the next id by the first rule."""
-        request_id = self.last = self.last % MAX_REQUEST_ID + 1
-        if request_id > self.highest:
-            self.highest = request_id
-        return request_id
+        if self.last >= MAX_REQUEST_ID:
+            self.highest, self.last = MAX_REQUEST_ID, 0
+        self.last += 1
+        return self.last
+
+    def given(self, request_id: int) -> bool:
+        """Return whether an id was ever given."""
+        return 0 < request_id <= max(self.last, self.highest)
 
     def smallest_free(self, taken: Mapping[int, object]) -> int:
         """Return the next id by the second rule; raises LocalProtocolError if there is none."""
@@ -49,7 +53,8 @@ class RequestIds:
         if request_id > MAX_REQUEST_ID:
             raise LocalProtocolError(f"all {MAX_REQUEST_ID} request ids are taken")
         self._lowest_free = request_id + 1
-        self.highest = max(self.highest, request_id)
+        if request_id > self.highest:
+            self.highest = request_id
         self.last = self.highest
         return request_id
 
@@ -65,6 +70,6 @@ class RequestIds:
             self.just_ended.add(request_id)
 
     def free(self) -> None:
-        """Called when the last events have been looked at."""
+        """Called when the latest events have been processed."""
         self._lowest_free = min(self._lowest_free, *self.just_ended)
         self.just_ended.clear()

@@ -1,4 +1,4 @@
-"""Bytes to records, incrementally; what both halves of a connection read with."""
+"""Parse bytes into records, incrementally; both halves of a connection use this."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ class RecordParser:
     Between two calls it holds at most one incomplete record: 8 + 65535 + 255 bytes.
     """
 
-    # the beginning of one record, as it came; and how many bytes that is
+    # the chunks of an incomplete record, and their total length
     _chunks: list[bytes] = attrs.field(factory=list, init=False)
     held: int = attrs.field(default=0, init=False)
-    # how many bytes must be held before it is worth looking again: a record may come in any number of chunks
+    # how many bytes must have come before parsing again is worthwhile: a record may come in any number of chunks
     _needed: int = attrs.field(default=HEADER_LENGTH, init=False)
 
     @property
     def mid_record(self) -> bool:
-        """Whether the stream stands in the middle of a record."""
+        """Whether the stream is in the middle of a record."""
         return self.held > 0
 
     def feed(self, data: bytes | memoryview) -> Iterator[tuple[int, int, bytes]]:
         """Yield record type, request id and content of each record completed by `data`.
 
-        Each call must be iterated to its end before the next one, or the parser be thrown away. Of a view, which may be
-        one of a buffer that is used again, only what is yielded or kept is copied.
+        Iterate each call to its end before the next one, or discard the parser. `data` may be a view of a buffer that
+        is reused: all that is yielded or kept is copied.
 
         Raises:
             RemoteProtocolError: a record has a version other than 1; the records before it have been yielded.
@@ -61,7 +61,7 @@ class RecordParser:
             self._chunks.append(bytes(data[position:]))
 
     def _complete(self, data: bytes | memoryview) -> Generator[tuple[int, int, bytes], None, int]:
-        """Yield the record that was begun before `data`, where that completes it; return where the next one begins."""
+        """Yield the record that began before `data`, if `data` completes it; return the offset of the next record."""
         position = 0
         while True:
             part = bytes(data[position : position + self._needed - self.held])
@@ -79,7 +79,7 @@ class RecordParser:
             self._needed = HEADER_LENGTH + length + padding
             if self._needed <= self.held:
                 break
-            # only the header was there, and now it has said how long the record is
+            # only the header had come; now the record's length is known
             self._chunks.append(record)
         self.held, self._needed = 0, HEADER_LENGTH
         yield record_type, request_id, record[HEADER_LENGTH : HEADER_LENGTH + length]

@@ -1,4 +1,4 @@
-"""GET_VALUES and what answers it (specification 4.1)."""
+"""GET_VALUES and its answers (specification 4.1)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ("Probes",)
 
 
 class Probes:
-    """The GET_VALUES records of one connection that are not answered yet.
+    """The unanswered GET_VALUES records of one connection.
 
     Attributes:
-        asked: what each asks for, oldest first.
+        asked: the names that each asks for, oldest first.
     """
 
     __slots__ = ("_known", "asked")
@@ -27,11 +27,11 @@ class Probes:
     def receive(self, content: bytes) -> tuple[dict[bytes, bytes], int] | None:
         """Take a GET_VALUES_RESULT; return its values, and how many older probes the peer has dropped.
 
-        None for the second, empty answer that Go's net/http/fcgi sends: it is told from the answer to the next probe
-        where that asks for a name which Go knows.
+        Return None for the second, empty answer that Go's net/http/fcgi sends: it can be told from the answer to the
+        next probe if that asks for a name that Go knows.
 
         Raises:
-            RemoteProtocolError: it is malformed, or nothing was asked.
+            RemoteProtocolError: it is malformed, or there was no GET_VALUES.
         """
         try:
             values = dict(decode_pairs(content)) if content else {}
@@ -54,8 +54,8 @@ class Probes:
     def _dropped(self, values: dict[bytes, bytes]) -> int:
         """Return how many of the oldest probes the peer has dropped.
 
-        libfcgi does so with whatever it has read when a request ends. An answer that names what only a later one asked
-        for is the answer to that one.
+        libfcgi drops everything that it has read when a request ends. An answer with names that only a later probe
+        asked for is the answer to that probe.
         """
         if any(name in values for name in self.asked[0]):
             return 0

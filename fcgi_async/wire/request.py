@@ -1,4 +1,4 @@
-"""A request as bytes, all but its id: encoded once, and sent under as many ids as it is sent times."""
+"""A request as bytes, without its id: it is encoded once, and may be sent any number of times."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fcgi_async.wire.spec import KEEP_CONN, MAX_CONTENT, VERSION, RecordType, Ro
 
 __all__ = ("EncodedRequest", "encode_request", "request_pieces")
 
-# what stands before the id of the first record, between one id and the next, and a record's lengths
+# the bytes before the first id, the bytes between two ids, and a record's lengths
 _LENGTHS: Final = Struct(">HBx")
 _START: Final = bytes((VERSION, RecordType.BEGIN_REQUEST))
 _BEGIN_TO_PARAMS: Final = {
@@ -24,7 +24,7 @@ _NEXT_PARAMS: Final = bytes((VERSION, RecordType.PARAMS))
 _NO_CONTENT: Final = _LENGTHS.pack(0, 0)
 _NEXT_STDIN: Final = bytes((VERSION, RecordType.STDIN))
 _PARAMS_END_TO_STDIN: Final = _NO_CONTENT + _NEXT_STDIN
-# plain names: on Python 3.11 looking up a member of an enum costs more than what is done with it
+# plain names: on Python 3.11, looking up a member of an enum costs more than using it
 _RESPONDER = Role.RESPONDER
 
 
@@ -32,10 +32,10 @@ class EncodedRequest:
     """A request as bytes.
 
     Attributes:
-        role: what the peer is asked to be.
+        role: the role that the peer is asked for.
         params: contents of PARAMS records.
-        body: all of the body, or None if it comes in parts.
-        pieces: what stands between the places of its id, if it is small and asks a Responder; else None.
+        body: the whole body, or None if it comes in parts.
+        pieces: the bytes between the places of its id, if it is small and for a Responder; otherwise None.
     """
 
     __slots__ = ("body", "params", "pieces", "role")
@@ -52,13 +52,13 @@ class EncodedRequest:
 def encode_request(
     params: Sequence[bytes], body: bytes | None, *, role: Role = Role.RESPONDER, keep_conn: bool = True
 ) -> EncodedRequest:
-    """Return a request whose pieces are made if it has any.
+    """Return an encoded request, with its pieces if it can have any.
 
     Args:
         params: contents of PARAMS records, as `records.pack_pairs()` made them.
-        body: all of it, or None if it comes in parts.
-        role: what the peer is asked to be.
-        keep_conn: whether the peer shall keep the connection open afterwards.
+        body: the whole body, or None if it comes in parts.
+        role: the role that the peer is asked for.
+        keep_conn: whether the peer is asked to keep the connection open afterwards.
     """
     if role is not _RESPONDER or body is None or len(params) != 1 or len(body) > MAX_CONTENT:
         return EncodedRequest(role, params, body)
@@ -66,12 +66,12 @@ def encode_request(
 
 
 def request_pieces(content: bytes, body: bytes, *, keep_conn: bool) -> tuple[bytes, ...]:
-    """Return what stands between the places of the id in a request to a Responder: `id.join(pieces)` is all of it.
+    """Return the bytes between the places of the id in a request to a Responder: `id.join(pieces)` is the request.
 
     Args:
-        content: of its one PARAMS record.
-        body: all of it, 65535 bytes at most.
-        keep_conn: whether the peer shall keep the connection open afterwards.
+        content: the content of its only PARAMS record.
+        body: the whole body, at most 65535 bytes.
+        keep_conn: whether the peer is asked to keep the connection open afterwards.
     """
     begin = _BEGIN_TO_PARAMS[KEEP_CONN if keep_conn else 0]
     params = _LENGTHS.pack(len(content), 0) + content + _NEXT_PARAMS

@@ -1,8 +1,8 @@
-"""The requests on one connection, from verbs to bytes: the sending half of `ClientConnection`."""
+"""The sending half of `ClientConnection`: turns verbs for the requests on one connection into bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from struct import Struct
 
 import attrs
@@ -38,46 +38,53 @@ from fcgi_async.wire.states import (
 __all__ = ("Request", "Sender")
 
 _ASK_NOTHING = encode_record(RecordType.GET_VALUES, NULL_REQUEST_ID)
-# what every record begins with
+# the first byte of every record
 _FIRST_BYTE = bytes((VERSION,))
 _ID = Struct(">H")
-# an empty GET_VALUES, and the first byte of what comes next
+# an empty GET_VALUES, and the first byte of the next record
 _ASK_AHEAD = _ASK_NOTHING + _FIRST_BYTE
 
-# plain names for the hot path: looking up a member of an enum costs more than what is done with it
+# plain names for the hot path: looking up a member of an enum costs more than using it
 _PARAMS, _STDIN = RecordType.PARAMS, RecordType.STDIN
 _IDLE, _AT_PARAMS = RequestState.IDLE, RequestState.PARAMS
 _AWAITING, _RESPONDER = RequestState.AWAITING, Role.RESPONDER
 
 
-@attrs.define(eq=False)
+@attrs.frozen(eq=False)
 class Request:
     role: Role
     state: RequestState
 
 
+# the state of most requests as soon as they begin
+_WRITTEN = Request(_RESPONDER, _AWAITING)
+
+
 @attrs.define(eq=False)
 class Sender:
-    """Turns verbs into bytes, and knows which requests are begun; performs no I/O.
+    """Turns verbs into bytes, and tracks the requests; performs no I/O.
 
-    Verbs raise `LocalProtocolError` before anything changes; what they write is taken with `data_to_send()`.
+    Verbs raise `LocalProtocolError` before anything changes; take the bytes that they write with `data_to_send()`.
     """
 
     multiplexing: bool = False
     # False once either side has ended the connection; every verb is refused then
     open: bool = attrs.field(default=True, init=False)
     _probes: Probes = attrs.field(factory=Probes, init=False)
-    # a GET_VALUES was answered while no request was unfinished, and none has been begun since
+    # a GET_VALUES was answered while no request was unfinished, and no request has begun since
     _worker_free: bool = attrs.field(default=False, init=False)
-    # a request without KEEP_CONN was begun: the peer closes behind its response
+    # a request without KEEP_CONN has begun: the peer closes after its response
     _closing: bool = attrs.field(default=False, init=False)
     _parser: RecordParser = attrs.field(factory=RecordParser, init=False)
     _requests: dict[int, Request] = attrs.field(factory=dict, init=False)
     _ids: RequestIds = attrs.field(factory=RequestIds, init=False)
     _outgoing: list[bytes | memoryview] = attrs.field(factory=list, init=False)
-    # the request whose answer may come whole: the only one, followed by an empty probe, and nothing has come since
+    # the request whose answer may come whole: it is the only one, an empty probe follows it, and nothing has come
+    # since. Both are added to `_requests` and `_probes` only if something else happens
     _expected: int = attrs.field(default=0, init=False)
-    # whether the next record's first byte shall go out, and whether it has
+    # whether nothing is unanswered or unsent, and a byte was sent ahead: the state after a common answer
+    quiet: bool = attrs.field(default=False, init=False)
+    # whether the next record's first byte is to be sent ahead, and whether it was
     _ahead_wanted: bool = attrs.field(default=False, init=False)
     _ahead: bool = attrs.field(default=False, init=False)
 
@@ -88,14 +95,14 @@ class Sender:
 
         PHP-FPM answers between requests, from the worker that owns the connection.
 
-        Go's net/http/fcgi sends a second, empty answer. It is told from the answer to the next GET_VALUES only where
-        that asks for a name which Go knows: ask such a peer for FCGI_MPXS_CONNS every time.
+        Go's net/http/fcgi sends a second, empty answer. It can be told from the answer to the next GET_VALUES only if
+        that asks for a name that Go knows: ask such a peer for FCGI_MPXS_CONNS every time.
 
         Raises:
             LocalProtocolError: the connection is closed, or the names do not fit into one record.
         """
         self._require_open()
-        self._expected = 0
+        self._unexpect()
         names = tuple(names)
         if names:
             content = b"".join([encode_pair(name, b"") for name in names])
@@ -108,7 +115,7 @@ class Sender:
         """Begin a request and return its id.
 
         Raises:
-            LocalProtocolError: the connection is closed, or closes behind a request that was begun without `keep_conn`;
+            LocalProtocolError: the connection is closed, or closes after a request that was begun without `keep_conn`;
                 another request is unfinished on a connection that does not multiplex; or all ids are taken.
         """
         request_id = self._begin(role, _AT_PARAMS, keep_conn)
@@ -119,15 +126,16 @@ class Sender:
         return request_id
 
     def send_request(self, params: Sequence[bytes], body: bytes = b"", *, keep_conn: bool = True) -> int:
-        """Send a whole request to a Responder and return its id: as `begin_request()`, `send_params()`, `send_stdin()`.
+        """Send a whole request to a Responder and return its id: like `begin_request()`, `send_params()` and
+        `send_stdin()`.
 
         Args:
             params: as for `send_params()`.
-            body: all of it.
+            body: the whole body.
             keep_conn: as for `begin_request()`.
 
         Raises:
-            LocalProtocolError: as those three.
+            LocalProtocolError: as for those three.
         """
         _check_params(params)
         if len(params) != 1 or len(body) > MAX_CONTENT:
@@ -138,52 +146,63 @@ class Sender:
         return self.send_pieces(request_pieces(params[0], body, keep_conn=keep_conn), keep_conn=keep_conn)
 
     def send_pieces(self, pieces: Sequence[bytes], *, keep_conn: bool = True) -> int:
-        """Send a whole request to a Responder, as `request_pieces()` made it, and return its id.
+        """Send a whole request to a Responder, made by `request_pieces()`, and return its id.
 
         Args:
-            pieces: what stands between the places of the id.
-            keep_conn: what they were made with.
+            pieces: the bytes between the places of the id.
+            keep_conn: the same value as in `request_pieces()`.
 
         Raises:
-            LocalProtocolError: as `begin_request()`.
+            LocalProtocolError: as for `begin_request()`.
         """
         request_id = self._begin(_RESPONDER, _AWAITING, keep_conn)
         self._outgoing.append(_ID.pack(request_id).join(pieces))
         return request_id
 
-    def request_and_probe(self, pieces: Sequence[bytes]) -> tuple[int, bytes]:
-        """Return the id of a request and all there is to send: it, the probe that follows it, and one byte ahead.
+    def send_shared(self, pieces: Sequence[bytes]) -> tuple[int, bytes]:
+        """Send a whole request on a connection that multiplexes; return its id, and all there is to send.
 
-        As `send_pieces()`, `get_values()`, `send_ahead()` and `data_to_send()`, which most jobs need in one.
+        As `send_pieces()` and `data_to_send()`.
 
         Raises:
             LocalProtocolError: as `begin_request()`.
         """
-        if not self.open or self._closing or self._requests or self.multiplexing:
-            request_id = self._begin(_RESPONDER, _AWAITING, True)
-        else:
-            # what that does, in short: most jobs come this way
-            request_id = self._ids.following()
-            self._requests[request_id] = Request(_RESPONDER, _AWAITING)
-            self._worker_free = False
-            if not self._probes.asked and not self._parser.held:
-                self._expected = request_id
-        self._probes.asked.append(())
-        data = _ID.pack(request_id).join(pieces) + _ASK_AHEAD
-        if self._outgoing or self._ahead_wanted:
-            self._outgoing.append(data[:-1])
-            self._ahead_wanted = True
-            return request_id, self.data_to_send()
-        if self._ahead:
-            return request_id, data[1:]
-        self._ahead = True
-        return request_id, data
+        if self._outgoing or self._ahead or self._closing or self._expected or not (self.open and self.multiplexing):
+            return self.send_pieces(pieces), self.data_to_send()
+        # what that does, in short: most requests on such a connection come this way
+        self.quiet = self._worker_free = False
+        request_id = self._ids.smallest_free(self._requests)
+        self._requests[request_id] = _WRITTEN
+        return request_id, _ID.pack(request_id).join(pieces)
 
-    def send_params(self, request_id: int, contents: Iterable[bytes], *, end: bool = True) -> None:
-        """Send parameters, as `records.pack_pairs()` made them, one record per item; `end` completes them.
+    def request_and_probe(self, pieces: Sequence[bytes]) -> bytes:
+        """Begin a request and return the bytes to send: the request, the probe that follows it, and one byte ahead.
+
+        The same as `send_pieces()`, `get_values()`, `send_ahead()` and `data_to_send()`; most jobs need all of these.
 
         Raises:
-            LocalProtocolError: the request is not at its parameters, or an item is empty or over 65535 bytes.
+            LocalProtocolError: as for `begin_request()`.
+        """
+        if self.quiet and not self.multiplexing:
+            # a short form of the code below, for most jobs
+            self.quiet = False
+            self._expected = self._ids.following()
+            return (_ID.pack(self._expected).join(pieces) + _ASK_AHEAD)[1:]
+        expected = not (self.unfinished or self.multiplexing or self._probes.asked or self._parser.held)
+        request_id = self.send_pieces(pieces)
+        self.get_values()
+        self.send_ahead()
+        if expected:
+            del self._requests[request_id]
+            self._probes.asked.clear()
+            self._expected = request_id
+        return self.data_to_send()
+
+    def send_params(self, request_id: int, contents: Iterable[bytes], *, end: bool = True) -> None:
+        """Send parameters, made by `records.pack_pairs()`, one record per item; `end` completes them.
+
+        Raises:
+            LocalProtocolError: the request is not at its parameters, or an item is empty or longer than 65535 bytes.
         """
         request = self._require_stream(request_id, _PARAMS)
         contents = tuple(contents)
@@ -197,7 +216,7 @@ class Sender:
     def send_stdin(self, request_id: int, data: bytes | memoryview = b"", *, end: bool = False) -> None:
         """Send a part of the body, of any length; `end` completes it.
 
-        `data` must not change until `data_to_send()` was called.
+        `data` must not change until `data_to_send()` has been called.
 
         Raises:
             LocalProtocolError: the connection is closed, or the request is not at its body.
@@ -205,10 +224,10 @@ class Sender:
         self._send_stream(request_id, _STDIN, data, end)
 
     def end_stdin_short(self, request_id: int, *, spare: bool = False) -> None:
-        """End a body of which a part is missing: with two empty STDIN records, and with `spare` one more.
+        """End an incomplete body: send two empty STDIN records, and with `spare` a third one.
 
-        PHP-FPM takes the first one for a pause when some of the body has come, and would wait for more. The spare one
-        it leaves unread until the script has ended, for want of a probe that follows it.
+        If part of the body has come, PHP-FPM treats the first one as a pause, and would wait for more. It leaves the
+        third one unread until the script has ended, which replaces the probe that follows other requests.
 
         Raises:
             LocalProtocolError: the connection is closed, or the request is not at its body.
@@ -219,7 +238,7 @@ class Sender:
     def send_data(self, request_id: int, data: bytes | memoryview = b"", *, end: bool = False) -> None:
         """Send a part of a Filter's file, of any length; `end` completes it.
 
-        `data` must not change until `data_to_send()` was called.
+        `data` must not change until `data_to_send()` has been called.
 
         Raises:
             LocalProtocolError: the connection is closed, or the request is not at its file.
@@ -232,7 +251,7 @@ class Sender:
         For peers that multiplex: PHP-FPM ignores it while a script runs, and its record then spoils the connection.
 
         Raises:
-            LocalProtocolError: the connection is closed, or the request is over or aborted already.
+            LocalProtocolError: the connection is closed, or the request has ended or is aborted already.
         """
         request = self._require_request(request_id)
         following = advance(request.state, Input.ABORT, request.role)
@@ -240,22 +259,27 @@ class Sender:
             raise LocalProtocolError(f"ABORT_REQUEST for request {request_id}: not while {request.state.value}")
         self._outgoing.append(encode_record(RecordType.ABORT_REQUEST, request_id))
         self._ids.aborted.add(request_id)
-        self._expected = 0
         self._settle(request_id, request, following)
 
     def send_ahead(self) -> None:
-        """Send the first byte of the record that will come next, which is the same for all of them.
+        """Send the first byte of the next record in advance; it is the same for all records.
 
-        A PHP-FPM worker that was told to stop leaves between two records, and never within one: once it has taken this
-        byte it will serve the request that begins with it.
+        A PHP-FPM worker that was told to stop leaves between two records, never within one: once it has read this byte,
+        it will serve the request that begins with it.
         """
+        self._unexpect()
         self._ahead_wanted = True
+
+    def close(self) -> None:
+        """Called when the connection has ended: from now on every verb is refused and all input is ignored."""
+        self.open = False
+        self._unexpect()
 
     def data_to_send(self) -> bytes:
         """Return the bytes that the verbs have written since the last call, and forget them."""
         outgoing = self._outgoing
         if self._ahead and outgoing:
-            # every record begins with it
+            # the first byte of every record
             outgoing[0] = outgoing[0][1:]
             self._ahead = False
         if self._ahead_wanted:
@@ -268,40 +292,56 @@ class Sender:
         return data
 
     def state(self, request_id: int) -> RequestState:
-        """Return where a request stands; IDLE for an id that is free."""
+        """Return the state of a request; IDLE for a free id."""
+        if self._expected and request_id == self._expected:
+            return _AWAITING
         request = self._requests.get(request_id)
         return RequestState.IDLE if request is None else request.state
 
     @property
     def unfinished(self) -> int:
-        """How many requests are begun and not over."""
-        return len(self._requests)
+        """Number of requests that have begun and not ended."""
+        return len(self._requests) + (self._expected > 0)
 
     @property
     def aborted(self) -> int:
-        """How many ids were aborted, and may still be written under."""
+        """Number of aborted ids under which the peer may still write."""
         return len(self._ids.aborted)
 
     @property
     def probes_outstanding(self) -> int:
-        """How many GET_VALUES are sent and not answered."""
-        return len(self._probes.asked)
+        """Number of unanswered GET_VALUES."""
+        return len(self._probes.asked) + (self._expected > 0)
+
+    @property
+    def asked(self) -> Sized:
+        """The GET_VALUES that are sent and not answered, of a connection that multiplexes: always the same object."""
+        return self._probes.asked
 
     # bookkeeping
 
     def _begin(self, role: Role, state: RequestState, keep_conn: bool) -> int:
         self._require_open()
-        self._expected = 0
+        self._unexpect()
         if self._closing:
-            raise LocalProtocolError("the peer closes the connection behind the last request, begun without KEEP_CONN")
+            raise LocalProtocolError("the peer closes the connection after the last request, begun without KEEP_CONN")
         if self._requests and not self.multiplexing:
             raise LocalProtocolError("the peer serves one request at a time on a connection, and one is unfinished")
         ids = self._ids
         request_id = ids.smallest_free(self._requests) if self.multiplexing else ids.following()
-        self._requests[request_id] = Request(role, state)
+        self._requests[request_id] = _WRITTEN if state is _AWAITING and role is _RESPONDER else Request(role, state)
         self._worker_free = False
         self._closing = not keep_conn
         return request_id
+
+    def _unexpect(self) -> None:
+        """Leave the next answer to the parser."""
+        self.quiet = False
+        if self._expected:
+            self._requests[self._expected] = _WRITTEN
+            self._probes.asked.append(())
+            self._worker_free = False
+            self._expected = 0
 
     def _require_open(self) -> None:
         if not self.open:
@@ -309,6 +349,7 @@ class Sender:
 
     def _require_request(self, request_id: int) -> Request:
         self._require_open()
+        self._unexpect()
         request = self._requests.get(request_id)
         if request is None:
             raise LocalProtocolError(f"request {request_id} is over or was never begun")
@@ -331,8 +372,9 @@ class Sender:
         self._settle(request_id, request, NEXT_STREAM[request.role, request.state])
 
     def _settle(self, request_id: int, request: Request, following: RequestState) -> None:
-        request.state = following
-        if following is _IDLE:
+        if following is not _IDLE:
+            self._requests[request_id] = Request(request.role, following)
+        else:
             del self._requests[request_id]
             self._ids.ended(request_id, multiplexing=self.multiplexing)
 

@@ -1,8 +1,9 @@
-"""The responder's half of a FastCGI connection: what PHP-FPM is to the client, for tests and for the test kit."""
+"""The responder's half of a FastCGI connection: plays PHP-FPM's part, for the gateway, the tests and the test kit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from struct import Struct
 
 import attrs
 
@@ -12,6 +13,7 @@ from fcgi_async.wire.events import (
     Data,
     DataEnded,
     ParamsReceived,
+    RawParams,
     RequestBegun,
     ServerEvent,
     Stdin,
@@ -30,7 +32,7 @@ from fcgi_async.wire.records import (
     encode_record,
     encode_stream,
 )
-from fcgi_async.wire.spec import KEEP_CONN, NULL_REQUEST_ID, ProtocolStatus, RecordType, Role
+from fcgi_async.wire.spec import KEEP_CONN, MAX_CONTENT, NULL_REQUEST_ID, VERSION, ProtocolStatus, RecordType, Role
 from fcgi_async.wire.states import (
     OPEN_STREAM,
     RESPONSE_COMPLETE,
@@ -39,10 +41,17 @@ from fcgi_async.wire.states import (
     RequestState,
     advance,
 )
+from fcgi_async.wire.whole_request import WholeRequest, whole_requests
 
 __all__ = ("ServerConnection",)
 
 _LAST_RECORD_TYPE = max(RecordType)
+# what a record begins with that is not padded, and an END_REQUEST; its version and type as one number
+_head_of, _end_of = Struct(">HHHxx").pack, Struct(">HHH10x").pack
+# plain names: on Python 3.11, looking up a member of an enum costs more than using it
+_STDOUT, _END = VERSION << 8 | RecordType.STDOUT, VERSION << 8 | RecordType.END_REQUEST
+_END_SIZE = END_BODY.size
+_AWAITING, _RESPONDER = RequestState.AWAITING, Role.RESPONDER
 _LAST_APP_STATUS = 0xFFFFFFFF
 
 
@@ -53,19 +62,25 @@ class _Request:
     params: bytearray = attrs.field(factory=bytearray)
 
 
+# what each request is that came whole; it is never changed
+_WHOLE = _Request(_RESPONDER, _AWAITING)
+
+
 @attrs.define(eq=False)
 class ServerConnection:
     """Turns a client's bytes into events and verbs into bytes; performs no I/O.
 
-    The mirror of `ClientConnection`, on the same table of states, and as tolerant as the specification asks: a
-    name-value pair may straddle two PARAMS records, and records of requests that are over are strays. It answers by
-    itself what leaves no choice: an unknown role, and a management record of an unknown type.
+    The mirror of `ClientConnection`, with the same table of states, and as tolerant as the specification requires: a
+    name-value pair may be split between two PARAMS records, and records of ended requests are strays. It answers an
+    unknown role and a management record of an unknown type itself.
 
     Args:
-        max_params: how many bytes of parameters one request may have.
+        max_params: most bytes of parameters that a request may have.
+        raw_params: whether parameters are reported raw, not decoded.
     """
 
     max_params: int = 32 * 1024 * 1024
+    raw_params: bool = False
     open: bool = attrs.field(default=True, init=False)
     _parser: RecordParser = attrs.field(factory=RecordParser, init=False)
     _requests: dict[int, _Request] = attrs.field(factory=dict, init=False)
@@ -77,7 +92,7 @@ class ServerConnection:
         """Send a part of the response.
 
         Raises:
-            LocalProtocolError: the request is over, or its parameters are not complete.
+            LocalProtocolError: the request has ended, or its parameters are not complete.
         """
         self._advance(request_id, Input.OUTPUT)
         self._outgoing.extend(encode_stream(RecordType.STDOUT, request_id, data))
@@ -86,16 +101,16 @@ class ServerConnection:
         """Send a part of an error message.
 
         Raises:
-            LocalProtocolError: the request is over, or its parameters are not complete.
+            LocalProtocolError: the request has ended, or its parameters are not complete.
         """
         self._advance(request_id, Input.OUTPUT)
         self._outgoing.extend(encode_stream(RecordType.STDERR, request_id, data))
 
     def end_output(self, request_id: int, record_type: RecordType = RecordType.STDOUT) -> None:
-        """Send the empty record that ends STDOUT or STDERR, which the specification asks for and PHP-FPM leaves out.
+        """Send the empty record that ends STDOUT or STDERR; the specification requires it, but PHP-FPM leaves it out.
 
         Raises:
-            LocalProtocolError: the request is over, or `record_type` is another type.
+            LocalProtocolError: the request has ended, or `record_type` is another type.
         """
         if record_type not in (RecordType.STDOUT, RecordType.STDERR):
             raise LocalProtocolError(f"{record_type.name} is not a stream of the responder")
@@ -105,10 +120,11 @@ class ServerConnection:
     def end_request(
         self, request_id: int, app_status: int = 0, protocol_status: ProtocolStatus = ProtocolStatus.REQUEST_COMPLETE
     ) -> None:
-        """End a request; the rest of what the client still sends of it is received as strays.
+        """End a request; what the client still sends for it is received as strays.
 
         Raises:
-            LocalProtocolError: the connection is closed, the request is over, or `app_status` is not 0 to 2 ** 32 - 1.
+            LocalProtocolError: the connection is closed, the request has ended, or `app_status` is not 0 to 2 ** 32 -
+                1.
         """
         if not 0 <= app_status <= _LAST_APP_STATUS:
             raise LocalProtocolError(f"an app status is 0 to {_LAST_APP_STATUS}, not {app_status}")
@@ -118,7 +134,7 @@ class ServerConnection:
         )
 
     def send_values(self, values: Mapping[bytes, bytes]) -> None:
-        """Answer a GET_VALUES; a name that is not known is left out.
+        """Answer a GET_VALUES; leave out unknown names.
 
         Raises:
             LocalProtocolError: the connection is closed, or the values do not fit into one record.
@@ -133,10 +149,41 @@ class ServerConnection:
         self._outgoing.clear()
         return data
 
-    # what the client did
+    def send_whole(self, request_id: int, stdout: bytes) -> None:
+        """Send a whole response and the end of its request: like `send_stdout()` and `end_request()`.
 
-    def receive_data(self, data: bytes) -> list[ServerEvent]:
-        """Take bytes from the client and return what they mean, in order; nothing once the connection is over."""
+        Raises:
+            LocalProtocolError: as for those two.
+        """
+        requests, size = self._requests, len(stdout)
+        if requests.get(request_id) is not _WHOLE or not 0 < size <= MAX_CONTENT or not self.open:
+            self.send_stdout(request_id, stdout)
+            self.end_request(request_id)
+            return
+        del requests[request_id]
+        self._outgoing.append(_head_of(_STDOUT, request_id, size) + stdout + _end_of(_END, request_id, _END_SIZE))
+
+    # receiving
+
+    def receive_whole(self, data: bytes) -> tuple[list[WholeRequest], int]:
+        """Take the whole requests at the beginning of `data`; return them, and the offset of the rest.
+
+        A shortcut for `receive_data()`, which would return the same as events.
+        """
+        requests = self._requests
+        if self._parser.held or not self.open:
+            return [], 0
+        found, end = whole_requests(data)
+        ids = {request_id for request_id, _, _ in found}
+        if len(ids) < len(found) or not requests.keys().isdisjoint(ids):
+            # it began twice, or the rest of its body is missing: the parser reports it
+            return [], 0
+        for request_id in ids:
+            requests[request_id] = _WHOLE
+        return found, end
+
+    def receive_data(self, data: bytes | memoryview) -> list[ServerEvent]:
+        """Take bytes from the client and return the events in order; no events after the connection has ended."""
         events: list[ServerEvent] = []
         if not self.open:
             return events
@@ -149,7 +196,7 @@ class ServerConnection:
         return events
 
     def receive_eof(self) -> list[ServerEvent]:
-        """Return what it means that the client has closed."""
+        """Return the events of the client's EOF."""
         if not self.open:
             return []
         self.open = False
@@ -158,7 +205,7 @@ class ServerConnection:
         return [Terminated(None)]
 
     def state(self, request_id: int) -> RequestState:
-        """Return where a request stands; IDLE for an id that is free."""
+        """Return the state of a request; IDLE for a free id."""
         request = self._requests.get(request_id)
         return RequestState.IDLE if request is None else request.state
 
@@ -180,7 +227,7 @@ class ServerConnection:
 
     def _receive_management(self, events: list[ServerEvent], record_type: int, content: bytes) -> None:
         if not 0 < record_type <= _LAST_RECORD_TYPE:
-            # what cannot be known is answered (specification 4.2)
+            # an unknown type is answered (specification 4.2)
             self._outgoing.append(
                 encode_record(RecordType.UNKNOWN_TYPE, NULL_REQUEST_ID, bytes((record_type,)) + bytes(7))
             )
@@ -208,9 +255,9 @@ class ServerConnection:
     def _receive_abort(self, events: list[ServerEvent], request_id: int, content: bytes, request: _Request) -> None:
         complete = request.state in RESPONSE_COMPLETE
         self._advance(request_id, Input.ABORT)
-        # they can no longer become complete
+        # the parameters can no longer become complete
         request.params.clear()
-        # the client sent it before it had the end of the response: nothing is owed
+        # the client sent it before it received the end of the response: nothing to do
         events.append(
             Stray(request_id, RecordType.ABORT_REQUEST, len(content)) if complete else AbortRequested(request_id)
         )
@@ -237,6 +284,10 @@ class ServerConnection:
             if len(request.params) > self.max_params:
                 raise RemoteProtocolError(f"request {request_id} has more than {self.max_params} bytes of parameters")
             return
+        if self.raw_params:
+            events.append(RawParams(request_id, bytes(request.params)))
+            request.params.clear()
+            return
         try:
             params = decode_pairs(bytes(request.params))
         except MalformedPairs as error:
@@ -258,6 +309,9 @@ class ServerConnection:
         following = advance(request.state, what, request.role)
         if following is None:
             raise LocalProtocolError(f"{what.value} for request {request_id}: not while {request.state.value}")
-        request.state = following
         if following is RequestState.IDLE:
             del self._requests[request_id]
+        elif request is _WHOLE:
+            self._requests[request_id] = _Request(_RESPONDER, following)
+        else:
+            request.state = following

@@ -49,7 +49,7 @@ class RecordType(IntEnum):
 
 
 class Role(IntEnum):
-    """What the peer is asked to be (specification 6)."""
+    """The role that the peer is asked for (specification 6)."""
 
     RESPONDER = 1
     AUTHORIZER = 2
@@ -57,7 +57,7 @@ class Role(IntEnum):
 
 
 class ProtocolStatus(IntEnum):
-    """How END_REQUEST says that the request ended for the protocol (specification 5.5)."""
+    """The protocol status in END_REQUEST (specification 5.5)."""
 
     REQUEST_COMPLETE = 0
     CANT_MPX_CONN = 1

@@ -1,13 +1,12 @@
-"""The life of a request, as one table that both halves run.
+"""The life of a request, as one table that both halves use.
 
 Theory of operation
 ===================
 
 A connection carries many requests, each named by its request id. A request has one state, and because every record that
 changes it crosses the wire, client and responder go through the same states: the client when it sends BEGIN_REQUEST,
-the responder when it receives it. There is therefore one table, and it does not know on which side it stands. What is
-illegal in it is a `LocalProtocolError` for the side that tried to send, before anything changes, and a
-`RemoteProtocolError` for the side that received.
+the responder when it receives it. So there is one table for both sides. An illegal transition is a `LocalProtocolError`
+on the side that tried to send, before anything changes, and a `RemoteProtocolError` on the side that received.
 
     IDLE --BEGIN--> PARAMS --END_STREAM--> STDIN --END_STREAM--> AWAITING --END--> IDLE        (a Responder)
                       |                      |                      |
@@ -15,22 +14,22 @@ illegal in it is a `LocalProtocolError` for the side that tried to send, before 
                       |                      |                      |
                       +--------ABORT---------+---------ABORT--------+--> ABORTED --END--> IDLE
 
-END_STREAM (an empty PARAMS, STDIN or DATA record) moves on to the next stream that the role has: a Responder has PARAMS
-and STDIN, an Authorizer only PARAMS, a Filter also DATA. `NEXT_STREAM` tells; it is the only thing that depends on the
-role.
+END_STREAM (an empty PARAMS, STDIN or DATA record) moves on to the next stream of the role: a Responder has PARAMS and
+STDIN, an Authorizer only PARAMS, a Filter also DATA. Only this depends on the role; `NEXT_STREAM` has it.
 
 What is not in the table, and why:
 
 * END before the client's streams have ended is legal (a script that does not read its body, fastcgi_finish_request()).
   The request is DISCARDING_* then: PHP-FPM still reads the body up to CONTENT_LENGTH, so the client finishes it. In
-  PARAMS it can only be a rejection (UNKNOWN_ROLE, CANT_MPX_CONN, OVERLOADED), and the request is over; where the client
-  had gone on meanwhile it is DISCARDING_* to the client alone, and what it still sends are strays to the responder.
+  PARAMS it can only be a rejection (UNKNOWN_ROLE, CANT_MPX_CONN, OVERLOADED), and the request has ended. If the client
+  had gone on meanwhile, the request is DISCARDING_* on its side only, and its records are strays on the responder's
+  side.
 * STDOUT and STDERR have end-of-stream records of their own in the specification, but PHP-FPM never sends them;
   END_REQUEST alone ends the response, and empty STDOUT and STDERR records are ignored.
 * A record for an id whose response is complete is a *stray*: PHP-FPM sends what a script prints after
   fastcgi_finish_request() under the finished id. Strays are legal until a GET_VALUES is answered while no request is
-  unfinished, for then the worker says that it is free; and always where the peer multiplexes. A record for an id that
-  was never begun is an error.
+  unfinished, because that answer means that the worker is free; they are always legal if the peer multiplexes. A record
+  for an id that never began is an error.
 * GET_VALUES, GET_VALUES_RESULT and UNKNOWN_TYPE belong to the connection, not to a request.
 """
 
@@ -54,7 +53,7 @@ __all__ = (
 
 
 class RequestState(StrEnum):
-    """Where one request stands."""
+    """The state of one request."""
 
     IDLE = "the id is free"
     PARAMS = "BEGIN_REQUEST was sent; parameters follow"
@@ -137,24 +136,24 @@ TRANSITIONS: Final[dict[RequestState, dict[Input, RequestState | None]]] = {
     },
 }
 
-# the streams that a client writes, and what their content is to the table
+# the streams that a client writes, and the input for their content
 STREAM_INPUT: Final[dict[RecordType, Input]] = {
     RecordType.PARAMS: Input.PARAMS,
     RecordType.STDIN: Input.STDIN,
     RecordType.DATA: Input.DATA,
 }
 
-# the stream that the client may still write, and end, in a state
+# the stream that the client may still write and end in a state
 OPEN_STREAM: Final[dict[RequestState, RecordType]] = {
     state: stream for state, row in TRANSITIONS.items() for stream, what in STREAM_INPUT.items() if what in row
 }
 
-# what the responder still sends in these states are strays
+# what the responder still sends in these states is a stray
 RESPONSE_COMPLETE: Final = frozenset({RequestState.DISCARDING_STDIN, RequestState.DISCARDING_DATA})
 
 
 def advance(state: RequestState, what: Input, role: Role) -> RequestState | None:
-    """Return the state that follows `state` on `what`, or None where the table does not allow it."""
+    """Return the state that follows `state` after `what`, or None if the table does not allow it."""
     row = TRANSITIONS[state]
     if what not in row:
         return None

@@ -1,6 +1,7 @@
-"""The answer that most jobs get, recognised in one step: STDOUT, END_REQUEST, and GET_VALUES_RESULT without values.
+"""Recognise in one step the answer that most jobs get: STDOUT, END_REQUEST, and GET_VALUES_RESULT without values.
 
-Anything else is the parser's, which would say the same of this: `tests/wire/test_whole.py` holds the two together.
+It may have STDERR too. The parser handles anything else, and would give the same result for this:
+`tests/wire/test_whole.py` compares the two.
 """
 
 from __future__ import annotations
@@ -8,37 +9,52 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
-from fcgi_async.wire.records import END_BODY, HEADER
+from fcgi_async.wire.records import END_BODY
 from fcgi_async.wire.spec import HEADER_LENGTH, VERSION, RecordType
 
-__all__ = ("EMPTY_VALUES", "whole_answer")
+__all__ = ("EMPTY_VALUES", "Whole", "whole_answer")
 
-# an answer without values, as PHP-FPM gives it to an empty GET_VALUES
+# the contents of STDOUT and STDERR, and whether a probe is answered too
+Whole = tuple[bytes, bytes, bool]
+
+# an answer without values, PHP-FPM's answer to an empty GET_VALUES
 EMPTY_VALUES: Final = bytes((VERSION, RecordType.GET_VALUES_RESULT, 0, 0, 0, 0, 0, 0))
-# END_REQUEST without its last three bytes, which are reserved, and not zero in PHP-FPM's; the same and an answer
-_END: Final = Struct(">BBHHBxIB3x")
-_END_AND_VALUES: Final = Struct(">BBHHBxIB3x8s")
-_HEADER, _END_AT, _END_AND_VALUES_AT = HEADER.unpack_from, _END.unpack_from, _END_AND_VALUES.unpack_from
-_TO_END, _TO_VALUES = HEADER_LENGTH + _END.size, HEADER_LENGTH + _END_AND_VALUES.size
-_STDOUT, _END_TYPE, _END_SIZE = int(RecordType.STDOUT), int(RecordType.END_REQUEST), END_BODY.size
+# version, type and request id as one number, which is cheaper to compare than three
+_HEADER: Final = Struct(">IHBx")
+# END_REQUEST without its three reserved bytes, which PHP-FPM does not set to zero; its header as one number
+_END: Final = Struct(">QIB3x")
+_HEADER_AT, _END_AT = _HEADER.unpack_from, _END.unpack_from
+_TO_END, _TO_VALUES = _END.size, _END.size + len(EMPTY_VALUES)
+_STDOUT: Final = VERSION << 24 | RecordType.STDOUT << 16
+_STDERR: Final = VERSION << 24 | RecordType.STDERR << 16
+_END_HEADER: Final = VERSION << 56 | RecordType.END_REQUEST << 48 | END_BODY.size << 16
 
 
-def whole_answer(data: bytes, request_id: int) -> tuple[bytes, bool] | None:
-    """Return what STDOUT has in the answer to a request, and whether a probe is answered too; None for all else."""
-    size = len(data)
-    if size < _TO_END:
+def whole_answer(data: bytes, request_id: int) -> Whole | None:
+    """Return the contents of a whole answer to a request; None for anything else, also for an answer without STDOUT."""
+    answered = data.endswith(EMPTY_VALUES)
+    end = len(data) - (_TO_VALUES if answered else _TO_END)
+    if end < HEADER_LENGTH or _END_AT(data, end) != (_END_HEADER | request_id << 32, 0, 0):
         return None
-    version, record_type, number, length, padding = _HEADER(data)
-    if version != VERSION or record_type != _STDOUT or number != request_id or not length:
-        return None
-    rest = size - length - padding
-    if rest == _TO_VALUES:
-        found = _END_AND_VALUES_AT(data, size - rest + HEADER_LENGTH)
-        if found != (VERSION, _END_TYPE, request_id, _END_SIZE, 0, 0, 0, EMPTY_VALUES):
+    kind, length, padding = _HEADER_AT(data)
+    if kind == _STDOUT | request_id and HEADER_LENGTH + length + padding == end and length:
+        return data[HEADER_LENGTH : HEADER_LENGTH + length], b"", answered
+    return _several(data, request_id, end, answered)
+
+
+def _several(data: bytes, request_id: int, end: int, answered: bool) -> Whole | None:
+    """Return the contents of the records before `end`: one or more of STDOUT and STDERR."""
+    stdout: list[bytes] = []
+    stderr: list[bytes] = []
+    streams = {_STDOUT | request_id: stdout, _STDERR | request_id: stderr}
+    at = 0
+    while at <= end - HEADER_LENGTH:
+        kind, length, padding = _HEADER_AT(data, at)
+        stream = streams.get(kind)
+        if stream is None:
             return None
-        return data[HEADER_LENGTH : HEADER_LENGTH + length], True
-    if rest == _TO_END:
-        if _END_AT(data, size - rest + HEADER_LENGTH) != (VERSION, _END_TYPE, request_id, _END_SIZE, 0, 0, 0):
-            return None
-        return data[HEADER_LENGTH : HEADER_LENGTH + length], False
-    return None
+        at += HEADER_LENGTH
+        stream.append(data[at : at + length])
+        at += length + padding
+    content = b"".join(stdout)
+    return (content, b"".join(stderr), answered) if at == end and content else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import attrs
 import httpx
 
 ROOT = Path(__file__).parents[2]
-_RUNNING = re.compile(r"running on (http://[\d.]+:\d+)", re.IGNORECASE)
+_RUNNING = re.compile(r"(?:running on|listening at:|serving \S+ on) (http://[\d.]+:\d+)", re.IGNORECASE)
 _DEADLINE = 30.0
 
 
@@ -55,6 +56,14 @@ def uvicorn(app: str, *options: str) -> list[str]:
 def hypercorn(app: str, *options: str) -> list[str]:
     """The command that serves an application under hypercorn, at any free port."""
     return [sys.executable, "-m", "hypercorn", app, "--bind", "127.0.0.1:0", *options]
+
+
+def granian(app: str, *options: str) -> list[str]:
+    """The command that serves an application under granian, at a port that is free now: it tells none that it chose."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    return [sys.executable, "-m", "granian", "--interface", "asgi", "--port", str(port), *options, app]
 
 
 @contextmanager

@@ -62,8 +62,10 @@ async def test_the_fastapi_application(fpm: LocalFPM, scripts: Path) -> None:
         transport = httpx.ASGITransport(with_state)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             found = await client.get("/thumbs/7")
+            health = await client.get("/readyz")
         server.say({"type": "lifespan.shutdown"})
     assert len(found.json()) == 20
+    assert health.status_code == 200
 
 
 async def test_the_litestar_application(fpm: LocalFPM, scripts: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.report.aims import AIMS, Aim, judged, seen
-from benchmarks.report.page import headline, page
+from benchmarks.report.page import page
 from benchmarks.report.results import COLUMNS, KEPT, Run, read, stored, write
 from benchmarks.suite.race import FLOOR, GO, OURS, PROTOCOL, Figures, Results
 
@@ -96,8 +96,3 @@ def test_the_page_has_every_aim_and_contender() -> None:
     assert len(AIMS) > 20
     assert f"| {RUN_ALL} | 37.5 (25.0 to 50.0) | 1.25 (1.25 to 1.25) |" in text
     assert "| absent | it is not installed |" in text
-
-
-def test_the_headline_has_ratios() -> None:
-    """The README's table compares with a bare Protocol, Go and blocking sockets."""
-    assert f"| {RUN_ALL} | 37.5 | 1.2 | 1.7 | 2.5 | 7,500 |" in headline([run(25)])

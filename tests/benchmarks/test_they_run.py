@@ -16,11 +16,14 @@ ROOT = Path(__file__).parents[2]
 SCENARIOS = {
     "fan_out_efficiency": ["--workers", "2", "--waves", "1", "--rounds", "1"],
     "overload": ["--jobs", "50"],
+    "gateway": ["--jobs", "50", "--repeats", "1", "--rounds", "1", "--burst", "8", "--seconds", "0.005"],
     "multiplexing": ["--at-once", "3", "--rounds", "1", "--repeats", "1"],
     "beside_web_traffic": ["--jobs", "20", "--rounds", "1"],
     "traffic": ["--seconds", "3"],
     "readers_that_leave": ["--rounds", "1"],
     "kept": ["--jobs", "10", "--seconds", "0.05", "--requests", "3"],
+    "map_or_xargs": ["--jobs", "20", "--times", "1"],
+    "web_application": ["--requests", "50", "--rounds", "1"],
 }
 
 
@@ -43,6 +46,13 @@ def test_none_is_forgotten() -> None:
 def test_a_scenario_prints_a_table(name: str) -> None:
     """It ends well, and prints what it measured."""
     assert run(f"benchmarks.scenarios.{name}", *SCENARIOS[name]).startswith("| ")
+
+
+@pytest.mark.long
+def test_a_fleet_is_measured() -> None:
+    """Beside what the model says of it."""
+    arguments = ["--store", "sqlite", "--calls", "20", "--fleets", "1", "--seconds", "0.5", "--processors", "2"]
+    assert "| the model says |" in run("benchmarks.durable.hosts", *arguments)
 
 
 @pytest.mark.long

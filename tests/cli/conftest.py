@@ -20,6 +20,9 @@ import pytest
 from fcgi_async.cli import main
 from fcgi_async.fpm import LocalFPM
 from tests.fpm.process_group import living_members
+from tests.jobs.conftest import jobs_url, mariadb, postgres
+
+__all__ = ("jobs_url", "mariadb", "postgres")
 
 SCRIPTS = Path(__file__).parent / "scripts"
 # generous, because a busy machine is no failure

@@ -39,13 +39,13 @@ NOWHERE = ["--fpm", "unix:///nowhere/fpm.sock", "--max-children", "4"]
         (["run", ECHO, "--param", "PHP_ADMIN_VALUE=memory_limit=1", *NOWHERE], "PHP_ADMIN_VALUE is refused"),
         (["map", ECHO, "--param", "REQUEST_BODY_FILE=/etc/passwd", *NOWHERE], "REQUEST_BODY_FILE is refused"),
         (["map", ECHO, "--limit", "0"], "--limit"),
-        (["run", ECHO, "--fpm", "unix:///nowhere"], "--max-children"),
+        (["map", ECHO, "--fpm", "unix:///nowhere"], "--max-children"),
         (["run", ECHO, "--fpm", "localhost", "--max-children", "4"], "not an address"),
         (["run", ECHO, "--fpm", "tcp://localhost", "--max-children", "4"], "host and a port"),
         (["run", ECHO, "--fpm", "unix:///nowhere", "--max-children", "many"], "--max-children"),
         (["run", ECHO, "--fpm", "unix:///nowhere", "--max-children", "0"], "0 is less than 1"),
         (["run", ECHO, *NOWHERE, "--reserve", "4"], "leaves no worker"),
-        (["run", ECHO, "--reserve", "1"], "--reserve goes with --fpm"),
+        (["run", ECHO, "--reserve", "1"], "--reserve needs --fpm"),
         (["demo", "--directory", "/nowhere"], "no .py files"),
         (["demo", "--json", "/nowhere/t.json"], "no such directory"),
     ],
@@ -80,7 +80,10 @@ def test_wrong_script_is_exit_code_1(command: RunCommand, pool: list[str]) -> No
     """A script that FPM does not find is its 404, and what it says of it."""
     result = command("run", "/nowhere.php", *pool)
     assert (result.code, result.out) == (1, b"File not found.\n")
-    assert result.err.splitlines()[-1] == "fcgi-async: PHP answered with status 404"
+    assert result.err.splitlines()[-1] == (
+        "fcgi-async: PHP answered with status 404: PHP-FPM found no /nowhere.php, and it does not exist here "
+        "either; give the absolute path on PHP-FPM's side"
+    )
     assert "Primary script unknown" in result.err
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sysconfig
 from pathlib import Path
+from xml.etree import ElementTree
 
 import attrs
 import pytest
@@ -51,8 +53,8 @@ def test_demo_end_to_end(command: RunCommand, tree: Path, tmp_path_factory: pyte
     jobs = json.loads((folder / "jobs.json").read_text())
     assert {job["name"] for job in jobs} == NAMES
     assert all(0 < job["queued"] < job["ended"] and job["started"] < job["ended"] for job in jobs)
-    timeline.main(str(folder / "jobs.json"), str(folder / "picture.png"))
-    assert (folder / "picture.png").read_bytes().startswith(b"\x89PNG")
+    timeline.main(str(folder / "jobs.json"), str(folder / "picture.svg"))
+    assert ElementTree.parse(folder / "picture.svg").getroot().tag.endswith("}svg")
 
 
 def test_demo_shows_plain_progress(command: RunCommand, tree: Path) -> None:
@@ -136,8 +138,11 @@ def test_queue_lengths() -> None:
 
 def test_a_row_for_each_worker_and_a_bar_for_each_job() -> None:
     """Bars are in the row of their worker, from start to end."""
-    rows, _ = timeline.draw([job(8, 0, 12.0, 13.0), job(7, 0, 10.0, 11.0), job(8, 0, 14.0, 20.0)]).axes
-    assert [len(bars.get_paths()) for bars in rows.collections] == [1, 2]
-    starts = [[path.get_extents().x0 for path in bars.get_paths()] for bars in rows.collections]
-    assert starts == [[10.0], [12.0, 14.0]]
-    assert [label.get_text() for label in rows.get_yticklabels()] == ["worker 7", "worker 8"]
+    picture = timeline.draw([job(8, 0, 12.0, 13.0), job(7, 0, 10.0, 11.0), job(8, 0, 14.0, 20.0)])
+    rows = re.findall(
+        rf'<path fill="{timeline.BAR}" d="(.*?)"/>\n<text.*?>(.*?)</text>\n<text.*?>(.*?)</text>', picture
+    )
+    assert [(name, jobs) for _, name, jobs in rows] == [("worker 7", "1 jobs"), ("worker 8", "2 jobs")]
+    starts = [[float(x) for x in re.findall(r"M([\d.]+)", path)] for path, _, _ in rows]
+    second = timeline.WIDTH / 20
+    assert starts == [[timeline.LEFT + second * 10], [timeline.LEFT + second * 12, timeline.LEFT + second * 14]]

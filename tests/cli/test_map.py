@@ -25,7 +25,7 @@ def outcomes(result: Result) -> list[dict[str, Any]]:
 def test_outcomes_are_in_the_order_of_the_lines(command: RunCommand, pool: list[str]) -> None:
     """Every line is a job with that JSON as its body; outcomes are in their order, whichever ends first."""
     delays = [150, 0, 60, 0, 30, 0, 0]
-    result = command("map", SCRIPTS / "late.php", *pool, stdin="\n".join(map(str, delays)).encode())
+    result = command("map", "-q", SCRIPTS / "late.php", *pool, stdin="\n".join(map(str, delays)).encode())
     assert (result.code, result.err) == (0, "")
     assert [(outcome["index"], outcome["body"]) for outcome in outcomes(result)] == list(enumerate(delays))
 
@@ -37,7 +37,7 @@ def test_unordered_outcomes_come_as_they_are_there(start: StartCommand, pool: li
         "<?php if (file_get_contents('php://input') === '0')"
         f" for ($n = 0; $n < 15000 && !file_exists('{tmp_path}/gate'); $n++) {{ usleep(2000); clearstatcache(); }}"
     )
-    started = start("map", script, "--unordered", *pool)
+    started = start("map", "-q", script, "--unordered", *pool)
     assert started.process.stdin is not None
     assert started.process.stdout is not None
     started.process.stdin.write(b"0\n1\n2\n")
@@ -54,7 +54,7 @@ def test_compressed_bodies(command: RunCommand, pool: list[str], tmp_path: Path)
         "<?php $coding = json_decode(file_get_contents('php://input'));"
         ' header("Content-Encoding: $coding"); echo gzencode(\'{"a": 1}\');'
     )
-    result = command("map", script, *pool, stdin=b'"gzip"\n"br"\n')
+    result = command("map", "-q", script, *pool, stdin=b'"gzip"\n"br"\n')
     assert (result.code, result.err) == (0, "")
     known, unknown = outcomes(result)
     assert known["body"] == {"a": 1}
@@ -63,7 +63,7 @@ def test_compressed_bodies(command: RunCommand, pool: list[str], tmp_path: Path)
 
 def test_outcome_of_a_job(command: RunCommand, pool: list[str]) -> None:
     """An outcome says all there is to know of a job."""
-    result = command("map", ECHO, "--query", "stderr=noted", *pool, stdin=b'{"a": 1}\n')
+    result = command("map", "-q", ECHO, "--query", "stderr=noted", *pool, stdin=b'{"a": 1}\n')
     (outcome,) = outcomes(result)
     assert {name: outcome[name] for name in ("index", "ok", "status", "stderr", "error", "may_have_run")} == {
         "index": 0,
@@ -88,7 +88,7 @@ def test_outcome_of_a_job(command: RunCommand, pool: list[str]) -> None:
 )
 def test_body_is_json_where_it_is_json(command: RunCommand, pool: list[str], line: str, body: object) -> None:
     """A response that is JSON stands in the outcome as such, and always in one that is JSON itself."""
-    result = command("map", ANSWER, *pool, stdin=line.encode())
+    result = command("map", "-q", ANSWER, *pool, stdin=line.encode())
     assert b"Infinity" not in result.out
     assert outcomes(result)[0]["body"] == body
 
@@ -96,12 +96,12 @@ def test_body_is_json_where_it_is_json(command: RunCommand, pool: list[str], lin
 def test_body_is_text_otherwise(command: RunCommand, pool: list[str], tmp_path: Path) -> None:
     """What is not JSON is text; bytes that are no text are replaced."""
     (tmp_path / "text.php").write_text(r'<?php echo "caf\xc3\xa9 \xff";')
-    assert outcomes(command("map", tmp_path / "text.php", *pool, stdin=b"1"))[0]["body"] == "caf\xe9 \ufffd"
+    assert outcomes(command("map", "-q", tmp_path / "text.php", *pool, stdin=b"1"))[0]["body"] == "caf\xe9 \ufffd"
 
 
 def test_failed_job_is_exit_code_1(command: RunCommand, pool: list[str]) -> None:
     """A job that fails is an outcome, and shows in the exit code; the others are run."""
-    result = command("map", ECHO, "--query", "status=503", *pool, stdin=b"1\n2\n")
+    result = command("map", "-q", ECHO, "--query", "status=503", *pool, stdin=b"1\n2\n")
     assert (result.code, result.err) == (1, "")
     assert [(o["ok"], o["status"], o["error"]) for o in outcomes(result)] == [
         (False, 503, "PHP answered with status 503")
@@ -110,7 +110,7 @@ def test_failed_job_is_exit_code_1(command: RunCommand, pool: list[str]) -> None
 
 def test_missing_socket_is_an_outcome(command: RunCommand) -> None:
     """A job that never reached PHP says so."""
-    result = command("map", ECHO, "--fpm", "unix:///nowhere.sock", "--max-children", "1", stdin=b"1\n")
+    result = command("map", "-q", ECHO, "--fpm", "unix:///nowhere.sock", "--max-children", "1", stdin=b"1\n")
     (outcome,) = outcomes(result)
     assert result.code == 1
     assert (outcome["ok"], outcome["status"], outcome["error_type"]) == (False, None, "ConnectError")
@@ -123,11 +123,12 @@ def test_malformed_line_is_an_outcome_that_names_it(
     command: RunCommand, pool: list[str], bad: bytes, order: list[str]
 ) -> None:
     """A line that is not JSON is refused by its number, in its place; those around it are run; blank ones are none."""
-    result = command("map", ANSWER, *order, *pool, stdin=b"1\n\n" + bad + b"\n4\n")
+    result = command("map", "-q", ANSWER, *order, *pool, stdin=b"1\n\n" + bad + b"\n4\n")
     found = sorted(outcomes(result), key=lambda outcome: int(outcome["index"]))
     assert (result.code, result.err) == (1, "")
     assert [(outcome["index"], outcome["body"]) for outcome in found] == [(0, 1), (1, None), (2, 4)]
     assert found[1]["error"].startswith("line 3 of standard input is not JSON")
+    assert found[1]["error"].endswith("put {} where a line goes, as in --query 'line={}'")
     assert found[1]["error_type"] == "InvalidJob"
     if not order:
         assert found == outcomes(result)
@@ -135,20 +136,20 @@ def test_malformed_line_is_an_outcome_that_names_it(
 
 def test_no_input_is_no_job(command: RunCommand, pool: list[str]) -> None:
     """Nothing in, nothing out, nothing wrong."""
-    result = command("map", ECHO, *pool)
+    result = command("map", "-q", ECHO, *pool)
     assert (result.code, result.out, result.err) == (0, b"", "")
 
 
 def test_long_line(command: RunCommand, pool: list[str]) -> None:
     """A line may be longer than what is read at once, and the last needs no end."""
     text = "x" * 1_000_000
-    result = command("map", ANSWER, *pool, stdin=json.dumps(text).encode())
+    result = command("map", "-q", ANSWER, *pool, stdin=json.dumps(text).encode())
     assert outcomes(result)[0]["body"] == text
 
 
 def test_outcome_is_written_while_input_is_open(start: StartCommand, pool: list[str]) -> None:
     """Whoever writes a line gets its outcome without writing another: good or bad."""
-    started = start("map", ANSWER, *pool)
+    started = start("map", "-q", ANSWER, *pool)
     assert started.process.stdin is not None
     assert started.process.stdout is not None
     for line in (b"1", b"bad", b"3"):
@@ -164,7 +165,7 @@ def test_endless_input_is_read_only_as_jobs_are_taken(
 ) -> None:
     """While the first job blocks, what the producer can write stays bounded; then all of it is worked on."""
     query = urlencode({"started": tmp_path / "started", "gate": tmp_path / "gate"})
-    started = start("map", SCRIPTS / "gate.php", "--limit", "4", "--query", query, *pool)
+    started = start("map", "-q", SCRIPTS / "gate.php", "--limit", "4", "--query", query, *pool)
     assert started.process.stdin is not None
     pipe = started.process.stdin.fileno()
     os.set_blocking(pipe, False)

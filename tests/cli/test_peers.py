@@ -112,7 +112,7 @@ def test_host_that_is_not_known(command: RunCommand, name: str) -> None:
     result = command(name, *pool)
     assert (result.code, result.out) == (1, b"")
     result.assert_one_line()
-    assert "see that the host's name is right" in result.err
+    assert "check that the host's name is right" in result.err
 
 
 def test_ping_of_a_silent_peer(command: RunCommand, serve: Serve) -> None:

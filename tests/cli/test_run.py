@@ -97,6 +97,12 @@ def test_stderr_goes_to_stderr(command: RunCommand, pool: list[str]) -> None:
     assert b"noted" not in result.out.replace(b"stderr=noted", b"")
 
 
+def test_a_query_given_twice(command: RunCommand, pool: list[str]) -> None:
+    """Several --query are joined; none is lost."""
+    answer = json.loads(command("run", ECHO, "--query", "a=1", "--query", "b=2&c=3", "--query", "", *pool).out)
+    assert answer["uri"].endswith("?a=1&b=2&c=3")
+
+
 @pytest.mark.parametrize("status", [400, 404, 500])
 def test_failed_job_is_exit_code_1(command: RunCommand, pool: list[str], status: int) -> None:
     """A status from 400 fails; the body is printed all the same."""
@@ -120,6 +126,43 @@ def test_timeout_is_exit_code_1(command: RunCommand, pool: list[str], tmp_path: 
     assert (result.code, result.out) == (1, b"")
     result.assert_one_line()
     assert "PHP may have run it" in result.err
+
+
+def test_an_input_without_data_is_said(start: StartCommand, pool: list[str]) -> None:
+    """A pipe without data, as in a loop or over ssh, is said; what comes later is the body all the same."""
+    started = start("run", ECHO, *pool)
+    assert started.process.stderr is not None
+    said = started.process.stderr.readline().decode()
+    assert said.startswith("fcgi-async: waits for the body on standard input; add </dev/null")
+    assert started.process.stdin is not None
+    started.process.stdin.write(b"late")
+    result = started.end()
+    assert (result.code, json.loads(result.out)["body"], result.err) == (0, "late", "")
+
+
+def test_an_input_that_was_asked_for_is_awaited_silently(start: StartCommand, pool: list[str]) -> None:
+    """With --data - nothing is said, however long it takes; nor is anything while data comes."""
+    asked, slow = start("run", ECHO, "--data", "-", *pool), start("run", ECHO, *pool)
+    assert slow.process.stdin is not None
+    slow.process.stdin.write(b"first")
+    slow.process.stdin.flush()
+    silent = start("run", ECHO, *pool)
+    assert silent.process.stderr is not None
+    # that one began last, and has been silent for as long as it takes to be said
+    assert silent.process.stderr.readline() != b""
+    assert [started.end().err for started in (asked, slow, silent)] == ["", "", ""]
+
+
+def test_a_terminal_is_not_read(pool: list[str]) -> None:
+    """With a terminal as its standard input the job is a GET, and nothing is awaited."""
+    controller, terminal = os.openpty()
+    try:
+        arguments = [sys.executable, "-m", "fcgi_async", "run", str(ECHO), *pool]
+        done = subprocess.run(arguments, stdin=terminal, capture_output=True, check=True, timeout=60)
+    finally:
+        os.close(terminal)
+        os.close(controller)
+    assert (json.loads(done.stdout)["method"], done.stderr) == ("GET", b"")
 
 
 def test_output_is_streamed(start: StartCommand, pool: list[str], tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ import attrs
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from fcgi_async import LocalFPM
+from fcgi_async import LocalFPM, read_pool_config
+from fcgi_async.commands import diagnosis, pool_choice
 from fcgi_async.commands.report import as_json, as_text
 from fcgi_async.commands.terminal import CLEAR_SCREEN, clip, printable
+from fcgi_async.errors import ConfigurationError
 from fcgi_async.fpm.status import PoolStatus, ProcessState, ProcessStatus
 from tests.cli.conftest import SCRIPTS, SECONDS, RunCommand, StartCommand, wait_until
 
@@ -185,8 +187,6 @@ def test_ping_of_a_busy_pool(command: RunCommand, busy_fpm: tuple[LocalFPM, Path
         (["status", "unix:///nowhere/fpm.sock"], 1, "no such socket"),
         (["ping", "php-fpm.sock"], 2, "not an address"),
         (["status", "php-fpm.sock"], 2, "not an address"),
-        (["ping"], 2, "ADDRESS"),
-        (["status"], 2, "ADDRESS"),
         (["status", "unix:///nowhere", "--path", "status"], 2, "a path such as /status"),
         (["status", "unix:///nowhere", "--timeout", "0"], 2, "--timeout"),
         (["status", "unix:///nowhere", "--timeout", "soon"], 2, "--timeout"),
@@ -223,7 +223,6 @@ def test_pool_by_its_configuration(command: RunCommand, fpm_here: LocalFPM, tmp_
     assert "request_terminate_timeout = 0" in command("status", "--fpm-config", conf).out.decode()
     assert command("ping", "--fpm-config", conf).out.decode().startswith(fpm_here.address)
     assert command("status", fpm_here.address, "--fpm-config", conf).code == 2
-    assert command("ping").code == 2
 
 
 def test_pool_without_a_status_page(command: RunCommand, tmp_path: Path) -> None:
@@ -291,3 +290,46 @@ def test_head_ends_watch(start: StartCommand, fpm: LocalFPM) -> None:
     started.process.stdout = None
     result = started.end()
     assert (result.code, result.err) == (141, "")
+
+
+@pytest.fixture
+def found_conf(fpm_here: LocalFPM, monkeypatch: pytest.MonkeyPatch) -> LocalFPM:
+    """The shared PHP-FPM's configuration, as if it were where distributions keep it."""
+    conf = fpm_here.directory / "fpm.conf"
+    for module in (pool_choice, diagnosis):
+        monkeypatch.setattr(module, "find_pool_config", lambda pool, *, prefix: (conf, read_pool_config(conf, pool)))
+    return fpm_here
+
+
+@pytest.mark.parametrize("arguments", [["ping"], ["status"], ["top", "--once"], ["doctor", "--json"]])
+def test_the_pool_is_found(command: RunCommand, found_conf: LocalFPM, arguments: list[str]) -> None:
+    """Without an address each command looks where distributions keep FPM's configuration."""
+    result = command(*arguments)
+    assert (result.code, result.err) == (0, "")
+    assert found_conf.address in result.out.decode() or b"pool www" in result.out or b"4 workers" in result.out
+
+
+@pytest.mark.parametrize("arguments", [["ping"], ["status", "--path", "/status"], ["doctor", "--json"]])
+def test_the_pool_of_the_environment(
+    command: RunCommand, fpm: LocalFPM, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """FCGI_ASYNC_FPM takes the place of the address, as for `run`; an address on the command line comes first."""
+    monkeypatch.setenv("FCGI_ASYNC_FPM", fpm.address)
+    assert command(*arguments).code == 0
+    assert command(*arguments, "unix:///nowhere/fpm.sock").code == 1
+    monkeypatch.setenv("FCGI_ASYNC_FPM", "unix:///nowhere/fpm.sock")
+    assert command(*arguments).code == 1
+
+
+def test_a_pool_that_is_not_found(command: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said what was looked at, and what to give."""
+
+    def find(*arguments: object, **options: object) -> object:
+        raise ConfigurationError("looked for in /etc, and there is none; give path=")
+
+    monkeypatch.setattr(pool_choice, "find_pool_config", find)
+    result = command("ping")
+    assert result.code == 2
+    assert result.err == (
+        "fcgi-async: looked for in /etc, and there is none; name the pool's ADDRESS, or --fpm-config FILE\n"
+    )

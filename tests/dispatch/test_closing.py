@@ -70,7 +70,7 @@ async def test_join_that_gave_up_leaves_nothing_behind(address: str) -> None:
             with pytest.raises(TimeoutError):
                 await php.join(timeout=0.001)
         assert php._scheduler is not None
-        assert not php._scheduler._when_idle
+        assert not php._scheduler._when_idle.waiters
         held.release()
 
 

@@ -66,8 +66,9 @@ def endpoint(address: str, **settings: Any) -> Endpoint:
 async def test_job_timeout(address: str, call: Any, job: Any, dispatcher: Any) -> None:
     """The call's deadline goes before the job's, the job's before the dispatcher's; run's holds beside total's."""
     async with Responder(never, address), Dispatcher(endpoint(address), timeouts=Timeouts(**dispatcher)) as php:
-        # a worker is ours, so that no deadline passes before
+        # a worker is ours and waits, so that no deadline passes before
         await php.ping()
+        await php.wait_room(1)
         given = Job("/a.php", **job)
         with pytest.raises(JobTimeout, match=r"not done within its deadline, 0\.\d{3} s after the call") as caught:
             await php.run(given, **call)
@@ -229,7 +230,7 @@ async def test_bad_timeout(address: str) -> None:
     """A deadline that is no number of seconds is refused."""
     async with Dispatcher(endpoint(address)) as php:
         for bad in (-1, "1", float("nan"), True):
-            with pytest.raises(ConfigurationError, match="timeout is a number of seconds of at least 0"):
+            with pytest.raises(ConfigurationError, match="timeout must be a number of seconds of at least 0"):
                 await php.run(Job("/a.php"), timeout=bad)  # type: ignore[arg-type]
         with pytest.raises(ConfigurationError):
             await php.join(timeout=-1)

@@ -170,7 +170,7 @@ async def test_priority(address: str) -> None:
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        (Limits(response=999), r"longer than Limits.response, 999 bytes; stream\(\) has no such bound"),
+        (Limits(response=999), r"longer than Limits.response, 999 bytes; stream\(\) has no such limit"),
         (Limits(head=20), "longer than Limits.head, 20 bytes"),
     ],
     ids=["response", "head"],
@@ -219,7 +219,7 @@ async def test_invalid_job_is_refused_before_anything_is_sent(address: str) -> N
         with pytest.raises(InvalidJob, match="PHP_VALUE is refused") as caught:
             await php.run(job)
         assert caught.value.job is job
-        with pytest.raises(InvalidJob, match="a job is a Job, not str"):
+        with pytest.raises(InvalidJob, match="a job must be a Job, not str"):
             await php.run("/a.php")  # type: ignore[arg-type]
         assert len(responder.connections) == 0
 
@@ -239,7 +239,7 @@ async def test_fault_of_ours_is_not_called_the_jobs(
     endpoint = Endpoint(address, max_children=1, linger=0.0)
     async with Responder(ok, address) as responder, Dispatcher(endpoint) as php:
         monkeypatch.setattr(Worker, "start", start)
-        with pytest.raises(DispatchError, match="a fault in fcgi_async and not in the job: LookupError") as caught:
+        with pytest.raises(DispatchError, match="a fault in fcgi_async, not in the job: LookupError") as caught:
             await php.run(Job("/a.php"))
         assert caught.value.may_have_run
         assert isinstance(caught.value.__cause__, LookupError)
@@ -396,7 +396,7 @@ async def test_php_that_closes_behind_get_values(address: str, caplog: pytest.Lo
         assert len(responder.requests) == 10
         assert responder.most_at_once <= 2
     (said,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-    assert said.startswith(f"{address} closes a connection behind its answer to GET_VALUES, as PHP before 8.2.13 does")
+    assert said.startswith(f"{address} closes the connection after answering GET_VALUES, as PHP before 8.2.13 does")
 
 
 # life
@@ -407,21 +407,21 @@ def test_configuration_is_checked_at_once() -> None:
     for arguments, message in (
         ({"endpoints": []}, "no endpoint was given"),
         ({"endpoints": "nonsense"}, "is not an address"),
-        ({"endpoints": ["unix:///a", "unix:///b"], "max_children": 2}, "shortcuts for one endpoint"),
-        ({"endpoints": ["unix:///a", "unix:///b"], "reserve": 1}, "shortcuts for one endpoint"),
+        ({"endpoints": ["unix:///a", "unix:///b"], "max_children": 2}, "are for one endpoint"),
+        ({"endpoints": ["unix:///a", "unix:///b"], "reserve": 1}, "are for one endpoint"),
         ({"max_children": 2, "reserve": 2}, "leaves no worker"),
-        ({"max_queued": 0}, "max_queued=0"),
-        ({"timeouts": 5}, r"timeouts=5 is not a Timeouts; write Timeouts\("),
-        ({"limits": 100}, r"limits=100 is not a Limits; write Limits\("),
-        ({"retry": 3}, r"retry=3 is not a Retry; write Retry\("),
-        ({"max_queued": "many"}, "max_queued='many' is not a whole number"),
-        ({"max_children": "8"}, "max_children is a whole number, not '8'"),
-        ({"reserve": "2"}, "reserve='2' is not a whole number"),
-        ({"reserve": None}, "reserve=None is not a whole number"),
-        ({"on_job_error": "log"}, "on_job_error='log' is not a function"),
-        ({"endpoints": ["unix:///a", 7]}, "an address is a string such as .* not int"),
-        ({"overflow": "drop"}, """overflow='drop' is neither "wait" nor "reject\""""),
-        ({"shutdown_timeout": -1}, "shutdown_timeout is a number of seconds"),
+        ({"max_queued": 0}, "max_queued must be at least 1"),
+        ({"timeouts": 5}, r"timeouts must be a Timeouts"),
+        ({"limits": 100}, r"limits must be a Limits\(...\), not 100"),
+        ({"retry": 3}, r"retry must be a Retry\(...\), not 3"),
+        ({"max_queued": "many"}, "max_queued must be a whole number of jobs, not 'many'"),
+        ({"max_children": "8"}, "max_children must be a whole number, not '8'"),
+        ({"reserve": "2"}, "reserve must be a whole number of workers, not '2'"),
+        ({"reserve": None}, "reserve must be a whole number of workers, not None"),
+        ({"on_job_error": "log"}, "on_job_error must be a function that takes the error, not 'log'"),
+        ({"endpoints": ["unix:///a", 7]}, "an endpoint must be an Endpoint, or an address such as .* not int"),
+        ({"overflow": "drop"}, """overflow must be "wait" or "reject", not 'drop'"""),
+        ({"shutdown_timeout": -1}, "shutdown_timeout must be a number of seconds"),
     ):
         with pytest.raises(ConfigurationError, match=message):
             Dispatcher(**({"endpoints": "unix:///a"} | arguments))
@@ -429,14 +429,14 @@ def test_configuration_is_checked_at_once() -> None:
 
 def test_settings_are_checked_at_once() -> None:
     """So are deadlines and limits."""
-    with pytest.raises(ConfigurationError, match="Timeouts: queue is a number of seconds"):
+    with pytest.raises(ConfigurationError, match="Timeouts: queue must be a number of seconds"):
         Timeouts(queue=-1.0)
-    with pytest.raises(ConfigurationError, match="Limits are numbers of bytes"):
+    with pytest.raises(ConfigurationError, match="must be a whole number of bytes, 0 or more"):
         Limits(stderr=-1)
-    with pytest.raises(ConfigurationError, match=r"Timeouts: total is a number of seconds .* not '5'"):
+    with pytest.raises(ConfigurationError, match=r"Timeouts: total must be a number of seconds .* not '5'"):
         Timeouts(total="5")  # type: ignore[arg-type]
     for value in ("1", 1.5, None, True):
-        with pytest.raises(ConfigurationError, match=r"Limits\(head=.*\) is not a whole number of bytes"):
+        with pytest.raises(ConfigurationError, match=r"Limits\(head\) must be a whole number of bytes"):
             Limits(head=value)  # type: ignore[arg-type]
     assert repr(UNSET) == "UNSET"
     assert UNSET is Unset.UNSET
@@ -483,7 +483,7 @@ async def test_closed(address: str) -> None:
                 pass
         assert php.statistics().completed == 1
         assert slots(php.statistics()) == 0
-        with pytest.raises(ConfigurationError, match="entered once"):
+        with pytest.raises(ConfigurationError, match="entered only once"):
             await php.__aenter__()
         assert repr(php) == f"<Dispatcher {address}: closed>"
         await php.aclose()
@@ -692,7 +692,7 @@ async def test_overflow_reject(address: str) -> None:
         await eventually(lambda: held.running)
         await php.submit(JOB)
         for refused in (php.run(JOB), php.submit(JOB)):
-            with pytest.raises(QueueFull, match="1 jobs wait for a worker already") as caught:
+            with pytest.raises(QueueFull, match="the queue is full: 1 jobs wait for a worker") as caught:
                 await refused
             assert (caught.value.job, caught.value.may_have_run) == (JOB, False)
         with pytest.raises(QueueFull):

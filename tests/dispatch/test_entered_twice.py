@@ -43,10 +43,10 @@ async def test_a_second_time_runs_nothing(address: str, name: str) -> None:
     async with Responder(ok, address) as responder, Dispatcher(address, max_children=2) as php:
         manager = MANAGERS[name](php)
         async with manager as entered:
-            with pytest.raises(ConfigurationError, match=rf"entered once; call {name}\(\) again"):
+            with pytest.raises(ConfigurationError, match=rf"entered only once; call {name}\(\) again"):
                 await manager.__aenter__()
             await use(name, entered)
-        with pytest.raises(ConfigurationError, match="entered once"):
+        with pytest.raises(ConfigurationError, match="entered only once"):
             await manager.__aenter__()
         await anyio.wait_all_tasks_blocked()
         assert len(responder.requests) == 1

@@ -148,7 +148,7 @@ async def test_job_that_is_refused(address: str) -> None:
         assert [type(result) for result in results] == [Response, InvalidJob, InvalidJob, InvalidJob, Response]
         with pytest.raises(InvalidJob, match="is relative"):
             await php.run_all([*numbered(1), odd[0]])
-        with pytest.raises(InvalidJob, match="a job is a Job, not NoneType"):
+        with pytest.raises(InvalidJob, match="a job must be a Job, not NoneType"):
             await php.run_all(one_by_one(odd[1:]))
 
 
@@ -411,9 +411,9 @@ async def test_bad_limit(address: str) -> None:
     """A map lets at least one job in."""
     async with Dispatcher(address, max_children=1) as php:
         for limit in ("4", 1.5, True):
-            with pytest.raises(ConfigurationError, match="is not a whole number of jobs"):
+            with pytest.raises(ConfigurationError, match="limit must be a whole number of jobs"):
                 php.map([], limit=limit)  # type: ignore[arg-type]
-            with pytest.raises(ConfigurationError, match="is not a whole number of jobs"):
+            with pytest.raises(ConfigurationError, match="limit must be a whole number of jobs"):
                 php.group(limit=limit)  # type: ignore[arg-type]
-        with pytest.raises(ConfigurationError, match="limit=0: at least one job"):
+        with pytest.raises(ConfigurationError, match="limit must be at least 1, not 0"):
             php.map([], limit=0)

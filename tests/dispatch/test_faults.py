@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -28,7 +28,7 @@ from fcgi_async import (
     Retry,
 )
 from fcgi_async.net.address import Address
-from fcgi_async.testing import Close, Garbage, Handler, ProtocolStatus, Request, Reset, Responder, ServedConnection
+from fcgi_async.testing import Answer, Close, Garbage, ProtocolStatus, Request, Reset, Responder, ServedConnection
 from tests.dispatch.hostile.peer import Behaviour, Gone, HostilePeer, Wire
 from tests.dispatch.settled import settled, slots
 from tests.eventually import eventually
@@ -37,6 +37,8 @@ from tests.listening import listening
 from tests.wire import frames
 
 pytestmark = [pytest.mark.anyio, pytest.mark.every_loop]
+
+Script = Callable[[Request], Awaitable[Answer]]
 
 NEXT = Job("/next.php")
 BAD = Job("/bad.php", content=b"body")
@@ -47,7 +49,7 @@ def endpoint(address: str, **settings: Any) -> Endpoint:
     return Endpoint(address, **({"max_children": 1, "linger": 0.0} | settings))
 
 
-def bad(fault: Handler) -> Handler:
+def bad(fault: Script) -> Script:
     """A script that does its worst for one job, and serves the others."""
 
     async def script(request: Request) -> None:
@@ -56,7 +58,7 @@ def bad(fault: Handler) -> Handler:
     return script
 
 
-async def fails(address: str, fault: Handler, job: Job = BAD, *, kept: bool = True, **settings: Any) -> FastCGIError:
+async def fails(address: str, fault: Script, job: Job = BAD, *, kept: bool = True, **settings: Any) -> FastCGIError:
     """Run the job that goes wrong and return its error; see that the next one runs, on a kept and a new connection."""
     async with Responder(bad(fault), address, workers=2) as responder:
         async with Dispatcher(endpoint(responder.address, **settings), retry=Retry(attempts=1)) as php:
@@ -97,7 +99,7 @@ async def resets_in_the_response(request: Request) -> None:
 
 @pytest.mark.parametrize("where", ["unix", "tcp"])
 @pytest.mark.parametrize("fault", [resets_before_reading, resets_after_reading, resets_in_the_response])
-async def test_reset(address: str, where: str, fault: Handler) -> None:
+async def test_reset(address: str, where: str, fault: Script) -> None:
     """A worker that dies under its job resets the connection: the job may have run, and is not tried again."""
     error = await fails(address if where == "unix" else where, fault)
     assert type(error) is ConnectionLost

@@ -479,12 +479,12 @@ async def test_group_is_over_with_its_block(address: str) -> None:
     """A group takes jobs inside its block only."""
     async with Responder(ok, address), Dispatcher(address, max_children=1) as php:
         group: JobGroup = php.group()
-        with pytest.raises(DispatcherClosed, match="submit inside its block") as caught:
+        with pytest.raises(DispatcherClosed, match="submit inside its `async with` block") as caught:
             await group.submit(GOOD)
         assert caught.value.job is GOOD
         async with group:
             await group.submit(GOOD)
-        with pytest.raises(DispatcherClosed, match="the group is closed"):
+        with pytest.raises(DispatcherClosed, match="the group is not open"):
             await group.submit(GOOD)
 
 
@@ -506,7 +506,9 @@ async def test_submit_that_is_late(address: str) -> None:
         assert handles[0].result().text == "/good.php"
 
 
-@pytest.mark.parametrize(("arguments", "message"), [({"limit": 0}, "limit=0"), ({"on_error": "ignore"}, "'ignore'")])
+@pytest.mark.parametrize(
+    ("arguments", "message"), [({"limit": 0}, "limit must be at least 1"), ({"on_error": "ignore"}, "'ignore'")]
+)
 async def test_bad_group(address: str, arguments: dict[str, Any], message: str) -> None:
     """What a group cannot be is refused."""
     async with Dispatcher(address, max_children=1) as php:

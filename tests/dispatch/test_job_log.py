@@ -6,11 +6,14 @@ import logging
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import cast
 
 import pytest
 
 from fcgi_async import Dispatcher, Job, JobTimeout, Retry
-from fcgi_async.dispatch.job_log import log_stderr
+from fcgi_async.dispatch.stderr_log import LoggedStderr
+from fcgi_async.net.backend import Backend
 from fcgi_async.testing import Close, Request, Responder
 from tests.handlers import Held, ok
 
@@ -78,14 +81,54 @@ async def test_line_of_a_job_that_was_sent_again(address: str, caplog: pytest.Lo
     assert warning.getMessage() == f"job '/a.php' at {address}: PHP Warning:  of the first attempt"
 
 
-def messages(stderr: bytes, caplog: pytest.LogCaptureFixture, level: int = logging.INFO) -> list[tuple[str, str]]:
-    """What comes of something that PHP wrote."""
-    caplog.clear()
-    with caplog.at_level(level, "fcgi_async.stderr"):
-        log_stderr(Job("/a.php", tag="t"), "unix:///fpm.sock", stderr)
+class Clock:
+    """What `LoggedStderr` needs of a backend; it stands still until it is told to go."""
+
+    def __init__(self) -> None:
+        self.due: list[tuple[float, Callable[[], None]]] = []
+
+    def now(self) -> float:
+        return 7.0
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Clock:
+        self.due = [(when, callback)]
+        return self
+
+    def cancel(self) -> None:
+        self.due.clear()
+
+    def go(self) -> None:
+        """Let the time pass that is waited for."""
+        due, self.due = self.due, []
+        for _, callback in due:
+            callback()
+
+
+def logged(limit: int = 1 << 20) -> tuple[LoggedStderr, Clock]:
+    """The STDERR of a job."""
+    clock = Clock()
+    return LoggedStderr(limit, Job("/a.php", tag="t"), "unix:///fpm.sock", cast("Backend", clock)), clock
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """What was logged of it, with the levels."""
     prefix = "job '/a.php' (tag 't') at unix:///fpm.sock: "
     assert all(record.getMessage().startswith(prefix) for record in caplog.records)
     return [(record.levelname, record.getMessage().removeprefix(prefix)) for record in caplog.records]
+
+
+def messages(
+    stderr: bytes, caplog: pytest.LogCaptureFixture, level: int = logging.INFO, size: int = 1 << 20
+) -> list[tuple[str, str]]:
+    """What comes of something that PHP wrote, in parts of some size."""
+    caplog.clear()
+    with caplog.at_level(level, "fcgi_async.stderr"):
+        taker, _ = logged()
+        for start in range(0, len(stderr), size):
+            taker.feed(stderr[start : start + size], more=start + size < len(stderr))
+        taker.end()
+        taker.end()
+    return said(caplog)
 
 
 def test_messages_and_their_levels(caplog: pytest.LogCaptureFixture) -> None:
@@ -105,6 +148,64 @@ def test_messages_and_their_levels(caplog: pytest.LogCaptureFixture) -> None:
         ("ERROR", "PHP Parse error:  six"),
     ]
     assert [level for level, _ in messages(joined, caplog, logging.ERROR)] == ["ERROR", "ERROR"]
+    whole = messages(joined, caplog)
+    assert all(messages(joined, caplog, size=size) == whole for size in range(1, 30))
+
+
+def test_messages_are_logged_as_they_come(caplog: pytest.LogCaptureFixture) -> None:
+    """One is complete when the next one begins, or after a pause; what FPM's buffer has cut in two is one message."""
+    caplog.set_level(logging.INFO, "fcgi_async.stderr")
+    taker, clock = logged()
+    taker.feed(b"PHP message: one; PHP message: PHP Warning:  t")
+    assert said(caplog) == [("WARNING", "one")]
+    taker.feed(b"wo; PHP mess")
+    assert len(said(caplog)) == 1
+    taker.feed(b"age: PHP Notice:  three")
+    assert said(caplog)[1:] == [("WARNING", "PHP Warning:  two")]
+    clock.go()
+    assert said(caplog)[2:] == [("INFO", "PHP Notice:  three")]
+    taker.feed(b"; PHP message: PHP Fatal error:  four")
+    taker.end()
+    assert said(caplog)[3:] == [("ERROR", "PHP Fatal error:  four")]
+    assert clock.due == []
+    assert taker.value().startswith(b"PHP message: one; PHP message: PHP Warning:  two; PHP message: PHP Notice")
+
+
+def test_what_has_no_mark_is_not_kept_for_long(caplog: pytest.LogCaptureFixture) -> None:
+    """Of a peer that writes on and on, a message ends after 64 KiB."""
+    taker, clock = logged()
+    for _ in range(65):
+        taker.feed(b"x" * 1024)
+    assert [len(text) for _, text in said(caplog)] == [65 * 1024]
+    assert clock.due == []
+
+
+def test_what_is_over_the_limit_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """It is dropped, and the response says so."""
+    taker, _ = logged(20)
+    taker.feed(b"PHP message: 1234567890; PHP message: x", more=False)
+    taker.end()
+    assert said(caplog) == [("WARNING", "1234567")]
+    assert (taker.value(), taker.truncated) == (b"PHP message: 1234567", True)
+
+
+@pytest.mark.parametrize("disabled", [False, True])
+async def test_a_logger_that_is_disabled(address: str, caplog: pytest.LogCaptureFixture, disabled: bool) -> None:
+    """Then nothing is logged, and the response has what PHP wrote all the same."""
+
+    async def warn(request: Request) -> None:
+        await request.write_stderr(b"PHP message: PHP Warning:  boo")
+        await ok(request)
+
+    logger = logging.getLogger("fcgi_async.stderr")
+    logger.disabled = disabled
+    try:
+        async with Responder(warn, address) as responder, Dispatcher(responder.address, max_children=1) as php:
+            response = await php.run(Job("/a.php"))
+    finally:
+        logger.disabled = False
+    assert response.stderr == b"PHP message: PHP Warning:  boo"
+    assert len(caplog.records) == (0 if disabled else 1)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +232,6 @@ def test_flood_of_messages(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_nothing_is_printed_where_logging_is_not_set_up() -> None:
     """PHP's warnings do not appear on the standard error of a program that did not ask for them."""
-    source = "from fcgi_async.dispatch.job_log import log_stderr; from fcgi_async import Job\n"
-    source += "log_stderr(Job('/a.php'), None, b'PHP message: PHP Fatal error:  boo')"
+    source = "import logging, fcgi_async.dispatch.stderr_log as log; log.stderr_logger.error('boo')"
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)

@@ -266,7 +266,7 @@ def test_allowed_by_name(name: str) -> None:
 
 def test_content_length_is_never_the_callers() -> None:
     """Naming CONTENT_LENGTH in allow_params does not help."""
-    with pytest.raises(InvalidJob, match="CONTENT_LENGTH is refused: it is counted"):
+    with pytest.raises(InvalidJob, match="CONTENT_LENGTH is refused: it is computed"):
         encoder(allow_params={"CONTENT_LENGTH"}).check(Job("/a.php", params={"CONTENT_LENGTH": "1"}))
 
 
@@ -309,3 +309,16 @@ def test_scripts_are_remembered_for_a_while() -> None:
     assert len(encoding._scripts) <= 1024
     pairs = dict(decode_pairs(encoding.encode(Job("0.php")).params[0]))
     assert pairs[b"SCRIPT_FILENAME"] == b"/srv/0.php"
+
+
+def test_defaults_that_jobs_replace() -> None:
+    """Whichever a job replaces, it sends each parameter once, and not all that may be replaced are kept."""
+    encoding = encoder(root="/srv")
+    names = sorted(DEFAULT_PARAMS)
+    for n in range(200):
+        own = {name: f"own {n}" for bit, name in enumerate(names) if n >> bit & 1}
+        pairs = decode_pairs(encoding.encode(Job("a.php", params=own)).params[0])
+        found = {name.decode(): value.decode() for name, value in pairs}
+        assert len(found) == len(pairs)
+        assert {name: found[name] for name in names} == {**DEFAULT_PARAMS, **own}
+    assert len(encoding._scripts["a.php"].left) <= 16

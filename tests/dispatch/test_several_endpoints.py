@@ -113,7 +113,7 @@ def test_one_address_twice(tmp_path: Path, pair: tuple[str, str]) -> None:
     folder.mkdir()
     link.symlink_to(folder)
     endpoints = [Endpoint(text.format(folder=folder, link=link), max_children=2) for text in pair]
-    with pytest.raises(ConfigurationError, match="are one address, and each would take its share"):
+    with pytest.raises(ConfigurationError, match="are the same address, and each would use its share"):
         Dispatcher(endpoints)
     with pytest.raises(ConfigurationError, match="merge them"):
         Dispatcher([endpoints[0], Endpoint("unix:///other.sock", max_children=1), endpoints[0]])

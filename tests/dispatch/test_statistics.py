@@ -30,7 +30,7 @@ def test_every_number_is_documented() -> None:
     """Each is in the docstring, gauges before counters, and the border is where the text says."""
     text = inspect.getdoc(Statistics) or ""
     assert re.findall(r"^    (\w+): ", text, re.MULTILINE) == NAMES
-    assert "up to and with `endpoints_away`" in text
+    assert "up to and including `endpoints_away`" in text
     assert NAMES[NAMES.index("endpoints_away") + 1 :] == COUNTERS
 
 

@@ -60,6 +60,48 @@ async def test_stream(address: str) -> None:
         assert (now.completed, now.cancelled, now.idle) == (1, 0, 1)
 
 
+async def test_what_has_come_so_far(address: str) -> None:
+    """It can be had without waiting, and whether it is all."""
+    flushed = anyio.Event()
+
+    async def script(request: Request) -> None:
+        await request.write_stdout(HEAD + b"one")
+        await flushed.wait()
+        await request.write_stdout(b"two")
+        await request.write_stdout(b"three")
+
+    async with Responder(script, address), Dispatcher(endpoint(address)) as php:
+        async with php.stream(JOB) as response:
+            assert (response.read_available(), response.ended) == (b"one", False)
+            assert (response.read_available(), response.ended) == (b"", False)
+            flushed.set()
+            await eventually(lambda: response.ended)
+            assert response.read_available() == b"twothree"
+            assert await response.aread() == b""
+
+
+@pytest.mark.parametrize("on_cancel", ["drain", "close"])
+async def test_cancelling_does_what_the_endpoint_says(address: str, on_cancel: str) -> None:
+    """Its reader gets JobCancelled, and the script is drained, not only for the 20 ms of a stream that is left."""
+    over = anyio.Event()
+
+    async def script(request: Request) -> None:
+        await request.write_stdout(HEAD + b"one")
+        await over.wait()
+
+    async with Responder(script, address), Dispatcher(endpoint(address, on_cancel=on_cancel)) as php:
+        manager = php.stream(JOB)
+        manager.cancel()
+        async with manager as response:
+            assert await response.__anext__() == b"one"
+            manager.cancel()
+            with pytest.raises(JobCancelled):
+                await response.__anext__()
+            assert php.statistics().draining == (on_cancel == "drain")
+        over.set()
+        await settled(php)
+
+
 async def test_each_part_as_it_comes(address: str) -> None:
     """A part is delivered when it is there, not when the next one or the end is."""
     turn: list[anyio.Event] = [anyio.Event() for _ in range(3)]
@@ -164,9 +206,9 @@ async def test_reader_that_is_behind_holds_up_nobody_else(address: str) -> None:
     size = 1024 * 1024
     async with Responder(echo, address), Dispatcher(endpoint(address)) as php:
         async with php.stream(Job("/a.php", content=bytes(size))) as response:
-            # read until what is left fits into memory, then no more
+            # read until what is left is not enough to hold the peer up, then no more
             read = 0
-            while read < size - 128 * 1024:
+            while read < size - 64 * 1024:
                 read += len(await response.__anext__())
             await eventually(lambda: php.statistics().completed == 1)
             with anyio.fail_after(10):

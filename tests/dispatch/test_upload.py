@@ -194,11 +194,11 @@ async def test_ended_in_the_middle(address: str, how: str) -> None:
 @pytest.mark.parametrize(
     ("parts", "length", "may_have_run", "message"),
     [
-        ((b"12345", b"6"), 5, True, "content_length is 5, and the iterable gave at least 6 bytes"),
-        ((b"123456",), 5, False, "content_length is 5, and the iterable gave at least 6 bytes"),
-        ((b"1234",), 5, True, "content_length is 5, and the iterable gave only 4 bytes"),
-        ((), 5, False, "content_length is 5, and the iterable gave only 0 bytes"),
-        ((b"1",), 0, False, "content_length is 0, and the iterable gave at least 1 bytes"),
+        ((b"12345", b"6"), 5, True, "content_length is 5, but the iterable gave at least 6 bytes"),
+        ((b"123456",), 5, False, "content_length is 5, but the iterable gave at least 6 bytes"),
+        ((b"1234",), 5, True, "content_length is 5, but the iterable gave only 4 bytes"),
+        ((), 5, False, "content_length is 5, but the iterable gave only 0 bytes"),
+        ((b"1",), 0, False, "content_length is 0, but the iterable gave at least 1 bytes"),
     ],
 )
 async def test_another_length(
@@ -239,7 +239,7 @@ async def test_iterable_of_something_else(address: str) -> None:
         yield "text"
 
     async with Responder(echo, address), Dispatcher(endpoint(address)) as php:
-        with pytest.raises(JobError, match="the iterable gave str, not bytes"):
+        with pytest.raises(JobError, match="the iterable gave str, but must give bytes"):
             await php.run(Job("/a.php", content=parts(), content_length=4))
 
 

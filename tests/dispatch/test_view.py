@@ -22,7 +22,7 @@ from fcgi_async import (
     View,
 )
 from fcgi_async.testing import Close, Request, Responder
-from fcgi_async.wire.records import encode_pair
+from fcgi_async.wire.records import encode_params
 from tests.dispatch.settled import settled
 from tests.eventually import eventually
 
@@ -233,15 +233,15 @@ async def test_it_is_observed() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"root": "srv"}, "root='srv' is not an absolute path"),
+        ({"root": "srv"}, "root must be an absolute path on FPM's side, not 'srv'"),
         ({"params": {"PHP_VALUE": "x"}}, r"view\(\) at endpoint .*PHP_VALUE is refused"),
         ({"params": {"SCRIPT_FILENAME": "/x"}}, "would be sent twice"),
         ({"params": {"HTTP_A": "1"}, "headers": {"A": "2"}}, "a header becomes HTTP_A"),
-        ({"params": [("A", "b")]}, "params is a mapping"),
+        ({"params": [("A", "b")]}, "params must be a mapping"),
         ({"headers": {"Proxy": "x"}}, "HTTP_PROXY is refused"),
-        ({"priority": 1.5}, r"view\(priority=1.5\) is not a whole number"),
-        ({"timeouts": 3}, r"view\(timeouts=3\) is not a Timeouts"),
-        ({"idempotent": 1}, r"view\(idempotent=1\) is neither"),
+        ({"priority": 1.5}, r"view\(priority\) must be a whole number, not 1.5"),
+        ({"timeouts": 3}, r"view\(timeouts\) must be a Timeouts"),
+        ({"idempotent": 1}, r"view\(idempotent\) must be True or False, not 1"),
     ],
 )
 def test_what_cannot_work_is_refused(settings: dict[str, Any], message: str) -> None:
@@ -267,7 +267,11 @@ async def test_defaults_are_encoded_once() -> None:
     async with Responder(Seen()) as responder, Dispatcher(responder.address, max_children=1) as php:
         shop = php.view(root="/srv/shop", params={f"P{n}": str(n) for n in range(50)})
         await shop.run(Job("index.php", query="a"))
-        with mock.patch("fcgi_async.dispatch.request.encode_pair", side_effect=encode_pair) as encode:
+        with (
+            mock.patch("fcgi_async.dispatch.request.encode_pair") as encode_pair,
+            mock.patch("fcgi_async.dispatch.request.encode_params", side_effect=encode_params) as encode,
+        ):
             await shop.run(Job("index.php", query="b", params={"P7": "own", "REMOTE_ADDR": "10.0.0.1"}))
-        # QUERY_STRING, REQUEST_URI, REQUEST_METHOD and the two parameters
-        assert encode.call_count == 5
+        encode_pair.assert_not_called()
+        ((given,), _) = encode.call_args
+        assert given.keys() == {"QUERY_STRING", "REQUEST_URI", "REQUEST_METHOD", "P7", "REMOTE_ADDR"}

@@ -51,11 +51,12 @@ class Block:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
 
-def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page, in their order; what a command prints belongs to the command."""
+def blocks(page: Path, title: str | None = None) -> list[Block]:
+    """The fenced blocks of a page, or of its part under a heading; what a command prints belongs to the command."""
     text, found = page.read_text(), list[Block]()
-    end = 0
-    for fence in _FENCED.finditer(text):
+    begin = end = 0 if title is None else text.index(f"\n## {title}\n") + 1
+    last = len(text) if title is None else text.find("\n## ", end)
+    for fence in _FENCED.finditer(text, begin, last if last > 0 else len(text)):
         language, content = fence.groups()
         if language == "text" and found and found[-1].language == "sh" and not text[end : fence.start()].strip():
             found[-1] = attrs.evolve(found[-1], prints=content)

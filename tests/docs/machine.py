@@ -86,7 +86,7 @@ def running(portal: BlockingPortal) -> Iterator[Machine]:
                 "/srv/shop": str(DOCS / "examples" / "shop"),
                 "/var/www/html": str(DOCS / "examples" / "wordpress"),
                 "~/fcgi_async": str(ROOT),
-                "8080": str(find_free_port()),
-                "8081": str(find_free_port()),
             }
+            # a page's servers may still be ending when the next one begins
+            | {port: str(find_free_port()) for port in ("8080", "8081", "8082", "8083", "8084", "8085")}
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import yaml
 
 from fcgi_async.fpm.binary import find_php_fpm
-from tests.docs.blocks import PAGES, ROOT, Block, blocks
+from tests.docs.blocks import DOCS, PAGES, ROOT, Block, blocks
 from tests.docs.machine import Machine
 
 EVERY = [block for page in PAGES for block in blocks(page)]
@@ -47,7 +48,7 @@ def complaint(*command: str, cwd: Path) -> str:
 
 def test_languages() -> None:
     """Each block is of a kind that is run or read here; `text` is what people read."""
-    known = {"python", "sh", "text", "php", "ini", "nginx", "yaml", "mermaid"}
+    known = {"python", "sh", "text", "php", "ini", "nginx", "yaml", "mermaid", "sql", "systemd", "console"}
     assert [block.place for block in EVERY if block.language not in known] == []
 
 
@@ -70,6 +71,20 @@ def test_fpm_configuration(block: Block, tmp_path: Path) -> None:
     assert complaint(find_php_fpm(), "-t", "-R", "-n", "-y", f"{tmp_path}/fpm.conf", cwd=tmp_path) == ""
 
 
+@of("systemd")
+def test_systemd_unit(block: Block, tmp_path: Path) -> None:
+    """systemd takes it, with the units beside it; programs are those of this environment."""
+    for other in blocks(block.page):
+        if other.language == "systemd":
+            text = other.text.replace("/srv/app/.venv/bin", str(Path(sys.executable).parent))
+            (tmp_path / str(other.name)).write_text(text)
+    command = ["systemd-analyze", "verify", "--man=no", f"./{block.name}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    # it only warns of what it does not know
+    assert [line for line in done.stderr.splitlines() if str(block.name) in line or "ignoring" in line] == []
+    assert done.returncode == 0, done.stderr
+
+
 @of("nginx")
 def test_nginx_configuration(block: Block, tmp_path: Path, machine: Machine) -> None:
     """nginx takes it, with the files beside it; what is no whole file within a server of its own."""
@@ -85,10 +100,14 @@ def test_nginx_configuration(block: Block, tmp_path: Path, machine: Machine) -> 
 
 
 @of("yaml")
-def test_yaml(block: Block) -> None:
-    """Compose files follow the Compose Specification; what is for Kubernetes agrees with itself."""
+def test_yaml(block: Block, tmp_path: Path) -> None:
+    """Compose files follow their specification, Prometheus takes what is its, Kubernetes' agrees with itself."""
     for document in yaml.safe_load_all(block.text):
-        if "services" in document:
+        if "scrape_configs" in document:
+            assert set(document.get("rule_files", ())) <= {path.name for path in (DOCS / "monitoring").iterdir()}
+            (tmp_path / "prometheus.yml").write_text(block.text)
+            assert complaint("promtool", "check", "config", "--syntax-only", "prometheus.yml", cwd=tmp_path) == ""
+        elif "services" in document:
             jsonschema.Draft7Validator(json.loads(COMPOSE_SCHEMA.read_text())).validate(document)
         else:
             check_kubernetes(document)

@@ -11,7 +11,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 import fcgi_async
+import fcgi_async.jobs
+import fcgi_async.sync
 from fcgi_async import Dispatcher, Job, LocalFPM
+from fcgi_async.telemetry.instrumentor import FastCGIInstrumentor
 from fcgi_async.telemetry.prometheus import PrometheusCollector
 from tests.conftest import SCRIPTS
 from tests.docs.running import run
@@ -21,10 +24,15 @@ from tests.docs.test_site import MODULES
 CODE = re.compile(r"\n\n((?:    .*\n|\n)*    .*)")
 
 
+# those of durable jobs need a worker that takes them, and those for threads a thread; tests/jobs and tests/sync do what
+# they show
+RUN = [module for module in MODULES if module not in (fcgi_async.jobs, fcgi_async.sync)]
+
+
 def examples() -> dict[str, str]:
     """The code in each docstring."""
     found: dict[str, str] = {}
-    for module in MODULES:
+    for module in RUN:
         for name in module.__all__:
             public = getattr(module, name)
             # what is inherited from a class of the package is public too
@@ -51,10 +59,13 @@ def test_they_are_found() -> None:
 @pytest.mark.parametrize("place", examples())
 async def test_it_runs(place: str, fpm: LocalFPM) -> None:
     """With a dispatcher, and jobs, where it takes them for given."""
-    names = {name: getattr(module, name) for module in MODULES for name in module.__all__}
+    names = {name: getattr(module, name) for module in RUN for name in module.__all__}
     # the default registry would remember it
     names["PrometheusCollector"] = partial(PrometheusCollector, CollectorRegistry())
     source = examples()[place].replace("Dispatcher(...)", f"Dispatcher({fpm.address!r}, max_children=2)")
     async with Dispatcher(fpm.address, max_children=2) as php:
         jobs = [Job(str(SCRIPTS / "inspect.php"))] * 2
         await run(source, names | {"php": php, "jobs": jobs}, file=fcgi_async.__name__)
+    if FastCGIInstrumentor().is_instrumented_by_opentelemetry:
+        # all dispatchers of this process would be
+        FastCGIInstrumentor().uninstrument()

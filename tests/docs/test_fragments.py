@@ -14,7 +14,6 @@ from tests.docs.running import run
 # run as what they are: an application that a server opens, a project with a plugin
 ELSEWHERE = {
     DOCS / "asgi.md": "tests/asgi/test_documentation.py",
-    DOCS / "testing.md": "tests/testing/test_example.py::test_example_runs",
 }
 PROMISE = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
 

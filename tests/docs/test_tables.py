@@ -7,15 +7,21 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from inspect import getdoc
 from textwrap import dedent
+from types import ModuleType
+from typing import Any
 
 import attrs
 import pytest
 
-from fcgi_async import Endpoint, Job, Statistics, errors
-from fcgi_async.cli import make_parser
+from fcgi_async import Endpoint, Job, Statistics, errors, jobs
+from fcgi_async.asgi import HIDDEN, PHPApplication
+from fcgi_async.asgi.php_application.rules import NO_SCRIPTS
+from fcgi_async.cli import EXIT_CODES, make_parser
 from fcgi_async.dispatch.request import DEFAULT_PARAMS, FORBIDDEN_PARAMS, RequestEncoder
 from fcgi_async.pool.slots import SLOT_TRANSITIONS
-from fcgi_async.telemetry.readings import DURATIONS, READINGS
+from fcgi_async.telemetry.gateway_readings import GATEWAY_READINGS
+from fcgi_async.telemetry.pool_readings import POOL_READINGS
+from fcgi_async.telemetry.readings import DURATIONS, READINGS, Reading
 from fcgi_async.wire.records import decode_pairs
 from fcgi_async.wire.spec import Role
 from fcgi_async.wire.states import NEXT_STREAM, TRANSITIONS, Input, RequestState
@@ -95,10 +101,11 @@ def test_forbidden_params() -> None:
     ]
 
 
-def test_tree_of_errors() -> None:
+@pytest.mark.parametrize(("module", "page"), [(errors, "errors.md"), (jobs.errors, "durable-jobs.md")])
+def test_tree_of_errors(module: ModuleType, page: str) -> None:
     """It is the tree in the docstring of errors.py."""
-    tree = (getdoc(errors) or "").partition("\n\n")[2].partition("\n\n")[0]
-    assert [block.text for block in blocks(DOCS / "reference" / "errors.md")] == [f"{dedent(tree)}\n"]
+    tree = (getdoc(module) or "").partition("\n\n")[2].partition("\n\n")[0]
+    assert [block.text for block in blocks(DOCS / "reference" / page)] == [f"{dedent(tree)}\n"]
 
 
 PARSER = make_parser()
@@ -145,8 +152,9 @@ def test_command(name: str) -> None:
 
 def test_exit_codes() -> None:
     """They are those of `--help`."""
-    page = (DOCS / "reference" / "command.md").read_text()
-    assert page.partition("## Exit codes\n\n")[2].strip() == (PARSER.epilog or "").removeprefix("Exit codes: ")
+    rows = table("reference/command.md", "Exit codes")
+    assert rows == [(str(code), meaning) for code, meaning in EXIT_CODES.items()]
+    assert all(f"{code} {meaning}" in (PARSER.epilog or "") for code, meaning in EXIT_CODES.items())
 
 
 def test_statistics() -> None:
@@ -158,18 +166,43 @@ def test_statistics() -> None:
     ]
 
 
+def by(name: str, label: str) -> str:
+    """What a metric is called, and what tells its values apart."""
+    return f"`{name}` by `{label}`" if label else f"`{name}`"
+
+
+def rows_of(readings: Iterable[Reading[Any]]) -> list[Row]:
+    """A row for each metric."""
+    return [
+        (
+            by(found.otel, found.attribute),
+            by(found.prometheus + ("_total" if found.counter else ""), found.label),
+            f"{'counter' if found.counter else 'gauge'}, {found.unit}",
+            found.help,
+        )
+        for found in readings
+    ]
+
+
 def test_metrics() -> None:
     """Every metric is there under its two names."""
-
-    def by(name: str, label: str) -> str:
-        return f"`{name}` by `{label}`" if label else f"`{name}`"
-
     expected = [(by(found.otel, ""), by(found.prometheus, ""), "histogram, s", found.help) for found in DURATIONS]
-    for found in READINGS:
-        prometheus = by(found.prometheus + ("_total" if found.counter else ""), found.label)
-        kind = f"{'counter' if found.counter else 'gauge'}, {found.unit}"
-        expected.append((by(found.otel, found.attribute), prometheus, kind, found.help))
-    assert table("telemetry.md", "OpenTelemetry", 1) == expected
+    assert table("telemetry.md", "OpenTelemetry", 1) == [*expected, *rows_of(READINGS)]
+
+
+def test_metrics_of_a_gateway() -> None:
+    """Every metric is there under its two names."""
+    assert table("telemetry.md", "A gateway") == rows_of(GATEWAY_READINGS)
+
+
+def test_metrics_of_a_pool() -> None:
+    """Every metric of the exporter is there."""
+    expected = []
+    for found in POOL_READINGS:
+        by = f" by {', '.join(f'`{label}`' for label in found.labels)}" if found.labels else ""
+        name = found.prometheus + ("_total" if found.counter else "")
+        expected.append((f"`{name}`{by}", "counter" if found.counter else "gauge", found.help))
+    assert table("telemetry.md", "The exporter") == expected
 
 
 def request_transitions() -> list[Row]:
@@ -237,3 +270,29 @@ def test_hostile_peers(theme: str) -> None:
 def test_a_table_is_read(line: str) -> None:
     """Cells are told apart, also where one contains the sign between them."""
     assert cells(line) == ("a", "b | c")
+
+
+def test_options_of_a_php_application() -> None:
+    """Each is there with its default, and explained in the docstring too."""
+    names = {id(HIDDEN): "HIDDEN", id(NO_SCRIPTS): "NO_SCRIPTS"}
+    defaults = []
+    for field in attrs.fields(PHPApplication):
+        if field.init:
+            default = field.default
+            if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # a function that makes classes, for mypy
+                default = {}
+            known = names.get(id(default), repr(default))
+            defaults.append(
+                (f"`{field.name}`", "" if default is attrs.NOTHING else f"`{known.replace(chr(39), chr(34))}`")
+            )
+    rows = table("guides/php-application.md", "Options")
+    assert columns(rows, 0, 1) == defaults
+    explained = [f"`{name}`" for name in documented(PHPApplication)]
+    assert explained == [*(name for name, _ in defaults), "`ConfigurationError`"]
+
+
+def test_glossary() -> None:
+    """Each term once, in the order of the alphabet."""
+    terms = [row.split("|")[1].strip() for row in (DOCS / "reference/glossary.md").read_text().splitlines()[6:]]
+    assert terms == sorted(set(terms), key=str.lower)
+    assert len(terms) > 40

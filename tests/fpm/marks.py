@@ -22,3 +22,11 @@ def started(marks: Path) -> int:
 def ended(marks: Path) -> int:
     """Return how many scripts have come to their end."""
     return sum(line.endswith("-") for line in marks.read_text().splitlines()) if marks.exists() else 0
+
+
+def use_of(marks: Path, share: int) -> float:
+    """Return which part of the time of so many workers went into scripts, from the first begin to the last end."""
+    lines = [line.split() for line in sorted(marks.read_text().splitlines())]
+    times = [float(line[0]) for line in lines]
+    inside = sum(time if line[-1] == "-" else -time for time, line in zip(times, lines, strict=True))
+    return inside / ((times[-1] - times[0]) * share)

@@ -152,7 +152,7 @@ async def test_page_that_does_not_answer(
             (tmp_path / "gate").touch()
     (record,) = [record for record in caplog.records if "status page" in record.message]
     assert record.levelno == logging.WARNING
-    assert "Endpoint.linger alone" in record.message
+    assert "only after Endpoint.linger" in record.message
 
 
 async def test_page_that_comes_back(
@@ -172,7 +172,7 @@ async def test_page_that_comes_back(
         async with Dispatcher(endpoint(fpm, scripts)) as php:
             await abandon(php, tmp_path / "gate")
             (tmp_path / "gate").touch()
-            await eventually(lambda: "Endpoint.linger alone" in caplog.text)
+            await eventually(lambda: "only after Endpoint.linger" in caplog.text)
             assert php.statistics().lingering == 1
             away.rename(real)
             await eventually(lambda: php.statistics().lingering == 0)

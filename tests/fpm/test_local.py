@@ -387,7 +387,7 @@ async def test_own_settings(anyio_backend: object, settings: dict[str, Any]) -> 
 async def test_entering_twice(anyio_backend: object) -> None:
     """An instance that is running refuses to be entered again, and goes on running."""
     async with LocalFPM(max_children=1, system_ini=False) as fpm:
-        with pytest.raises(ConfigurationError, match="entered already"):
+        with pytest.raises(ConfigurationError, match="was entered before"):
             await fpm.__aenter__()
         assert settings_inside(fpm.address)["pid"] in fpm.worker_pids()
 

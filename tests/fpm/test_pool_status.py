@@ -79,7 +79,7 @@ async def test_status_of_one_of_several(start_fpm: Any) -> None:
         assert (await php.status(endpoint=large.address.removeprefix("unix://"))).total == 3
         assert (await php.status(endpoint=endpoints[0])).total == 1
         for wrong in (None, "unix:///nowhere"):
-            with pytest.raises(ConfigurationError, match=f"name one of {small.address}, {large.address}"):
+            with pytest.raises(ConfigurationError, match=f"give one of {small.address}, {large.address}"):
                 await php.status(endpoint=wrong)
 
 

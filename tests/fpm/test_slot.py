@@ -109,7 +109,7 @@ async def test_one_job(fpm: LocalFPM, scripts: Path) -> None:
             with pytest.raises(ConfigurationError, match="a slot runs one job") as caught:
                 await slot.run(body("y"))
             assert not caught.value.may_have_run
-        with pytest.raises(ConfigurationError, match="entered once"):
+        with pytest.raises(ConfigurationError, match="entered only once"):
             await slot.__aenter__()
         async with php.slot() as unused:
             pass
@@ -317,7 +317,7 @@ async def test_room(fpm: LocalFPM, scripts: Path) -> None:
             await woken.wait()
         await php.run(body("x"))
         await php.wait_room(2)
-        with pytest.raises(ConfigurationError, match="never finds room for more than 2"):
+        with pytest.raises(ConfigurationError, match="at most 2 for a job of priority 0"):
             await php.wait_room(3)
 
 

@@ -43,7 +43,7 @@ async def test_a_part_that_is_no_bytes_is_told(php: Dispatcher) -> None:
     async def numbers() -> AsyncIterator[bytes]:
         yield cast(bytes, 10)
 
-    with pytest.raises(JobError, match="gave int, not bytes") as failure:
+    with pytest.raises(JobError, match="gave int, but must give bytes") as failure:
         await php.run(Job("echo.php", content=numbers(), content_length=10))
     assert not failure.value.may_have_run
 
@@ -68,7 +68,7 @@ async def test_waiting_for_the_worker_tells_when_it_was_not_seen_to_end(
     endpoint = Endpoint(fpm.address, max_children=1, root=str(scripts), drain_timeout=0.05)
     async with Dispatcher(endpoint) as php:
         query = {"marks": str(marks), "name": "x", "seconds": "1"}
-        with pytest.raises(ConnectionLost, match="did not say in time") as failure:
+        with pytest.raises(ConnectionLost, match="did not report in time") as failure:
             await php.run(Job("early.php", query=query, finishes_early=False))
         assert failure.value.may_have_run
 

@@ -19,7 +19,7 @@ def table(rows: Sequence[Figures], seed: int) -> str:
     lines = [
         f"{total:,} inputs, seed {seed}, {minutes:.1f} minutes on one core, Python {python_version()}, "
         f"Hypothesis {version('hypothesis')}: nothing was wrong with any of them.\n",
-        "| parser | inputs | past the first unit | what became of them | longest | memory of one |",
+        "| parser | inputs | past the first unit | what happened to them | longest | memory of one |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:

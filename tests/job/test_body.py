@@ -16,6 +16,7 @@ import pytest
 
 from fcgi_async.errors import InvalidJob
 from fcgi_async.job.body import BodyStream, File, encode_multipart
+from fcgi_async.job.job import Job
 from tests.ids import readable
 
 pytestmark = pytest.mark.anyio
@@ -157,7 +158,7 @@ async def test_open_file_without_a_length() -> None:
     reading, writing = os.pipe()
     os.close(writing)
     with open(reading, "rb") as pipe:  # noqa: ASYNC230 - a pipe
-        with pytest.raises(InvalidJob, match="a file without a known length goes as an async iterable"):
+        with pytest.raises(InvalidJob, match="give a file of unknown length as an async iterable"):
             encode_multipart({"f": pipe}, None)
     with pytest.raises(InvalidJob, match="closed file"):
         encode_multipart({"f": pipe}, None)
@@ -168,7 +169,7 @@ async def test_file_of_another_length(length: int) -> None:
     """An iterable that does not keep to its length is found out before the parts behind it are sent in its place."""
     _, body = encode_multipart({"file": ("x", in_parts(b"abc"), "a/b", length)}, None)
     assert isinstance(body, BodyStream)
-    with pytest.raises(ValueError, match=f"a file of {length} bytes turned out to have 3"):
+    with pytest.raises(ValueError, match=f"a file of {length} bytes had 3 when it was sent"):
         async for _ in body.open():
             pass
 
@@ -180,7 +181,7 @@ async def test_file_that_changes_while_it_waits(tmp_path: Path) -> None:
     _, body = encode_multipart({"file": ("x", path, "a/b")}, None)
     path.write_bytes(b"short")
     assert isinstance(body, BodyStream)
-    with pytest.raises(ValueError, match="a file of 11 bytes turned out to have 5"):
+    with pytest.raises(ValueError, match="a file of 11 bytes had 5 when it was sent"):
         async for _ in body.open():
             pass
 
@@ -201,20 +202,20 @@ async def test_boundaries_differ() -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"f": ("a",)}, r"files\['f'\] is a path, an open file, bytes, str, or a tuple: \(filename, content\)"),
-        ({"f": ("a", b"b", "c", 1, 2)}, r"files\['f'\] is a path, an open file, bytes, str, or a tuple"),
-        ({"f": 7}, r"files\['f'\]: the content is bytes, str, .* not int"),
-        ({"f": None}, r"files\['f'\]: the content is bytes, str, .* not NoneType"),
+        ({"f": ("a",)}, r"files\['f'\] must be a path, an open file, bytes, str, or a tuple: \(filename, content\)"),
+        ({"f": ("a", b"b", "c", 1, 2)}, r"files\['f'\] must be a path, an open file, bytes, str, or a tuple"),
+        ({"f": 7}, r"files\['f'\]: the content must be bytes, str, .* not int"),
+        ({"f": None}, r"files\['f'\]: the content must be bytes, str, .* not NoneType"),
         ({"f": in_parts()}, "an async iterable of bytes with its length at the end; not async_generator"),
         ({"f": io.StringIO("text")}, r'files\[\'f\'\] is a file opened as text; open it in binary mode, "rb"'),
         ({"f": Path("/nowhere/at all")}, "No such file"),
         ({"f": Path("a\0b")}, "null byte"),
-        ({"f": (None, b"b", "a/b")}, "filename and content_type are strings"),
-        ({"f": ("a", b"b", 7)}, "filename and content_type are strings"),
+        ({"f": (None, b"b", "a/b")}, "filename and content_type must be strings"),
+        ({"f": ("a", b"b", 7)}, "filename and content_type must be strings"),
         ({"f": ("a", b"b", "a/b\r\nX: y")}, "the content type has a line break"),
         (
             {"f": ("a", 7, "a/b")},
-            "the content is bytes, str, a path, a file opened in binary mode, or an async iterable of bytes with its",
+            "the content must be bytes, str, a path, a file opened in binary mode, or an async iterable of bytes",
         ),
         ({"f": ("a", in_parts(), "a/b")}, "an async iterable of bytes with its length at the end"),
         ({"f": ("a", in_parts(), "a/b", -1)}, "an async iterable of bytes with its length at the end"),
@@ -222,7 +223,7 @@ async def test_boundaries_differ() -> None:
         ({"f": ("a", Path("/"), "a/b")}, "/ is not a regular file"),
         ({"f": ("\ud800", b"", "a/b")}, "cannot be encoded"),
         ({"f": ("a", "\ud800", "a/b")}, "cannot be encoded"),
-        ({7: ("a", b"", "a/b")}, "the name 7 in files is a string, not int"),
+        ({7: ("a", b"", "a/b")}, "the name 7 in files must be a string, not int"),
     ],
     ids=readable,
 )
@@ -241,5 +242,20 @@ async def test_bad_form_beside_files(form: object) -> None:
 
 async def test_bad_mapping() -> None:
     """files= is a mapping."""
-    with pytest.raises(InvalidJob, match="files= is a mapping"):
+    with pytest.raises(InvalidJob, match="files= must be a mapping"):
         encode_multipart([("f", ("a", b"", "a/b"))], None)
+
+
+@pytest.mark.parametrize(("says", "replayable"), [(True, True), (False, False), (1, False)])
+def test_iterable_that_can_be_read_again(says: object, replayable: bool) -> None:
+    """It has to say so: many iterables of bytes are read once."""
+
+    class Content:
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"ab"
+
+    content = Content()
+    content.replayable = says  # type: ignore[attr-defined]
+    body = Job("/a.php", content=content, content_length=2).body
+    assert isinstance(body, BodyStream)
+    assert body.replayable is replayable

@@ -12,13 +12,10 @@ import pytest
 from fcgi_async import ConfigurationError, LocalFPM
 from fcgi_async.jobs import Batch, BatchClosed, JobHandle, Jobs, JobUnsuccessful, Record, ResultTimeout, UnknownBatch
 from fcgi_async.jobs.record import Query
-from tests.jobs.conftest import OpenJobs
+from tests.jobs.conftest import OpenJobs, StartWorker
 from tests.jobs.polling import until
-from tests.jobs.test_kill import StartWorker, start_worker
 from tests.jobs.test_worker import KEPT, marks, task, working
 from tests.jobs.worker_process import make_task
-
-__all__ = ("start_worker",)
 
 pytestmark = pytest.mark.anyio
 

@@ -12,11 +12,11 @@ from fcgi_async.jobs import BatchClosed
 from fcgi_async.jobs.record import BatchRecord, Claimed, Lane, Limits, NewBatch, NewJob, Query, Settlement, State
 from fcgi_async.jobs.store import Store
 from fcgi_async.jobs.successors import Successor, dump_successors
-from tests.jobs.conftest import MakeStore
+from tests.jobs.conftest import ON_EACH, MakeStore
 from tests.jobs.polling import until
 from tests.jobs.records import job
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, ON_EACH]
 
 WORKER = "worker-1"
 LANES = [Lane(queue="default", weight=1, tasks=(Limits(task="mail", on_loss="again", attempts=5),))]
@@ -25,6 +25,13 @@ BATCH = NewBatch(
     next_done=dump_successors([Successor(id="then", task="report", data=None)]),
     next_failed=dump_successors([Successor(id="alarm", task="alarm", data=None)]),
 )
+
+
+@pytest.fixture
+async def store(store: Store) -> Store:
+    """An open store on which our worker is known."""
+    await store.register(WORKER, LANES)
+    return store
 
 
 async def begin(store: Store, count: int = 0, batch: NewBatch = BATCH) -> list[NewJob]:
@@ -39,7 +46,7 @@ async def claim(store: Store, count: int = 100) -> list[Claimed]:
     return list((await store.claim(WORKER, LANES, count, durable=False)).jobs)
 
 
-async def settle(store: Store, claimed: Sequence[Claimed], state: State = "done", **what: object) -> list[bool]:
+async def settle(store: Store, claimed: Sequence[Claimed], state: State = "done", **what: object) -> list[bool | None]:
     return await store.settle(
         WORKER,
         [
@@ -159,7 +166,7 @@ async def test_nothing_is_added_to_what_is_closed_or_not_there(store: Store) -> 
     await begin(store)
     await store.close_batch("b", abandoned=False)
     for batch in ("b", "none"):
-        with pytest.raises(BatchClosed, match="closed or not there"):
+        with pytest.raises(BatchClosed, match="closed or does not exist"):
             await store.add(batch, [job(batch=batch)], 60)
         with pytest.raises(BatchClosed):
             await store.close_batch(batch, abandoned=False)

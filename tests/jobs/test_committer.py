@@ -13,7 +13,7 @@ import pytest
 from fcgi_async.jobs import StoreError, StoreFull, StoreUnavailable
 from fcgi_async.jobs.committer import Committer
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_loop]
 
 
 class DriverError(Exception):
@@ -27,6 +27,8 @@ class FakeSession:
     log: list[str] = attrs.field(factory=list)
     fail_connect: int = 0
     fail_commit: int = 0
+    # whether what fails was forced back by others
+    forced_back: bool = False
     # held back until it is set
     gate: threading.Event = attrs.field(factory=threading.Event)
 
@@ -52,6 +54,12 @@ class FakeSession:
 
     def committed(self) -> None:
         self.log.append("committed")
+
+    def is_transient(self, error: Exception) -> bool:
+        return self.forced_back
+
+    def waited_in_vain(self, error: Exception) -> bool:
+        return str(error) == "locked"
 
     def translate(self, error: Exception, *, committing: bool) -> StoreError | None:
         if isinstance(error, DriverError):
@@ -87,7 +95,9 @@ async def all_at_once(
 
     async def make(index: int, call: dict[str, Any]) -> None:
         try:
-            answers[index] = await committer.call(call["perform"], durable=call.get("durable", True))
+            answers[index] = await committer.call(
+                call["perform"], durable=call.get("durable", True), urgent=call.get("urgent", False)
+            )
         except (StoreError, ValueError) as error:
             answers[index] = error
 
@@ -106,6 +116,21 @@ async def all_at_once(
         await anyio.wait_all_tasks_blocked()
         session.gate.set()
     return answers
+
+
+async def test_what_others_force_back_at_its_commit_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few times, and not without end."""
+    monkeypatch.setattr("fcgi_async.jobs.committer._PAUSE", 0.0)
+    session = FakeSession(forced_back=True)
+    committer = await started(session)
+    session.fail_commit = 3
+    assert await committer.call(says("a")) == "a"
+    assert session.log.count("a") == 4
+    session.fail_commit = 1000
+    with pytest.raises(StoreUnavailable, match="commit"):
+        await committer.call(says("c"))
+    assert session.fail_commit > 900
+    await committer.aclose()
 
 
 async def test_calls_that_come_together_share_a_commit() -> None:
@@ -211,6 +236,23 @@ async def test_a_call_that_was_performed_for_nobody_is_undone() -> None:
         while not undone:
             await committer.call(says("next"))
     assert undone == ["taken"]
+    await committer.aclose()
+
+
+async def test_who_has_waited_for_locks_does_not_wait_again() -> None:
+    """Those beside it are made again without it, and what is urgent is made first."""
+    session = FakeSession()
+    committer = await started(session)
+    answers = await all_at_once(
+        committer,
+        session,
+        {"perform": says("a")},
+        {"perform": says("b", DriverError("locked"))},
+        {"perform": says("c"), "urgent": True},
+    )
+    assert [str(answer) for answer in answers] == ["a", "locked", "c"]
+    performed = [entry for entry in session.log if len(entry) == 1]
+    assert (performed[0], performed.count("b")) == ("c", 1)
     await committer.aclose()
 
 

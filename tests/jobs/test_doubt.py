@@ -20,15 +20,12 @@ from fcgi_async.jobs.doubt import read_ids
 from fcgi_async.jobs.record import Query
 from fcgi_async.jobs.store import Store
 from tests.eventually import eventually
-from tests.jobs.conftest import OpenJobs
+from tests.jobs.conftest import OpenJobs, StartWorker, begun
 from tests.jobs.polling import until
 from tests.jobs.records import job
-from tests.jobs.test_kill import StartWorker, begun, start_worker
 from tests.jobs.test_store_conformance import one, settle, the
 from tests.jobs.test_worker import Gate
 from tests.jobs.worker_process import make_task
-
-__all__ = ("start_worker",)
 
 pytestmark = pytest.mark.anyio
 
@@ -132,7 +129,7 @@ async def test_a_job_is_not_started_again_while_its_orphan_is_at_work(
 
         async def is_held() -> bool:
             record = await jobs.get(id)
-            return record.attempt > 4 and "still at work" in str(record.error)
+            return record.attempt > 4 and "still running" in str(record.error)
 
         await until(is_held)
         assert begun(marks)[id] == 1
@@ -148,7 +145,7 @@ async def test_a_job_in_doubt_says_what_became_of_it(
     jobs, marks = await open_jobs(), tmp_path / "marks"
     id = await killed(jobs, start_worker, gate, marks, idempotent=False)
     async with Dispatcher(endpoint) as php, running(Worker(php, jobs, [make_task(idempotent=False)])):
-        await until(lambda: _says(jobs, id, "still at work on it"))
+        await until(lambda: _says(jobs, id, "still running it"))
         gate.open()
         await until(lambda: _says(jobs, id, "ran it to its end"))
     assert ((await jobs.get(id)).state, begun(marks)[id]) == ("in_doubt", 1)

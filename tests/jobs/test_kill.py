@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
+import sqlite3
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -17,48 +16,14 @@ import pytest
 from fcgi_async import Dispatcher, LocalFPM
 from fcgi_async.jobs import Worker
 from tests.eventually import eventually
-from tests.jobs.conftest import OpenJobs
+from tests.jobs.conftest import AHEAD, LEASE, ON_SQLITE, SHARE, OpenJobs, StartWorker, begun
 from tests.jobs.polling import until
 from tests.jobs.worker_process import make_task
 
 pytestmark = pytest.mark.anyio
 
-ROOT = Path(__file__).parent.parent.parent
 JOBS = 2000
 KILLS = 5
-SHARE = 2
-AHEAD = 1
-
-# starts a worker's process: idempotent or not, on which event loop
-StartWorker = Callable[..., "subprocess.Popen[bytes]"]
-
-
-@pytest.fixture
-def start_worker(fpm: LocalFPM, jobs_url: str) -> Iterator[StartWorker]:
-    """Starts workers as processes on the test's database; they are killed at its end."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(*, idempotent: bool = True, backend: str = "asyncio", share: int = SHARE) -> subprocess.Popen[bytes]:
-        said = "yes" if idempotent else "no"
-        arguments = [jobs_url, fpm.address, str(share), str(AHEAD), said, backend]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.jobs.worker_process", *arguments],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-def begun(marks: Path) -> Counter[str]:
-    """How often each job has begun."""
-    lines = marks.read_text().splitlines() if marks.exists() else []
-    return Counter(line.split()[0] for line in lines if line.endswith("+"))
 
 
 @pytest.mark.soak
@@ -76,24 +41,32 @@ async def test_killed_five_times_no_job_is_lost(
     await jobs.enqueue_many((task, {"marks": str(marks), "milliseconds": 5}) for _ in range(JOBS))
     processes = [start_worker(backend=anyio_backend_name) for _ in range(workers)]
     in_hand, recoveries = 0, []
-    for kill in range(1, KILLS + 1):
-        await eventually(lambda kill=kill: sum(begun(marks).values()) > kill * JOBS // (KILLS + 1))  # type: ignore[misc]
-        victim = processes.pop(0)
-        # frozen first: nobody takes its jobs while they are counted
-        victim.send_signal(signal.SIGSTOP)
-        [dead] = [worker.id for worker in (await jobs.counts()).workers if worker.pid == victim.pid]
-        in_hand += len([record for record in await jobs.find(states=["running"]) if record.worker == dead])
-        victim.kill()
-        victim.wait()
-        killed = time.monotonic()
-        processes.append(start_worker(backend=anyio_backend_name))
 
-        async def recovered(dead: str = dead) -> bool:
-            running = await jobs.find(states=["running"])
-            return all(record.worker != dead for record in running)
+    async def recover(dead: str, successor: int) -> None:
+        async def recovered() -> bool:
+            return all(record.worker != dead for record in await jobs.find(states=["running"]))
 
-        await until(recovered)
-        recoveries.append(time.monotonic() - killed)
+        async def is_announced() -> bool:
+            return any(worker.pid == successor for worker in (await jobs.counts()).workers)
+
+        # a process takes its time to start, and is killed before it has watched others for as long as a lease
+        await until(is_announced, within=100)
+        announced = time.monotonic()
+        await until(recovered, within=100)
+        recoveries.append(time.monotonic() - announced)
+
+    async with anyio.create_task_group() as recovering:
+        for kill in range(1, KILLS + 1):
+            await eventually(lambda kill=kill: sum(begun(marks).values()) > kill * JOBS // (KILLS + 1), within=100)  # type: ignore[misc]
+            victim = processes.pop(0)
+            # frozen first: nobody takes its jobs while they are counted
+            victim.send_signal(signal.SIGSTOP)
+            [dead] = [worker.id for worker in (await jobs.counts()).workers if worker.pid == victim.pid]
+            in_hand += len([record for record in await jobs.find(states=["running"]) if record.worker == dead])
+            victim.kill()
+            victim.wait()
+            processes.append(start_worker(backend=anyio_backend_name))
+            recovering.start_soon(recover, dead, processes[-1].pid)
 
     async def done() -> bool:
         return (await jobs.counts()).states["done"] == JOBS
@@ -104,12 +77,17 @@ async def test_killed_five_times_no_job_is_lost(
     again = sum(count - 1 for count in runs.values())
     # what runs, what lies ahead, and ends that are being written
     assert again <= in_hand <= KILLS * (SHARE + AHEAD + 2 * SHARE + AHEAD)
-    # with two workers the other one finds out by itself; with one it takes the start of a process
-    assert min(recoveries) < 5
-    for worker in (await jobs.counts()).workers:
-        assert worker.pid in [process.pid for process in processes]
+    # with two workers the other one may have found out before
+    assert min(recoveries) < LEASE + 5
+
+    async def only_the_living_are_announced() -> bool:
+        living = [process.pid for process in processes]
+        return all(worker.pid in living for worker in (await jobs.counts()).workers)
+
+    await until(only_the_living_are_announced)
 
 
+@ON_SQLITE
 async def test_a_killed_worker_leaves_in_doubt_only_what_it_had_begun(
     open_jobs: OpenJobs, start_worker: StartWorker, fpm: LocalFPM, tmp_path: Path
 ) -> None:
@@ -136,8 +114,25 @@ async def test_a_killed_worker_leaves_in_doubt_only_what_it_had_begun(
         gate.touch()
 
 
+async def freeze(process: subprocess.Popen[bytes], file: str) -> None:
+    """Stop a process between two of its transactions: in the midst of one it would keep all others out of the file."""
+
+    def is_between() -> bool:
+        process.send_signal(signal.SIGSTOP)
+        try:
+            with closing(sqlite3.connect(file, timeout=0.5)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            process.send_signal(signal.SIGCONT)
+            return False
+        return True
+
+    await eventually(is_between)
+
+
+@ON_SQLITE
 async def test_a_frozen_worker_keeps_its_jobs(
-    open_jobs: OpenJobs, start_worker: StartWorker, fpm: LocalFPM, tmp_path: Path
+    open_jobs: OpenJobs, start_worker: StartWorker, fpm: LocalFPM, tmp_path: Path, jobs_url: str
 ) -> None:
     """It holds its lock: others leave its jobs alone, and it settles them once it goes on."""
     jobs, marks, gate = await open_jobs(), tmp_path / "marks", tmp_path / "gate"
@@ -146,7 +141,7 @@ async def test_a_frozen_worker_keeps_its_jobs(
     frozen = start_worker(share=1)
     try:
         await eventually(lambda: len(begun(marks)) == 1)
-        frozen.send_signal(signal.SIGSTOP)
+        await freeze(frozen, jobs_url.removeprefix("sqlite://"))
         other = await open_jobs()
         async with Dispatcher(fpm.address, max_children=1) as php:
             worker = Worker(php, other, [task])

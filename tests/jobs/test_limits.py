@@ -11,19 +11,27 @@ from fcgi_async import LocalFPM
 from fcgi_async.jobs import Backoff, Jobs, Rate, Task
 from fcgi_async.jobs.record import Claimed, Lane, Query, Settlement
 from fcgi_async.jobs.store import Store
-from tests.jobs.conftest import MakeStore, OpenJobs
+from tests.jobs.conftest import ON_EACH, MakeStore, OpenJobs
 from tests.jobs.polling import until
 from tests.jobs.records import job
 from tests.jobs.test_store_conformance import lane
 from tests.jobs.test_worker import marks, task, working
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, ON_EACH]
 
 POISON = Path(__file__).parent / "scripts" / "poison.php"
 
 
 async def claim(store: Store, lanes: list[Lane], count: int = 100, worker: str = "worker-1") -> list[Claimed]:
     return list((await store.claim(worker, lanes, count, durable=False)).jobs)
+
+
+@pytest.fixture
+async def store(store: Store) -> Store:
+    """An open store on which our workers are known."""
+    for worker in ("worker-1", "worker-2"):
+        await store.register(worker, [lane("mail"), lane("report")])
+    return store
 
 
 # across hosts, on every store
@@ -122,7 +130,7 @@ async def test_what_waits_for_one_less_to_run_begins_at_once(
     fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The end of a job wakes the workers of others; nobody looks by himself here."""
-    monkeypatch.setattr("fcgi_async.jobs.worker._LOOK", 600.0)
+    monkeypatch.setattr("fcgi_async.jobs.supply._LOOK", 600.0)
     jobs, single = await open_jobs(), task(running=1)
     data = {"marks": str(tmp_path / "marks"), "milliseconds": 5}
     async with working(fpm, jobs, single), working(fpm, await open_jobs(), single):
@@ -134,7 +142,7 @@ async def test_what_waits_for_one_less_to_run_begins_at_once(
 
 async def test_a_rate_is_used_to_the_full(fpm: LocalFPM, open_jobs: OpenJobs, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker comes back when the rate allows more, and not when it would look anyway."""
-    monkeypatch.setattr("fcgi_async.jobs.worker._LOOK", 600.0)
+    monkeypatch.setattr("fcgi_async.jobs.supply._LOOK", 600.0)
     jobs, limited = await open_jobs(), task(rate=Rate(2, per=0.1))
     async with working(fpm, jobs, limited):
         handles = await jobs.enqueue_many((limited, None) for _ in range(10))
@@ -166,7 +174,7 @@ async def _are_done(jobs: Jobs, count: int) -> bool:
 
 async def test_a_delayed_job_is_not_late(fpm: LocalFPM, open_jobs: OpenJobs, monkeypatch: pytest.MonkeyPatch) -> None:
     """An idle worker comes back when it is due, though it would look much later."""
-    monkeypatch.setattr("fcgi_async.jobs.worker._LOOK", 600.0)
+    monkeypatch.setattr("fcgi_async.jobs.supply._LOOK", 600.0)
     jobs, plain = await open_jobs(), task()
     async with working(fpm, jobs, plain):
         assert (await (await jobs.enqueue(plain)).wait(30)).state == "done"

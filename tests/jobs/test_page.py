@@ -13,7 +13,8 @@ import pytest
 from fcgi_async import ConfigurationError
 from fcgi_async.jobs import Jobs
 from fcgi_async.jobs.page import JobsPage
-from fcgi_async.jobs.record import Settlement, State
+from fcgi_async.jobs.page_html import LONGEST
+from fcgi_async.jobs.record import Query, Record, Settlement, State
 from tests.jobs.conftest import OpenJobs
 from tests.jobs.records import job
 from tests.jobs.test_store_conformance import lane
@@ -125,6 +126,24 @@ async def test_a_list_and_a_job(open_jobs: OpenJobs) -> None:
     assert (await ask(jobs.page(), "id=none")).status == 404
     assert (await ask(jobs.page(), "state=nowhere")).status == 404
     assert (await ask(jobs.page(), "state=dead&after=x")).status == 200
+
+
+async def test_a_job_with_much_data_is_read_in_part(open_jobs: OpenJobs) -> None:
+    """The page says how long the data is in whole."""
+    jobs = await open_jobs()
+    handle = await jobs.enqueue(MAIL, "x" * 500_000)
+    read: list[Query] = []
+    find = jobs.store.find
+
+    async def noted(query: Query) -> list[Record]:
+        read.append(query)
+        return await find(query)
+
+    jobs.store.find = noted  # type: ignore[method-assign]
+    text = (await ask(jobs.page(), f"id={handle.id}")).text
+    assert [query.most for query in read] == [LONGEST]
+    assert f"{'x' * (LONGEST - 1)} … (500,002 characters in all)" in text
+    assert len(text) < LONGEST + 10_000
 
 
 async def test_everything_is_escaped(open_jobs: OpenJobs) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from fcgi_async import ConfigurationError
-from fcgi_async.jobs.record import Query, Settlement
+from fcgi_async.jobs.record import Query, Settlement, StoredResponse
 from fcgi_async.jobs.sql.store import SQLStore
 from fcgi_async.jobs.store import Store
-from tests.jobs.conftest import OpenJobs
+from tests.jobs.conftest import ON_EACH, OpenJobs
 from tests.jobs.polling import until
 from tests.jobs.records import job
 from tests.jobs.test_store_conformance import MAIL, lane, one, settle
 from tests.jobs.test_worker import task
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, ON_EACH]
 
 
 async def test_old_ones_are_purged(open_jobs: OpenJobs) -> None:
@@ -64,6 +65,46 @@ async def test_jobs_of_a_queue_are_found(open_jobs: OpenJobs) -> None:
     assert await jobs.find(queue="none") == []
 
 
+async def test_a_list_does_not_read_what_may_be_long(open_jobs: OpenJobs) -> None:
+    """But the end of what PHP logged."""
+    jobs = await open_jobs()
+    handle = await jobs.enqueue(task("mail"), {"long": "x" * 5_000})
+    claimed = await one(jobs.store)
+    await settle(jobs.store, claimed, "dead", stderr="ä" * 2_000 + "end", error="why")
+    [brief] = await jobs.find(data=False)
+    assert (brief.id, brief.data, brief.chain, brief.error) == (handle.id, "", None, "why")
+    assert brief.stderr == "ä" * 997 + "end"
+    [whole] = await jobs.find()
+    assert (len(whole.data), len(whole.stderr or "")) == (5_011, 2_003)
+
+
+async def test_a_job_is_read_in_part(open_jobs: OpenJobs) -> None:
+    """As much as asked of what may be long, and how long that is in whole; what is short is whole."""
+    jobs = await open_jobs()
+    handle = await jobs.enqueue(task("mail"), "x" * 5_000)
+    claimed = await one(jobs.store)
+    response = StoredResponse(status=200, headers={"x-name": "v"}, content=b"\0" * 3_000)
+    await settle(jobs.store, claimed, stderr="ä" * 200, error="why", response=response, keep=60.0)
+    part = await handle.record(most=100)
+    assert (part.data, part.stderr, part.error, part.chain) == ('"' + "x" * 99, "ä" * 100, "why", None)
+    assert part.response == attrs.evolve(response, content=b"\0" * 100)
+    assert part.lengths == {"data": 5_002, "stderr": 200, "response": 3_000}
+    whole = await handle.record()
+    assert (len(whole.data), whole.response, whole.lengths) == (5_002, response, {})
+    assert (await handle.record(most=5_002)).lengths == {}
+    with pytest.raises(ConfigurationError, match="most must be a whole number of at least 1"):
+        await handle.record(most=0)
+
+
+async def test_jobs_are_entered_once_at_a_time(open_jobs: OpenJobs) -> None:
+    """Entering them again meanwhile is refused, and leaves them as they are."""
+    jobs = await open_jobs()
+    with pytest.raises(ConfigurationError, match="entered already: use it, or make another"):
+        async with jobs:
+            pass
+    assert await jobs.find() == []
+
+
 async def test_progress_is_the_running_attempts(open_jobs: OpenJobs) -> None:
     jobs = await open_jobs()
     handle, store = await jobs.enqueue(task("mail")), jobs.store
@@ -80,6 +121,7 @@ async def test_progress_is_the_running_attempts(open_jobs: OpenJobs) -> None:
 
 async def test_nothing_is_kept_for_longer_than_asked(store: Store) -> None:
     """Done ones go in steps of a thousand."""
+    await store.register("w", MAIL)
     await store.put([job() for _ in range(1_500)])
     claimed = (await store.claim("w", MAIL, 1_500, durable=False)).jobs
     await store.settle(

@@ -14,7 +14,7 @@ from fcgi_async.jobs import Cron, Jobs, Worker
 from fcgi_async.jobs.record import Query
 from fcgi_async.jobs.sql.sqlite_store import SQLiteStore
 from fcgi_async.jobs.store import Store
-from tests.jobs.conftest import MakeStore, OpenJobs
+from tests.jobs.conftest import ON_EACH, MakeStore, OpenJobs
 from tests.jobs.polling import until
 from tests.jobs.test_worker import task, working
 
@@ -29,6 +29,7 @@ async def ids(store: Store) -> list[str]:
     return [record.id for record in await store.find(Query(limit=1000))]
 
 
+@ON_EACH
 async def test_it_begins_with_the_first_who_has_it(store: Store) -> None:
     await store.begin_crons([SECONDS, YEARLY])
     wait = await store.tick([SECONDS, YEARLY])
@@ -40,6 +41,7 @@ async def test_it_begins_with_the_first_who_has_it(store: Store) -> None:
     assert await store.tick([]) is None
 
 
+@ON_EACH
 async def test_each_time_is_put_once_by_however_many(store: Store, make_store: MakeStore) -> None:
     other = make_store()
     await other.open()
@@ -143,7 +145,7 @@ async def test_what_schedules_a_worker_refuses(open_jobs: OpenJobs) -> None:
     jobs, php = await open_jobs(), Dispatcher("unix:///none.sock", max_children=1)
     with pytest.raises(ConfigurationError, match="must be Crons"):
         Worker(php, jobs, [MAIL], schedules=["15 3 * * *"])  # type: ignore[list-item]
-    with pytest.raises(ConfigurationError, match="two of the same name"):
+    with pytest.raises(ConfigurationError, match="two Crons of the same name"):
         Worker(php, jobs, [MAIL], schedules=[SECONDS, SECONDS])
 
 

@@ -21,6 +21,7 @@ from fcgi_async.jobs import Jobs, SchemaMismatch, StoreCorrupt, StoreUnavailable
 from fcgi_async.jobs.record import Lane, Limits, Query, Settlement
 from fcgi_async.jobs.sql import schema
 from fcgi_async.jobs.sql.filesystem import filesystem_magic
+from fcgi_async.jobs.sql.migrations import MIGRATIONS, Migrating
 from fcgi_async.jobs.sql.sqlite_store import SQLiteStore
 from tests.jobs.polling import until
 from tests.jobs.records import job
@@ -103,11 +104,12 @@ async def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
 async def test_a_damaged_file_is_said(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     async with opened(path) as store:
-        await store.put([job(data=f'"{"x" * 500}"') for _ in range(200)])
+        await store.put([job(data=f'"{"x" * 500}"') for _ in range(1000)])
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     content = bytearray(path.read_bytes())
-    for start in range(3 * 4096, len(content), 4096):
+    # after the pages of the schema
+    for start in range(64 * 4096, len(content), 4096):
         content[start : start + 64] = b"\xff" * 64
     path.write_bytes(content)
     async with opened(path) as store:
@@ -209,10 +211,16 @@ async def test_an_older_schema_is_migrated_in_one_transaction(tmp_path: Path, mo
     async with opened(tmp_path / "jobs.db") as store:
         await store.put([job()])
     monkeypatch.setattr("fcgi_async.jobs.sql.dialect.VERSION", schema.VERSION + 1)
-    monkeypatch.setitem(schema.MIGRATIONS, schema.VERSION, ("ALTER TABLE fcgi_jobs ADD COLUMN colour TEXT", "WRONG"))
+    statements = ["ALTER TABLE fcgi_jobs ADD COLUMN colour TEXT", "WRONG"]
+
+    def migrate(dialect: Migrating) -> None:
+        for statement in statements:
+            dialect.change(statement)
+
+    monkeypatch.setitem(MIGRATIONS, schema.VERSION, migrate)
     with pytest.raises(StoreUnavailable, match="syntax error"):
         await SQLiteStore(tmp_path / "jobs.db").open()
-    monkeypatch.setitem(schema.MIGRATIONS, schema.VERSION, ("ALTER TABLE fcgi_jobs ADD COLUMN colour TEXT",))
+    statements.pop()
     async with opened(tmp_path / "jobs.db") as store:
         assert len(await store.find(Query())) == 1
     with closing(sqlite3.connect(tmp_path / "jobs.db")) as connection:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import anyio
+import attrs
 import pytest
 
 from fcgi_async.jobs.record import (
@@ -19,11 +20,11 @@ from fcgi_async.jobs.record import (
     StoredResponse,
 )
 from fcgi_async.jobs.store import Store
-from tests.jobs.conftest import MakeStore
+from tests.jobs.conftest import ON_EACH, MakeStore
 from tests.jobs.polling import until
 from tests.jobs.records import job
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, ON_EACH]
 
 WORKER = "worker-1"
 
@@ -44,7 +45,14 @@ MAIL = [lane("mail")]
 
 
 async def claim(store: Store, count: int = 10, lanes: Sequence[Lane] = MAIL, worker: str = WORKER) -> list[Claimed]:
+    await announce(store, worker)
     return list((await store.claim(worker, lanes, count, durable=False)).jobs)
+
+
+async def announce(store: Store, worker: str = WORKER) -> None:
+    """Register a worker that is not yet."""
+    if worker not in {record.id for record in (await store.counts()).workers}:
+        await store.register(worker, MAIL)
 
 
 async def one(store: Store) -> Claimed:
@@ -52,7 +60,9 @@ async def one(store: Store) -> Claimed:
     return claimed
 
 
-async def settle(store: Store, claimed: Claimed, state: State = "done", worker: str = WORKER, **what: object) -> bool:
+async def settle(
+    store: Store, claimed: Claimed, state: State = "done", worker: str = WORKER, **what: object
+) -> bool | None:
     settlement = Settlement(number=claimed.number, attempt=claimed.attempt, state=state, **what)  # type: ignore[arg-type]
     return (await store.settle(worker, [settlement]))[0]
 
@@ -78,6 +88,24 @@ async def test_putting_the_same_job_again_stores_it_once(store: Store) -> None:
     new = job()
     assert await store.put([new]) == await store.put([new]) == [None]
     assert (await store.counts()).states["ready"] == 1
+
+
+async def test_many_jobs_are_put_at_once(store: Store) -> None:
+    """In their order, each as it was given, and what is there already is left as it is."""
+    new = [
+        job(data=str(index), priority=index % 3, trace=f"t{index}", delay=3600.0 * (index % 2)) for index in range(150)
+    ]
+    await store.put([attrs.evolve(new[70], data='"first"')])
+    assert await store.put([*new, new[3]]) == [None] * 151
+    records = await store.find(Query(limit=200))
+    assert records[0].data == '"first"'
+    stored = [(record.id, record.data, record.priority, record.trace, record.state) for record in records[1:]]
+    assert stored == [
+        (job.id, job.data, job.priority, job.trace, "delayed" if job.delay else "ready")
+        for job in new
+        if job is not new[70]
+    ]
+    assert {record.due - record.created for record in records} == {0.0, 3600.0}
 
 
 async def test_another_connection_sees_what_was_put(store: Store, make_store: MakeStore) -> None:
@@ -164,6 +192,7 @@ async def test_queues_take_turns_by_weight(store: Store) -> None:
 
 async def test_a_delayed_job_is_claimed_once_it_is_due(store: Store) -> None:
     new = job(delay=0.1)
+    await announce(store)
     await store.put([new, job(delay=60)])
     early = await store.claim(WORKER, MAIL, 10, durable=False)
     if not early.jobs:
@@ -292,7 +321,8 @@ async def test_what_a_worker_does_not_hold_is_ready_again(store: Store) -> None:
     await store.register(WORKER, MAIL)
     await store.put([job(), job()])
     held, lost = await claim(store)
-    assert await store.reconcile(WORKER, {held.number}) == 1
+    compared = await store.reconcile(WORKER, {held.number: held})
+    assert (compared.given_back, compared.lost) == (1, frozenset())
     assert ((await the(store, held.id)).state, (await the(store, lost.id)).state) == ("running", "ready")
 
 

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from fcgi_async import Dispatcher, DispatcherClosed, Endpoint, LocalFPM
-from fcgi_async.jobs import StoreCorrupt, StoreFull, StoreUnavailable, Task, Worker
+from fcgi_async.jobs import PayloadTooLarge, StoreCorrupt, StoreFull, StoreRefused, StoreUnavailable, Task, Worker
 from tests.eventually import eventually
 from tests.jobs.conftest import OpenJobs
 from tests.jobs.polling import until
@@ -78,6 +78,21 @@ async def test_a_damaged_database_ends_the_worker(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("error", [StoreRefused("no such character"), PayloadTooLarge("too long")])
+async def test_an_end_that_the_database_cannot_hold_makes_the_job_dead(
+    fpm: LocalFPM, open_jobs: OpenJobs, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """With the reason; the worker goes on."""
+    jobs = await open_jobs()
+    errors = [error]
+    monkeypatch.setattr(jobs.store, "settle", failing(jobs.store.settle, errors, False))
+    async with working(fpm, jobs, TASK):
+        record = await (await jobs.enqueue(TASK)).wait(30)
+        assert (record.state, record.error) == ("dead", f"how the job ended (done) cannot be stored: {error}")
+        assert (await (await jobs.enqueue(TASK)).wait(30)).state == "done"
+
+
+@pytest.mark.anyio
 async def test_a_closed_dispatcher_ends_the_worker(fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path) -> None:
     jobs = await open_jobs()
     caught: list[Exception] = []
@@ -108,13 +123,37 @@ async def test_a_settlement_that_comes_too_late_is_counted(
     async with working(fpm, jobs, TASK, share=1, ahead=0) as worker:
         try:
             await eventually(lambda: marks(tmp_path / "marks"))
-            await jobs.store.reconcile(worker.id, ())
+            await jobs.store.reconcile(worker.id, {})
             await jobs.cancel(handle.id)
         finally:
             gate.touch()
         await eventually(lambda: worker.in_hand == 0)
         assert (await handle.record()).state == "cancelled"
-    assert "was no longer this worker's" in caplog.text
+    assert "no longer belonged to this worker" in caplog.text
+
+
+@pytest.mark.anyio
+async def test_a_settlement_that_was_written_while_the_worker_left_is_not_lost(
+    fpm: LocalFPM, open_jobs: OpenJobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is written, and the worker leaves before it hears so: it writes it again."""
+    jobs = await open_jobs()
+    settle, written = jobs.store.settle, anyio.Event()
+
+    async def unheard(*arguments: Any) -> list[bool | None]:
+        settled = await settle(*arguments)
+        if not written.is_set():
+            written.set()
+            await anyio.sleep_forever()
+        return settled
+
+    monkeypatch.setattr(jobs.store, "settle", unheard)
+    handle = await jobs.enqueue(TASK)
+    async with working(fpm, jobs, TASK) as worker:
+        await written.wait()
+    assert (await handle.record()).state == "done"
+    assert (worker.statistics().lost, worker.in_hand) == (0, 0)
+    assert "no longer" not in caplog.text
 
 
 def test_importing_the_package_does_not_import_jobs() -> None:

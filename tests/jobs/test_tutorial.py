@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -14,13 +15,15 @@ import anyio
 import httpx
 import pytest
 
-from fcgi_async import Dispatcher, Endpoint, LocalFPM
-from fcgi_async.jobs import Jobs, Worker
+from fcgi_async import Dispatcher, Endpoint, FastCGIError, LocalFPM
+from fcgi_async.jobs import Cron, Jobs, Task, Worker
+from fcgi_async.jobs.locate import _KINDS, find_store
+from tests.docs.blocks import DOCS
+from tests.docs.test_tables import table
 from tests.jobs.polling import until
 
-pytestmark = pytest.mark.anyio
-
-PAGE = (Path(__file__).parent.parent.parent / "docs" / "jobs.md").read_text()
+PAGE = (DOCS / "jobs.md").read_text()
+PAGES_WITH_PHP = ("jobs.md", "guides/jobs-from-php.md", "guides/from-laravel-queues.md", "guides/from-messenger.md")
 MODULES = ("tasks", "service", "worker")
 # instead of a picture library, which not every PHP has
 STUB = """<?php
@@ -53,6 +56,7 @@ def thumbnails(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*.webp"))
 
 
+@pytest.mark.anyio
 async def test_the_tutorial(modules: dict[str, ModuleType], fpm: LocalFPM, tmp_path: Path) -> None:
     """The service puts, a worker with its tasks and schedule runs them, and the report follows the album."""
     tasks, service, worker = (modules[name] for name in MODULES)
@@ -77,9 +81,42 @@ async def test_the_tutorial(modules: dict[str, ModuleType], fpm: LocalFPM, tmp_p
     assert thumbnails(tmp_path) == ["1.webp", "2.webp", "3.webp", "7.webp"]
 
 
-def test_its_php_is_php() -> None:
-    scripts = re.findall(r"```php\n(.*?)```", PAGE, re.DOTALL)
-    assert len(scripts) == 2
+@pytest.mark.parametrize("page", PAGES_WITH_PHP)
+def test_its_php_is_php(page: str) -> None:
+    scripts = re.findall(r"```php\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+    assert scripts
     for script in scripts:
         done = subprocess.run(["php", "-l"], input=script, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("page", ["from-laravel-queues.md", "from-messenger.md"])
+def test_tasks_of_the_guides(page: str) -> None:
+    """They are tasks, and schedules of theirs."""
+    [code] = re.findall(r"```python\n# tasks\.py\n(.*?)```", (DOCS / "guides" / page).read_text(), re.DOTALL)
+    found: dict[str, list[object]] = {}
+    exec(code, found)
+    assert all(isinstance(task, Task) for task in found["TASKS"])
+    assert all(isinstance(cron, Cron) for cron in found.get("SCHEDULES", []))
+
+
+def test_our_column_beside_others() -> None:
+    """It says of us what the code does."""
+    rows = {row[0]: row[1] for row in table("jobs.md", "Beside others")}
+    stores = rows["where jobs are kept"].split(", ")
+    for name in stores:
+        find_store(f"{name.lower()}://user@host/database")
+    schemes = set(re.findall(r"(\w+)://", _KINDS))
+    assert schemes <= {name.lower() for name in stores}
+    has = {
+        "put with the application's data in one transaction": hasattr(Jobs, "statement"),
+        'tells "did not run" from "may have run"': hasattr(FastCGIError("x"), "may_have_run"),
+        "chains, batches with a callback": hasattr(Jobs, "chain") and hasattr(Jobs, "batch"),
+        "by the clock": "schedules" in inspect.signature(Worker).parameters,
+        "rate over all hosts": "rate" in inspect.signature(Task).parameters,
+        "a page to look at": hasattr(Jobs, "page"),
+    }
+    assert {name: rows[name] for name in has} == {name: "yes" if there else "no" for name, there in has.items()}
+    others = {"language of the jobs": "PHP", "runs them in": "PHP-FPM"}
+    assert rows.keys() - has.keys() - others.keys() == {"where jobs are kept"}
+    assert others.items() <= rows.items()

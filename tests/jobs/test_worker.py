@@ -34,7 +34,7 @@ from tests.jobs.conftest import OpenJobs
 from tests.jobs.polling import until
 from tests.jobs.records import job
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_loop]
 
 SCRIPT = Path(__file__).parent / "scripts" / "job.php"
 NOW = Backoff(first=0)
@@ -302,7 +302,7 @@ async def test_an_idle_worker_takes_no_php_worker(
         looks.append(count)
         return await claim(worker, lanes, count, durable=durable)
 
-    monkeypatch.setattr("fcgi_async.jobs.worker._LOOK", 0.01)
+    monkeypatch.setattr("fcgi_async.jobs.supply._LOOK", 0.01)
     monkeypatch.setattr(jobs.store, "claim", counted)
     async with Dispatcher(Endpoint(fpm.address, max_children=1)) as php:
         worker = Worker(php, jobs, [plain])
@@ -361,7 +361,7 @@ async def test_a_put_that_is_repeated_is_stored_once(open_jobs: OpenJobs) -> Non
     [
         ([], {}, "is empty"),
         ([task(), task()], {}, "two tasks called 'job'"),
-        ([task()], {"queues": {"mail": 1}}, "names mail, and no task is in it"),
+        ([task()], {"queues": {"mail": 1}}, "names mail, and no task has that queue"),
         ([task()], {"queues": {"default": 0}}, "must be a whole number of at least 1"),
         ([task()], {"ahead": -1}, "must be a whole number of at least 0"),
     ],

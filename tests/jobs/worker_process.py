@@ -1,4 +1,4 @@
-"""A worker as a process of its own, to be killed: its arguments are URL FPM SHARE AHEAD IDEMPOTENT BACKEND."""
+"""A worker as a process of its own, to be killed: its arguments are URL LEASE FPM SHARE AHEAD IDEMPOTENT BACKEND."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def make_task(*, idempotent: bool) -> Task:
     return Task("job", SCRIPT, idempotent=idempotent, attempts=100)
 
 
-async def work(url: str, address: str, share: int, ahead: int, idempotent: bool) -> None:
+async def work(url: str, lease: float, address: str, share: int, ahead: int, idempotent: bool) -> None:
     """Work until killed."""
-    async with Dispatcher(Endpoint(address, max_children=share)) as php, Jobs(url) as jobs:
+    async with Dispatcher(Endpoint(address, max_children=share)) as php, Jobs(url, lease=lease) as jobs:
         await Worker(php, jobs, [make_task(idempotent=idempotent)], ahead=ahead).run()
 
 
 if __name__ == "__main__":
-    url, address, share, ahead, idempotent, backend = sys.argv[1:]
+    url, lease, address, share, ahead, idempotent, backend = sys.argv[1:]
     anyio.run(
-        partial(work, url, address, int(share), int(ahead), idempotent == "yes"),
+        partial(work, url, float(lease), address, int(share), int(ahead), idempotent == "yes"),
         backend="trio" if backend == "trio" else "asyncio",
         backend_options={"use_uvloop": True} if backend == "uvloop" else {},
     )

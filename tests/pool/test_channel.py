@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import cast
 
 import attrs
 import pytest
 
 from fcgi_async import Endpoint
-from fcgi_async.errors import ConnectionLost
+from fcgi_async.errors import ConnectionLost, RemoteProtocolError
 from fcgi_async.net.current import current_backend
 from fcgi_async.net.transport import Transport
-from fcgi_async.pool.channel import Channel, RequestSlot
+from fcgi_async.pool.channel import Channel
 from fcgi_async.pool.peer import Peer
+from fcgi_async.pool.request_slot import RequestSlot
 from fcgi_async.pool.slots import SlotState
 from fcgi_async.pool.sweep import Sweep
 from fcgi_async.wire.records import encode_pair
 from fcgi_async.wire.request import encode_request
 from fcgi_async.wire.spec import FCGI_MAX_REQS, FCGI_MPXS_CONNS
+from tests.eventually import eventually
+from tests.impatience import impatient  # noqa: F401 - a fixture
 from tests.pool.wire import Caller, Wire
 
 pytestmark = pytest.mark.anyio
@@ -34,18 +39,30 @@ class Link:
     caller: Caller = attrs.field(factory=Caller, init=False)
     peer: Peer = attrs.field(init=False)
     channel: Channel = attrs.field(init=False)
+    freed: Callable[[], object] = attrs.field(default=lambda: None, init=False)
 
     def __attrs_post_init__(self) -> None:
         backend = current_backend()
-        endpoint = Endpoint("unix:///run/app.sock", max_children=8)
+        endpoint = Endpoint("unix:///run/app.sock", max_children=8, drain_timeout=0.1)
         self.peer = Peer(endpoint, backend, Sweep(backend, lambda now: None))
         self.peer.values = {FCGI_MPXS_CONNS: b"1", FCGI_MAX_REQS: b"3"}
         # deadlines are the pool's, whose sweep has a timer
         self.peer.sweep.close()
-        self.channel = Channel(
-            self.peer, lambda: self.calls.append("freed"), lambda channel: self.calls.append("ended")
-        )
+        self.channel = Channel(self.peer, self._freed, lambda channel: self.calls.append("ended"))
         self.channel._transport = cast(Transport, self.wire)
+
+    @asynccontextmanager
+    async def timed(self) -> AsyncIterator[None]:
+        """Have the event loop's timers run in a block."""
+        await self.peer.backend.open()
+        try:
+            yield
+        finally:
+            await self.peer.backend.aclose()
+
+    def _freed(self) -> None:
+        self.calls.append("freed")
+        self.freed()
 
     def respond(self) -> None:
         """Deliver what the responder's machine has to say."""
@@ -78,6 +95,25 @@ async def test_requests_take_and_give_back_slots(link: Link) -> None:
     assert link.channel.has_room
     assert link.calls == ["freed"]
     link.channel.close()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_requests_that_one_read_brings_forth_are_one_write(link: Link, gone: bool) -> None:
+    """If the peer has gone before it took a byte of them, they did not run; what was written before may have."""
+    answered = link.begin()
+    link.begin()
+    async with link.timed():
+        link.freed = lambda: [link.begin() for _ in range(2) if link.channel.has_room]
+        link.wire.server.send_whole(answered.request_id, b"whole")
+        link.wire.peer_gone, writes = gone, link.wire.writes
+        link.respond()
+        link.freed = lambda: None
+        assert link.wire.writes == writes + (not gone)
+        assert [may_have_run for _, may_have_run in link.caller.failures] == [False, False][: 2 * gone]
+        if gone:
+            await eventually(lambda: link.channel.closed)
+            assert [may_have_run for _, may_have_run in link.caller.failures] == [False, False, True]
+        link.channel.close()
 
 
 async def test_slow_reader_beside_others(link: Link) -> None:
@@ -160,3 +196,31 @@ async def test_what_lingers_when_we_close(link: Link) -> None:
     link.channel.close()
     assert begun.state is SlotState.LINGERING
     assert held not in link.peer.ledger.slots
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_peer_that_stops_reading(link: Link) -> None:
+    """After an abort that the peer does not read, a request is lost if a part of it comes later; the others run on."""
+    link.wire.on_write = link.channel.pause_writing
+    whole, left, incomplete = link.begin(), link.begin(), link.begin(bytes(200_000))
+    link.channel.abandon(left)
+    async with link.timed():
+        await eventually(lambda: link.caller.failures)
+    assert [(type(error), ran) for error, ran in link.caller.failures] == [(RemoteProtocolError, True)]
+    assert incomplete.attempt is None
+    assert not link.channel.closed
+    link.wire.server.end_request(whole.request_id)
+    link.respond()
+    assert link.caller.ends == [(0, 0)]
+    assert link.channel.closed
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_request_begun_after_an_abort_that_is_not_read(link: Link) -> None:
+    """A request that follows an unanswered probe is lost with it: nobody waits for ever."""
+    left, held = link.begin(), link.channel.take()
+    link.channel.abandon(left)
+    assert held.start(link.caller.attempt(held), encode_request(PARAMS, b""))
+    async with link.timed():
+        await eventually(lambda: link.caller.failures)
+    assert link.channel.closed

@@ -96,11 +96,11 @@ def test_nothing_kept_costs_nothing() -> None:
     [
         ({10: 4}, r"kept=\{10: 4\} leaves no slot of 4 to jobs of every priority"),
         ({10: 2, 5: 2}, "leaves no slot of 4"),
-        ({10: -1}, r"kept\[10\]=-1 is not a number of slots"),
-        ({10: True}, r"kept\[10\]=True is not a number of slots"),
-        ({10: 1.0}, r"kept\[10\]=1.0 is not a number of slots"),
-        ({"10": 1}, r"kept\['10'\]: a priority is a whole number"),
-        ([10], r"kept=\.\.\.\) is a mapping of priorities"),
+        ({10: -1}, r"kept\[10\] must be a number of slots, not -1"),
+        ({10: True}, r"kept\[10\] must be a number of slots, not True"),
+        ({10: 1.0}, r"kept\[10\] must be a number of slots, not 1.0"),
+        ({"10": 1}, r"kept\['10'\]: a priority must be a whole number"),
+        ([10], r"kept\) must be a mapping of priorities"),
     ],
 )
 def test_what_cannot_be_kept_is_refused(kept: Any, message: str) -> None:

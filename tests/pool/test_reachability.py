@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from fcgi_async.errors import RemoteProtocolError
+from fcgi_async.pool.advice import explain
 from fcgi_async.pool.reachability import Reachability
 
 
@@ -130,6 +131,6 @@ def test_served_request_clears_the_suspicion() -> None:
 )
 def test_advice(cause: Exception | None, advice: str) -> None:
     """Every reason comes with what to look at, and with the address."""
-    message = Reachability.explain("unix:///run/php.sock", cause)
+    message = explain("unix:///run/php.sock", cause)
     assert message.startswith("cannot reach PHP-FPM at unix:///run/php.sock: ")
     assert advice in message

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
-from fcgi_async.pool.slots import SLOT_TRANSITIONS, Sighting, Slot, SlotLedger, SlotState
+from fcgi_async.pool.slots import SLOT_TRANSITIONS, Slot, SlotLedger, SlotState, Snapshot
 
 S = SlotState
 MOVES = [(current, following) for current in S for following in S]
@@ -190,10 +190,10 @@ def test_worker_that_has_accepted(state: SlotState, accepted: bool) -> None:
     """A slot that was ever idle has a worker; it is held until it lingers."""
     ledger = SlotLedger(1)
     slot = slot_in(ledger, state)
-    sighting = ledger.sight()
-    assert sighting.slots == {slot}
-    assert sighting.held == ({slot} if accepted and state is not S.LINGERING else set())
-    assert sighting.abandoned == ({slot} if state is S.LINGERING else set())
+    snapshot = ledger.snapshot()
+    assert snapshot.slots == {slot}
+    assert snapshot.held == ({slot} if accepted and state is not S.LINGERING else set())
+    assert snapshot.abandoned == ({slot} if state is S.LINGERING else set())
 
 
 def test_worker_that_may_not_have_accepted() -> None:
@@ -205,8 +205,8 @@ def test_worker_that_may_not_have_accepted() -> None:
         for step in steps:
             ledger.move(slot, step)
         slots.append(slot)
-    assert ledger.sight().held == {slots[0]}
-    assert ledger.sight().abandoned == frozenset()
+    assert ledger.snapshot().held == {slots[0]}
+    assert ledger.snapshot().abandoned == frozenset()
 
 
 @pytest.mark.parametrize(("active", "ended"), [(0, 2), (1, 2), (2, 1), (3, 0), (9, 0)], ids=lambda value: str(value))
@@ -216,7 +216,7 @@ def test_as_many_have_ended_as_are_not_seen_active(active: int, ended: int) -> N
     slot_in(ledger, S.BUSY)
     late, soon = slot_in(ledger, S.LINGERING, 9.0), slot_in(ledger, S.LINGERING, 5.0)
     slot_in(ledger, S.CONNECTING)
-    assert ledger.ended(ledger.sight(), active) == [soon, late][:ended]
+    assert ledger.ended(ledger.snapshot(), active) == [soon, late][:ended]
     assert len(ledger.slots) == 4
 
 
@@ -224,26 +224,26 @@ def test_what_changed_while_fpm_was_asked() -> None:
     """Only a worker held all the time was certainly seen, and only what had been abandoned before can have ended."""
     ledger = SlotLedger(4)
     stays, leaves, closes, old = (slot_in(ledger, state) for state in (S.BUSY, S.IDLE, S.BUSY, S.LINGERING))
-    sighting = ledger.sight()
+    snapshot = ledger.snapshot()
     ledger.release(leaves)
     ledger.move(closes, S.LINGERING)
     slot_in(ledger, S.IDLE)
-    assert ledger.ended(sighting, 2) == []
-    assert ledger.ended(sighting, 1) == [old]
+    assert ledger.ended(snapshot, 2) == []
+    assert ledger.ended(snapshot, 1) == [old]
     ledger.release(stays)
-    assert ledger.ended(sighting, 1) == []
+    assert ledger.ended(snapshot, 1) == []
     ledger.release(old)
-    assert ledger.ended(sighting, 0) == []
+    assert ledger.ended(snapshot, 0) == []
 
 
 def test_others_are_those_who_cannot_be_ours() -> None:
     """Whatever we had before FPM was asked, or have now, may be what it saw."""
     ledger = SlotLedger(3)
     gone, _ = slot_in(ledger, S.IDLE), slot_in(ledger, S.LINGERING)
-    sighting = ledger.sight()
+    snapshot = ledger.snapshot()
     ledger.release(gone)
     slot_in(ledger, S.CONNECTING)
-    assert [ledger.others(sighting, active) for active in (0, 3, 4, 6)] == [0, 0, 1, 3]
+    assert [ledger.others(snapshot, active) for active in (0, 3, 4, 6)] == [0, 0, 1, 3]
 
 
 @given(
@@ -261,9 +261,9 @@ def test_a_slot_for_each_script_that_runs(
     """
     ledger = SlotLedger(12)
     slots = [slot_in(ledger, state, float(n)) for n, state in enumerate([*held, *[S.LINGERING] * abandoned])]
-    sighting = ledger.sight()
+    snapshot = ledger.snapshot()
     # those whose worker has a connection, or a script; and those FPM has looked at, and found active
-    active, looked, seen = set(sighting.held | sighting.abandoned), set[Slot](), 0
+    active, looked, seen = set(snapshot.held | snapshot.abandoned), set[Slot](), 0
     for what, n in [*meanwhile, *(("seen", n) for n in range(len(slots)))]:
         slot = slots[n % len(slots)]
         if what == "seen" and slot not in looked:
@@ -282,14 +282,14 @@ def test_a_slot_for_each_script_that_runs(
         elif what == "new" and len(slots) < ledger.share:
             slots.append(slot_in(ledger, S.BUSY))
             active.add(slots[-1])
-    ended = ledger.ended(sighting, seen + strangers)
-    assert set(ended) <= sighting.abandoned & ledger.slots
-    left = [slot for slot in sighting.abandoned if slot in ledger.slots and slot not in ended]
-    running = [slot for slot in sighting.abandoned if slot in ledger.slots and slot in active]
+    ended = ledger.ended(snapshot, seen + strangers)
+    assert set(ended) <= snapshot.abandoned & ledger.slots
+    left = [slot for slot in snapshot.abandoned if slot in ledger.slots and slot not in ended]
+    running = [slot for slot in snapshot.abandoned if slot in ledger.slots and slot in active]
     assert len(left) >= len(running)
     if not strangers and not meanwhile:
         assert len(left) == len(running)
-    assert ledger.others(sighting, seen + strangers) <= strangers
+    assert ledger.others(snapshot, seen + strangers) <= strangers
 
 
 class Ledger(RuleBasedStateMachine):
@@ -370,7 +370,7 @@ class Ledger(RuleBasedStateMachine):
         assert ledger.next_deadline() == min((deadline for _, deadline in self.model.values()), default=math.inf)
         accepted = frozenset(self.accepted & set(self.model))
         lingering = frozenset(slot for slot, (state, _) in self.model.items() if state is S.LINGERING)
-        assert ledger.sight() == Sighting(frozenset(self.model), accepted - lingering, accepted & lingering)
+        assert ledger.snapshot() == Snapshot(frozenset(self.model), accepted - lingering, accepted & lingering)
         assert 0 < ledger.load <= (ledger.share + 1) / ledger.share
 
 

@@ -9,6 +9,7 @@ import attrs
 from fcgi_async import Limits
 from fcgi_async.errors import FastCGIError
 from fcgi_async.pool.attempt import Attempt, JobSlot
+from fcgi_async.pool.sink import StderrBuffer
 from fcgi_async.wire.cgi import CGIHead
 from fcgi_async.wire.events import ServerEvent, Stdin
 from fcgi_async.wire.server import ServerConnection
@@ -30,11 +31,15 @@ class Wire:
     reading: bool = attrs.field(default=True, init=False)
     reading_shut: bool = attrs.field(default=False, init=False)
     acknowledged: int = attrs.field(default=0, init=False)
+    corked: list[bytes] | None = attrs.field(default=None, init=False)
     on_write: Callable[[], None] | None = attrs.field(default=None, init=False)
 
     def write(self, data: bytes) -> bool:
         assert data
         assert not self.aborted
+        if self.corked is not None:
+            self.corked.append(data)
+            return True
         if self.peer_gone:
             return False
         self.writes += 1
@@ -42,6 +47,13 @@ class Wire:
         if self.on_write is not None:
             self.on_write()
         return True
+
+    def cork(self) -> None:
+        self.corked = []
+
+    def uncork(self) -> bool:
+        corked, self.corked = self.corked, None
+        return not corked or self.write(b"".join(corked))
 
     def acknowledge(self) -> None:
         self.acknowledged += 1
@@ -77,9 +89,14 @@ class Caller:
 
     def attempt(self, slot: JobSlot, *, waits_for_worker: bool = False) -> Attempt:
         """Return an attempt on a slot, of which this one is told."""
-        return Attempt(slot, self, Limits(), 0.0, self._over, waits_for_worker)
+        attempt = Attempt(slot, Limits(), 0.0, self)
+        attempt.sink, attempt.waits_for_worker = self, waits_for_worker
+        return attempt
 
-    def _over(self, attempt: Attempt) -> None:
+    def new_stderr(self, attempt: Attempt) -> StderrBuffer:
+        return StderrBuffer(Limits().stderr)
+
+    def attempt_over(self, attempt: Attempt) -> None:
         if attempt.whole is not None:
             attempt.collect()
         if attempt.error is not None:

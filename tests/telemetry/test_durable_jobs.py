@@ -39,7 +39,7 @@ async def working(worker: Worker) -> AsyncIterator[None]:
 
 async def test_prometheus(fpm: LocalFPM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """How many jobs there are, attempts by task and state, and how long from the claim to PHP."""
-    monkeypatch.setattr("fcgi_async.jobs.worker._COUNT", 0.01)
+    monkeypatch.setattr("fcgi_async.jobs.supply._COUNT", 0.01)
     registry = CollectorRegistry()
     collector = PrometheusCollector(registry)
     assert not [metric.name for metric in collector.collect() if "durable" in metric.name]
@@ -72,7 +72,7 @@ async def test_prometheus(fpm: LocalFPM, tmp_path: Path, monkeypatch: pytest.Mon
 
 async def test_nobody_counts_for_nobody(fpm: LocalFPM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in the database is read for observers alone."""
-    monkeypatch.setattr("fcgi_async.jobs.worker._LOOK", 0.01)
+    monkeypatch.setattr("fcgi_async.jobs.supply._LOOK", 0.01)
     async with Dispatcher(Endpoint(fpm.address, max_children=2)) as php, Jobs(tmp_path / "jobs.db") as jobs:
         worker = Worker(php, jobs, [MAIL])
         async with working(worker):
@@ -133,7 +133,7 @@ async def test_a_trace_goes_on_in_the_worker(fpm: LocalFPM, tmp_path: Path, inst
 
 
 async def test_open_telemetrys_metrics(fpm: LocalFPM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fcgi_async.jobs.worker._COUNT", 0.01)
+    monkeypatch.setattr("fcgi_async.jobs.supply._COUNT", 0.01)
     collected = Collected()
     async with Dispatcher(Endpoint(fpm.address, max_children=2)) as php, Jobs(tmp_path / "jobs.db") as jobs:
         worker = collected.telemetry.instrument_worker(Worker(php, jobs, [MAIL]), name="app")

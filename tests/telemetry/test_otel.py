@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from fcgi_async import ConnectError, Dispatcher, Endpoint, Job, LocalFPM
+from fcgi_async import ConnectError, Dispatcher, Endpoint, Job, LocalFPM, sync
 from fcgi_async.telemetry.otel import OpenTelemetry
 from fcgi_async.telemetry.readings import BUCKETS, READINGS
 from fcgi_async.testing import Responder
@@ -186,7 +186,7 @@ async def test_every_ending(collected: Collected, start_fpm: Any, scripts: Path,
     assert set(collected.under(spans["too late"])) == {"fcgi.queue"}
     assert set(collected.under(spans["cancelled"])) == {"fcgi.queue", "fcgi.run"}
 
-    assert collected.values("fcgi.client.job.ended") == {"completed": 2, "failed": 1, "cancelled": 1}
+    assert collected.values("fcgi.client.job.ended") == {"completed": 2, "php_error": 0, "failed": 1, "cancelled": 1}
     assert collected.values("fcgi.client.job.timeouts") == {"queue": 1, "run": 0}
     assert collected.values("fcgi.client.job.retries") == {"": 1}
     errors = Counter((point.attributes or {}).get("error.type") for point in collected.histogram(DURATION))
@@ -205,6 +205,32 @@ async def test_mark_of_success(collected: Collected, fpm: LocalFPM, scripts: Pat
         tag: said(collected.job(tag)).get("error.type") for tag in ("run done", "stream done", "run cut", "stream cut")
     }
     assert types == {"run done": None, "stream done": None, "run cut": "JobFailed", "stream cut": "JobFailed"}
+
+
+async def test_route_and_fatal_error(collected: Collected, start_fpm: Any, scripts: Path, tmp_path: Path) -> None:
+    """Spans and durations have what the caller calls a job, and the error that the status does not show."""
+    fpm = await start_fpm(max_children=1, ini={"display_errors": "on"})
+    (tmp_path / "dies.php").write_text("<?php nothing_like_it();")
+    php = Dispatcher(endpoint(fpm, scripts, root=None))
+    async with collected.telemetry.instrument(php, route=lambda job: str(job.tag).partition(" ")[0]):
+        await php.run(Job(str(tmp_path / "dies.php"), tag="import 7"))
+    expected = {"fcgi.job.route": "import", "error.type": "php_error", "http.response.status_code": 200}
+    assert said(collected.job("import 7")).items() >= expected.items()
+    (point,) = collected.histogram(DURATION)
+    assert dict(point.attributes or {}).items() >= expected.items()
+
+
+def test_a_dispatcher_for_threads(collected: Collected, fpm: LocalFPM, scripts: Path) -> None:
+    """Its jobs are measured, and their spans are children of the calling thread's span."""
+    with collected.telemetry.instrument(sync.Dispatcher(endpoint(fpm, scripts)), name="test") as php:
+        with collected.provider.get_tracer("test").start_as_current_span("caller") as caller:
+            php.view(name="shop").view().run(Job("respond.php", tag="sync"))
+        assert collected.values("fcgi.client.job.ended")["completed"] == 1
+    span = collected.job("sync")
+    parent = span.parent
+    assert parent is not None
+    assert said(span)["fcgi.job.route"] == "shop"
+    assert parent.span_id == caller.get_span_context().span_id
 
 
 async def test_metrics(collected: Collected, start_fpm: Any, scripts: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 
-from fcgi_async import Dispatcher, Job, Statistics
+from fcgi_async import ConfigurationError, Dispatcher, Job, LocalFPM, Statistics
 from fcgi_async.telemetry.prometheus import PrometheusCollector
 from fcgi_async.telemetry.readings import BUCKETS, READINGS
 from tests.telemetry.scenario import WAYS, endpoint, every_ending, every_way
@@ -76,7 +76,7 @@ async def test_every_way(scraped: Scraped, start_fpm: Any, scripts: Path) -> Non
     async with scraped.collector.instrument(Dispatcher(endpoint(fpm, scripts)), name="test") as php:
         await every_way(php)
         jobs = sum(WAYS.values())
-        labels = (("error", ""), ("script", "respond.php"), ("status", "200"))
+        labels = (("error", ""), ("route", ""), ("script", "respond.php"), ("status", "200"))
         assert await scraped.samples("fcgi_job_duration_seconds_count") == {labels: jobs}
         assert await scraped.samples("fcgi_job_queue_seconds_count") == {(): jobs}
         (connects,) = (await scraped.samples("fcgi_connect_seconds_count")).values()
@@ -106,10 +106,56 @@ async def test_every_ending(scraped: Scraped, start_fpm: Any, scripts: Path, tmp
     }
     assert await scraped.samples("fcgi_jobs_ended_total") == {
         (("outcome", "completed"),): 2,
+        (("outcome", "php_error"),): 0,
         (("outcome", "failed"),): 1,
         (("outcome", "cancelled"),): 1,
     }
     assert await scraped.samples("fcgi_job_retries_total") == {(): 1}
+
+
+async def test_jobs_at_which_php_failed(scraped: Scraped, start_fpm: Any, scripts: Path, tmp_path: Path) -> None:
+    """They are an outcome of their own: a status from 500 on, or a fatal error that the status does not show."""
+    fpm = await start_fpm(max_children=1, ini={"display_errors": "on"})
+    (tmp_path / "dies.php").write_text("<?php echo 'sent'; flush(); nothing_like_it();")
+    async with scraped.collector.instrument(Dispatcher(endpoint(fpm, scripts, root=None)), name="test") as php:
+        assert (await php.run(Job(str(tmp_path / "dies.php")))).status == 200
+        for status in ("503", "404", "200"):
+            await php.run(Job(str(scripts / "respond.php"), query={"status": status, "log": "PHP Warning:  not fatal"}))
+        assert php.statistics().php_errors == 2
+    durations = await scraped.samples("fcgi_job_duration_seconds_count")
+    found = {(dict(labels)["status"], dict(labels)["error"]): number for labels, number in durations.items()}
+    assert found == {("200", "php_error"): 1, ("503", ""): 1, ("404", ""): 1, ("200", ""): 1}
+    ended = await scraped.samples("fcgi_jobs_ended_total")
+    assert (ended[("outcome", "completed"),], ended[("outcome", "php_error"),]) == (2, 2)
+
+
+async def routes(scraped: Scraped) -> dict[str, float]:
+    """How many jobs each route had."""
+    durations = await scraped.samples("fcgi_job_duration_seconds_count")
+    return {dict(labels)["route"]: number for labels, number in durations.items()}
+
+
+async def test_routes_are_names_of_views(scraped: Scraped, fpm: LocalFPM, scripts: Path) -> None:
+    """A view inside a view has the outer one's name unless it has its own."""
+    async with scraped.collector.instrument(Dispatcher(endpoint(fpm, scripts)), name="test") as php:
+        shop = php.view(name="shop")
+        for view in (php, shop, shop.view(priority=1), shop.view(name="cart")):
+            await view.run(Job("respond.php"))
+        with pytest.raises(ConfigurationError, match="name"):
+            php.view(name=7)  # type: ignore[arg-type]
+    assert await routes(scraped) == {"": 1, "shop": 2, "cart": 1}
+
+
+async def test_routes_are_bounded(
+    scraped: Scraped, fpm: LocalFPM, scripts: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The caller says what a job's route is; from some number on there are no new ones, which is told once."""
+    php = Dispatcher(endpoint(fpm, scripts))
+    async with scraped.collector.instrument(php, name="test", route=lambda job: job.tag):
+        await php.run_all([Job("respond.php", tag=tag) for tag in (*range(205), 0, None)])
+    found = await routes(scraped)
+    assert (len(found), found["0"], found["other"], found[""]) == (202, 2, 5, 1)
+    assert [record.name for record in caplog.records] == ["fcgi_async.telemetry"]
 
 
 async def test_types(scraped: Scraped, start_fpm: Any) -> None:
@@ -143,10 +189,11 @@ def test_name_is_the_address_unless_given() -> None:
 def test_every_number_is_read() -> None:
     """No number of statistics() is left out."""
     numbers = {field.name: 1 << place for place, field in enumerate(attrs.fields(Statistics))}
-    # outside is a part of queued, the timeouts are a part of failed
+    # outside is a part of queued, php_errors of completed, the timeouts are a part of failed
     numbers["queued"] += numbers["outside"]
+    numbers["completed"] += numbers["php_errors"]
     read = sum(sum(reading.read(Statistics(**numbers)).values()) for reading in READINGS)
-    assert read == sum(numbers.values()) - numbers["outside"]
+    assert read == sum(numbers.values()) - numbers["outside"] - numbers["php_errors"]
 
 
 async def test_counters_of_those_that_are_closed(scraped: Scraped, start_fpm: Any, scripts: Path) -> None:

@@ -103,7 +103,7 @@ def test_empty_head(head: bytes) -> None:
 )
 def test_head_of_no_header(line: bytes) -> None:
     """A head that has a line and no header is refused, so that a body without a head does not lose its first lines."""
-    with pytest.raises(RemoteProtocolError, match="that is no header") as caught:
+    with pytest.raises(RemoteProtocolError, match="that is not a header") as caught:
         HeadParser().feed(line + b"\r\n\r\nbody")
     assert caught.value.content == b"body"
 

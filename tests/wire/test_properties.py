@@ -16,6 +16,7 @@ from fcgi_async.wire.records import (
     MalformedPairs,
     decode_pairs,
     encode_pair,
+    encode_params,
     encode_record,
     encode_stream,
     pack_pairs,
@@ -78,6 +79,23 @@ def test_pairs_round_trip(given_pairs: list[tuple[bytes, bytes]]) -> None:
 def test_pairs_agree_with_the_specification(given_pairs: list[tuple[bytes, bytes]]) -> None:
     """A pair is encoded as the frame factory, which follows the specification's drawing, does."""
     assert [encode_pair(*pair) for pair in given_pairs] == [frames.pair(*pair) for pair in given_pairs]
+
+
+parameters = st.dictionaries(
+    st.one_of(st.text(max_size=6), pair_parts.map(lambda part: part.decode("utf-8", "surrogateescape"))),
+    st.one_of(st.text(max_size=6), pair_parts.map(lambda part: part.decode("utf-8", "surrogateescape"))),
+    max_size=6,
+)
+
+
+@given(parameters)
+def test_parameters_are_pairs(given_params: dict[str, str]) -> None:
+    """They are encoded as pairs of bytes are; text that came of bytes is the same bytes again."""
+    expected = [
+        (name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
+        for name, value in given_params.items()
+    ]
+    assert encode_params(given_params) == b"".join(encode_pair(*pair) for pair in expected)
 
 
 token = st.text("abcXYZ019-_!", min_size=1, max_size=8)

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fcgi_async.wire.client import ClientConnection
-from fcgi_async.wire.events import ClientEvent, RequestEnded, Stdout, ValuesReceived
+from fcgi_async.wire.events import ClientEvent, RequestEnded, Stderr, Stdout, ValuesReceived
 from fcgi_async.wire.request import request_pieces
 from fcgi_async.wire.spec import RecordType
 
@@ -26,6 +26,7 @@ def end(request_id: int, app_status: int = 0, protocol_status: int = 0, reserved
 
 ANSWER = record(RecordType.GET_VALUES_RESULT, 0)
 WHOLE = record(RecordType.STDOUT, 1, b"A: b\r\n\r\nok") + end(1)
+MESSAGE = record(RecordType.STDERR, 1, b"PHP message: no", padding=1)
 
 
 def asked() -> ClientConnection:
@@ -39,12 +40,19 @@ def receive(connection: ClientConnection, data: bytes) -> list[ClientEvent]:
     """Take what comes by the shortcuts if they take it, as events, and by the parser if not."""
     whole = connection.receive_whole(data)
     if whole is not None:
-        content, answered = whole
-        events: list[ClientEvent] = [Stdout(1, content), RequestEnded(1, 0, 0)]
+        stdout, stderr, answered = whole
+        events: list[ClientEvent] = [Stdout(1, stdout), *([Stderr(1, stderr)] if stderr else []), RequestEnded(1, 0, 0)]
         return [*events, ValuesReceived({})] if answered else events
     if connection.receive_answer(data):
         return [ValuesReceived({})]
     return connection.receive_data(data)
+
+
+def joined(events: list[ClientEvent]) -> tuple[bytes, bytes, list[str]]:
+    """What came of each stream in all, and the other events: how many records it took means nothing."""
+    stdout = b"".join(event.data for event in events if isinstance(event, Stdout))
+    stderr = b"".join(event.data for event in events if isinstance(event, Stderr))
+    return stdout, stderr, [str(event) for event in events if not isinstance(event, Stdout | Stderr)]
 
 
 def facts(connection: ClientConnection) -> tuple[object, ...]:
@@ -78,6 +86,8 @@ records = st.one_of(
     st.just(ANSWER),
     st.just(WHOLE),
     st.just(WHOLE + ANSWER),
+    st.just(MESSAGE),
+    st.just(MESSAGE + WHOLE + ANSWER),
 )
 
 
@@ -85,13 +95,15 @@ records = st.one_of(
 @example(WHOLE + ANSWER, [])
 @example(WHOLE, [])
 @example(WHOLE + ANSWER, [len(WHOLE)])
+@example(MESSAGE + WHOLE + ANSWER, [])
+@example(record(6, 1, b"A: b\r\n") + MESSAGE + record(6, 1) + MESSAGE + WHOLE, [])
 def test_both_ways_say_the_same(data: bytes, cuts: list[int]) -> None:
     """Events and what can be seen afterwards are the same by the shortcuts and by the parser, whatever the cuts."""
     quick, parsed = asked(), asked()
     places = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
     for start, stop in pairwise(places):
         mine, theirs = receive(quick, data[start:stop]), parsed.receive_data(data[start:stop])
-        assert [str(event) for event in mine] == [str(event) for event in theirs]
+        assert joined(mine) == joined(theirs)
         assert facts(quick) == facts(parsed)
 
 
@@ -101,17 +113,29 @@ def test_the_common_answer_does_not_meet_the_parser(reserved: bytes, padding: in
     """What PHP-FPM answers to most jobs is recognised, its padding and its reserved bytes too."""
     connection = asked()
     data = record(RecordType.STDOUT, 1, b"A: b\r\n\r\nok", padding) + end(1, reserved=reserved)
-    assert asked().receive_whole(data) == (b"A: b\r\n\r\nok", False)
-    assert connection.receive_whole(data + ANSWER) == (b"A: b\r\n\r\nok", True)
+    assert asked().receive_whole(data) == (b"A: b\r\n\r\nok", b"", False)
+    assert connection.receive_whole(data + ANSWER) == (b"A: b\r\n\r\nok", b"", True)
     assert (connection.unfinished, connection.probes_outstanding) == (0, 0)
 
 
-@pytest.mark.parametrize("cut", range(1, len(WHOLE + ANSWER)))
-def test_every_cut_of_the_common_answer(cut: int) -> None:
-    """Cut anywhere, the answer means the same."""
+def test_messages_do_not_meet_the_parser() -> None:
+    """STDERR may come before, between and after parts of STDOUT: the parts are joined."""
     connection = asked()
-    events = [event for part in ((WHOLE + ANSWER)[:cut], (WHOLE + ANSWER)[cut:]) for event in receive(connection, part)]
-    assert events == [Stdout(1, b"A: b\r\n\r\nok"), RequestEnded(1, 0, 0), ValuesReceived({})]
+    data = MESSAGE + record(RecordType.STDOUT, 1, b"A: b\r\n\r\no") + MESSAGE + record(RecordType.STDOUT, 1, b"k")
+    whole = connection.receive_whole(data + MESSAGE + end(1) + ANSWER)
+    assert whole == (b"A: b\r\n\r\nok", 3 * b"PHP message: no", True)
+    assert (connection.unfinished, connection.probes_outstanding) == (0, 0)
+
+
+@pytest.mark.parametrize("answer", [WHOLE + ANSWER, MESSAGE + WHOLE + ANSWER])
+def test_every_cut_of_the_common_answer(answer: bytes) -> None:
+    """Cut anywhere, the answer means the same."""
+    for cut in range(1, len(answer)):
+        connection = asked()
+        events = [event for part in (answer[:cut], answer[cut:]) for event in receive(connection, part)]
+        message = b"PHP message: no" if answer.startswith(MESSAGE) else b""
+        ends = [str(RequestEnded(1, 0, 0)), str(ValuesReceived({}))]
+        assert joined(events) == (b"A: b\r\n\r\nok", message, ends)
 
 
 VERBS: dict[str, Callable[[ClientConnection], object]] = {

@@ -22,7 +22,7 @@ from fastapi.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from fcgi_async import Dispatcher, Endpoint, FastCGIError, Job, Timeouts
-from fcgi_async.asgi import CancelOnDisconnect, ErrorResponses, lifespan
+from fcgi_async.asgi import CancelOnDisconnect, ErrorResponses, HealthRoutes, lifespan
 
 HERE = Path(__file__).parent
 COLUMNS, WIDTH, HEIGHT = 5, 96, 72
@@ -75,18 +75,13 @@ class EventStream(Response):
 app = FastAPI(lifespan=lifespan(make))
 app.add_middleware(ErrorResponses)
 app.add_middleware(CancelOnDisconnect)
+app.add_middleware(HealthRoutes, ready="/healthz")
 
 
 @app.get("/")
 async def page() -> FileResponse:
     """The page."""
     return FileResponse(HERE / "page.html", headers={"Cache-Control": "no-cache"})
-
-
-@app.get("/healthz")
-async def healthz(request: Request) -> dict[str, float]:
-    """Whether a PHP worker answers, and how fast."""
-    return {"seconds": await request.state.php.ping()}
 
 
 @app.get("/events")

@@ -1,9 +1,12 @@
-"""Looking at jobs, and what a person does to them."""
+"""Find and count jobs, and the actions of a person on them."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Final, cast
+
+import attrs
 
 from fcgi_async.jobs.record import (
     FINISHED,
@@ -16,7 +19,7 @@ from fcgi_async.jobs.record import (
     WorkerRecord,
 )
 from fcgi_async.jobs.sql.batches import Ended, abandon_old, follow
-from fcgi_async.jobs.sql.dialect import Dialect
+from fcgi_async.jobs.sql.dialect import Dialect, Row, decode
 from fcgi_async.jobs.sql.settling import KEEP
 from fcgi_async.jobs.sql.statements import (
     AGES,
@@ -24,12 +27,16 @@ from fcgi_async.jobs.sql.statements import (
     CANCEL_RUNNING,
     COUNTS,
     FAULTS,
+    FIND_BRIEFLY,
     FIND_COLUMNS,
+    IN_DOUBT,
+    LONG,
     MAKE_QUEUE,
     NOTE,
     OLDEST,
     PAUSED,
     PURGE,
+    RELEASE_KEYS,
     RETRY,
     SET_QUEUE,
     SWEEP,
@@ -40,7 +47,7 @@ from fcgi_async.jobs.store import Action
 
 __all__ = ("change", "check", "counts", "find", "note", "pause", "sweep")
 
-# to which states an action applies
+# the states to which an action applies
 _APPLIES: Final[dict[Action, frozenset[State]]] = {
     "retry": frozenset({"dead", "cancelled", "in_doubt"}),
     "cancel": frozenset({"delayed", "ready", "in_doubt", "running"}),
@@ -49,16 +56,24 @@ _APPLIES: Final[dict[Action, frozenset[State]]] = {
 
 
 def find(dialect: Dialect, query: Query) -> list[Record]:
-    """Return the jobs that are meant; see `Store.find()`."""
-    columns = FIND_COLUMNS + (", j.result_headers, j.result" if query.content else "")
+    """Return the selected jobs; see `Store.find()`."""
+    columns = (FIND_COLUMNS if query.data else FIND_BRIEFLY) + (", j.result_headers, j.result" if query.content else "")
     where, parameters = _conditions(query, query.states)
+    if query.most is not None:
+        parameters["most"] = query.most
+        for column in LONG.values():
+            columns = re.sub(rf"{column}\b", f"substr({column}, 1, :most)", columns)
+        columns += "".join(f", {{length}}({column})" for column in LONG.values())
     statement = f"""SELECT {columns} FROM fcgi_jobs AS j LEFT JOIN fcgi_tasks AS t ON t.name = j.task
         WHERE {where} ORDER BY j.number LIMIT :count"""
-    return [_record(row) for row in dialect.query(statement, parameters)]
+    rows = dialect.query(statement, parameters)
+    if query.most is None:
+        return [_record(row) for row in rows]
+    return [attrs.evolve(_record(row[: -len(LONG)]), lengths=_too_long(row[-len(LONG) :], query.most)) for row in rows]
 
 
 def counts(dialect: Dialect) -> Counts:
-    """Return how many jobs there are; see `Store.counts()`."""
+    """Return the numbers of jobs; see `Store.counts()`."""
     states: dict[State, int] = dict.fromkeys(STATES, 0)
     tasks: dict[str, dict[State, int]] = {}
     for statement in COUNTS:
@@ -67,20 +82,20 @@ def counts(dialect: Dialect) -> Counts:
             states[state] += count
             of_task = tasks.setdefault(task, {})
             of_task[state] = of_task.get(state, 0) + count
-    oldest = cast("int | None", dialect.query(OLDEST)[0][0])
-    ages = cast("list[tuple[str, int]]", dialect.query(AGES))
+    oldest, now = dialect.query(OLDEST)[0]
+    ages = dialect.query(AGES)
     workers = cast("list[tuple[str, str, int, int, int]]", dialect.query(WORKERS))
     return Counts(
         states=states,
         tasks=tasks,
         paused=tuple(sorted(str(row[0]) for row in dialect.query(PAUSED))),
-        oldest=None if oldest is None else max(oldest, 0) / 1000,
+        oldest=None if oldest is None else _age(now, oldest),
         workers=tuple(
             WorkerRecord(id=id, host=host, pid=pid, started=started / 1000, seen=seen / 1000)
             for id, host, pid, started, seen in workers
         ),
         queues={str(task): str(queue) for task, queue in dialect.query(TASKS)},
-        ages={task: max(age, 0) / 1000 for task, age in ages},
+        ages={str(task): _age(now, due) for task, due in ages},
     )
 
 
@@ -92,6 +107,8 @@ def change(dialect: Dialect, action: Action, query: Query) -> int:
     where, parameters = _conditions(query, fits)
     statement = f"""SELECT j.number, j.state, j.id, j.batch, j.chain FROM fcgi_jobs AS j
         WHERE {where} ORDER BY j.number LIMIT :count"""
+    if action == "purge" and not query.ids:
+        statement += "{skip_locked}"
     changed, ended = 0, []
     rows = cast("list[tuple[int, State, str, str | None, str | None]]", dialect.query(statement, parameters))
     for number, state, id, batch, chain in rows:
@@ -108,12 +125,13 @@ def change(dialect: Dialect, action: Action, query: Query) -> int:
 
 
 def note(dialect: Dialect, id: str, error: str) -> bool:
-    """Write what is known of a job in doubt; see `Store.note()`."""
-    return dialect.change(NOTE, {"id": id, "error": error}) == 1
+    """Write an explanation to a job in doubt; see `Store.note()`."""
+    rows = dialect.query(IN_DOUBT, {"id": id})
+    return bool(rows) and dialect.change(NOTE, {"number": rows[0][0], "error": dialect.storable(error)}) == 1
 
 
 def pause(dialect: Dialect, queue: str, paused: bool) -> None:
-    """Pause a queue or let it go on; see `Store.pause()`."""
+    """Pause or resume a queue; see `Store.pause()`."""
     parameters = {"queue": queue, "paused": int(paused)}
     dialect.change(MAKE_QUEUE, parameters)
     dialect.change(SET_QUEUE, parameters)
@@ -122,19 +140,27 @@ def pause(dialect: Dialect, queue: str, paused: bool) -> None:
 
 
 def sweep(dialect: Dialect) -> int:
-    """Delete what need not be kept any more; see `Store.sweep()`."""
+    """Delete jobs that need not be kept any longer; see `Store.sweep()`."""
     abandon_old(dialect, KEEP)
+    dialect.change(RELEASE_KEYS)
     return dialect.change(SWEEP)
 
 
 def check(dialect: Dialect) -> list[str]:
-    """Return what is wrong; see `Store.check()`."""
+    """Return the faults; see `Store.check()`."""
     faults = dialect.check()
     for statement, fault in FAULTS:
         found = cast("int", dialect.query(statement)[0][0])
         if found:
             faults.append(f"{found} jobs {fault}")
     return faults
+
+
+def _too_long(lengths: Row, most: int) -> dict[str, int]:
+    """Return how long those are of which a part was read."""
+    return {
+        name: length for name, length in zip(LONG, lengths, strict=True) if isinstance(length, int) and length > most
+    }
 
 
 def _conditions(query: Query, states: tuple[State, ...]) -> tuple[str, dict[str, object]]:
@@ -158,74 +184,70 @@ def _conditions(query: Query, states: tuple[State, ...]) -> tuple[str, dict[str,
     return " AND ".join(conditions), parameters
 
 
-_FoundRow = tuple[
-    int,
-    str,
-    str,
-    str | None,
-    str,
-    State,
-    int,
-    int,
-    int,
-    int,
-    int,
-    str | None,
-    int | None,
-    int | None,
-    str | None,
-    str | None,
-    str | None,
-    str | None,
-    int | None,
-    int | None,
-    int,
-    int | None,
-    str | None,
-    str | None,
-    int | None,
-]
-
-
-def _record(row: tuple[object, ...]) -> Record:
-    found = cast("_FoundRow", row[:25])
-    number, id, task, queue, data, state, priority, created, due, attempt, failed, worker, started, finished = found[
-        :14
-    ]
-    unique, batch, chain, trace, progress, progress_of, cancel, status, error, stderr, keep_until = found[14:]
-    response: StoredResponse | None = None
-    headers, content = cast("tuple[str | None, bytes | None]", row[25:] or (None, None))
-    if headers is not None and status is not None:
-        response = StoredResponse(status=status, headers=json.loads(headers), content=bytes(content or b""))
+def _record(row: Row) -> Record:
+    number, id, task, queue, data, state, priority, created, due, attempt, failed, worker, started, finished = row[:14]
+    unique, batch, chain, trace, progress, progress_of, cancel, status, error, stderr, keep_until = row[14:25]
+    headers, content = row[25:] or (None, None)
     return Record(
-        number=number,
-        id=id,
-        task=task,
-        queue=queue,
-        data=data,
-        state=state,
-        priority=priority,
-        created=created / 1000,
-        due=due / 1000,
-        attempt=attempt,
-        failed=failed,
-        worker=worker,
+        number=_whole(number) or 0,
+        id=_text(id) or "",
+        task=_text(task) or "",
+        queue=_text(queue),
+        data=_text(data) or "",
+        state=cast("State", state),
+        priority=_whole(priority) or 0,
+        created=_seconds(created) or 0.0,
+        due=_seconds(due) or 0.0,
+        attempt=_whole(attempt) or 0,
+        failed=_whole(failed) or 0,
+        worker=_text(worker),
         started=_seconds(started),
         finished=_seconds(finished),
-        unique=unique,
-        batch=batch,
-        chain=chain,
-        trace=trace,
-        progress=progress,
-        progress_of=progress_of,
+        unique=_text(unique),
+        batch=_text(batch),
+        chain=_text(chain),
+        trace=_text(trace),
+        progress=_whole(progress),
+        progress_of=_whole(progress_of),
         cancel=bool(cancel),
-        status=status,
-        error=error,
-        stderr=stderr,
+        status=_whole(status),
+        error=_text(error),
+        stderr=_text(stderr),
         keep_until=_seconds(keep_until),
-        response=response,
+        response=_response(_whole(status), _text(headers), content),
     )
 
 
-def _seconds(milliseconds: int | None) -> float | None:
+def _response(status: int | None, headers: str | None, content: object) -> StoredResponse | None:
+    if headers is None or status is None:
+        return None
+    try:
+        found = json.loads(headers)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not isinstance(content, bytes | memoryview | None):
+        return None
+    named = {name: str(value) for name, value in cast("dict[str, object]", found).items()}
+    return StoredResponse(status=status, headers=named, content=bytes(content or b""))
+
+
+# a client with INSERT may have stored anything that the database does not check
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, bytes):
+        return decode(value)
+    return value if value is None or isinstance(value, str) else str(value)
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _seconds(value: object) -> float | None:
+    milliseconds = _whole(value)
     return None if milliseconds is None else milliseconds / 1000
+
+
+def _age(now: object, due: object) -> float:
+    return max((_whole(now) or 0) - (_whole(due) or 0), 0) / 1000

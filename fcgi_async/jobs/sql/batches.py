@@ -1,6 +1,7 @@
-"""Batches and chains: counting the jobs that belong together, and putting those that follow them.
+"""Batches and chains: count the jobs that belong together, and put those that follow.
 
-Whatever changes a job's state tells here, within the same transaction, so that a batch's numbers always fit its jobs.
+All code that changes a job's state reports it here, in the same transaction, so that a batch's numbers always fit its
+jobs.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ __all__ = ("Ended", "abandon_old", "add", "close", "find", "follow", "make", "re
 # states of a job that a batch counts as failed; a person may still retry it
 FAILED: Final[frozenset[State]] = frozenset({"dead", "cancelled", "in_doubt"})
 _ENDED: Final = FAILED | {"done"}
-# batches that a sweep closes, or deletes, at most
+# most batches that a sweep closes or deletes
 _SOME: Final = 100
 
 _MAKE: Final = """INSERT INTO fcgi_batches (id, created, open, open_until, next_done, next_failed)
@@ -39,11 +40,10 @@ _READ: Final = (
 _PUT_FAILED: Final = "UPDATE fcgi_batches SET next_failed = NULL WHERE id = :batch"
 _FINISH: Final = "UPDATE fcgi_batches SET next_done = NULL, finished = {now} WHERE id = :batch"
 _UNFINISH: Final = "UPDATE fcgi_batches SET finished = NULL WHERE id = :batch"
-_ABANDONED: Final = (
-    f"SELECT id FROM fcgi_batches WHERE open = 1 AND open_until <= {{now}} ORDER BY id LIMIT {_SOME}{{locked}}"
-)
+_ABANDONED: Final = f"""SELECT id FROM fcgi_batches WHERE open = 1 AND open_until <= {{now}}
+    ORDER BY open_until LIMIT {_SOME}{{skip_locked}}"""
 _OLD: Final = f"""SELECT id FROM fcgi_batches AS b WHERE finished <= {{now}} - :keep
-    AND NOT EXISTS (SELECT 1 FROM fcgi_jobs AS j WHERE j.batch = b.id) ORDER BY id LIMIT {_SOME}"""
+    AND NOT EXISTS (SELECT 1 FROM fcgi_jobs AS j WHERE j.batch = b.id) ORDER BY finished LIMIT {_SOME}{{skip_locked}}"""
 _DELETE: Final = "DELETE FROM fcgi_batches WHERE id = :batch"
 
 
@@ -52,9 +52,9 @@ class Ended:
     """A change of a job's state that matters to its batch or its chain.
 
     Attributes:
-        before: its state; "running" if an attempt has ended.
-        state: its state now.
-        answer: the JSON that it answered with, for the next of its chain.
+        before: its previous state; "running" if an attempt has ended.
+        state: its new state.
+        answer: its JSON answer, for the next job of its chain.
     """
 
     id: str
@@ -66,7 +66,7 @@ class Ended:
 
 
 def make(dialect: Dialect, batch: NewBatch, open_for: float) -> None:
-    """Store a batch to which jobs can be added, unless it is there."""
+    """Store an open batch, unless it exists."""
     dialect.change(
         _MAKE,
         {
@@ -80,22 +80,22 @@ def make(dialect: Dialect, batch: NewBatch, open_for: float) -> None:
 
 
 def reopen(dialect: Dialect, batch: str, open_for: float) -> None:
-    """Go on adding to a batch that is open.
+    """Continue adding to an open batch.
 
     Raises:
-        BatchClosed: it is not, or not there.
+        BatchClosed: it is closed, or does not exist.
     """
     _require_open(dialect, batch)
     dialect.change(_ADD, {"batch": batch, "added": 0, "open_for": _ms(open_for)})
 
 
 def add(dialect: Dialect, batch: str, jobs: Sequence[NewJob], open_for: float) -> None:
-    """Put jobs of one batch; those that are there already are left as they are.
+    """Put jobs of one batch; jobs that exist already are not changed.
 
     Raises:
-        BatchClosed: it is closed, or not there; nothing is put.
+        BatchClosed: it is closed, or does not exist; nothing is put.
     """
-    # the batch's row first, so that who adds and who settles lock in one order
+    # the batch's row first, so that adding and settling lock in the same order
     _require_open(dialect, batch)
     added = dialect.change_many(INSERT, [parameters_of(job) for job in jobs])
     dialect.change(_ADD, {"batch": batch, "added": added, "open_for": _ms(open_for)})
@@ -103,10 +103,10 @@ def add(dialect: Dialect, batch: str, jobs: Sequence[NewJob], open_for: float) -
 
 
 def close(dialect: Dialect, batch: str, *, abandoned: bool) -> None:
-    """Let nothing be added any more; an abandoned batch has failed.
+    """Close a batch; an abandoned batch fails.
 
     Raises:
-        BatchClosed: it was closed as abandoned before, or is not there.
+        BatchClosed: it was closed as abandoned before, or does not exist.
     """
     _require_open(dialect, batch)
     dialect.change(_CLOSE, {"batch": batch, "failed": int(abandoned)})
@@ -114,7 +114,7 @@ def close(dialect: Dialect, batch: str, *, abandoned: bool) -> None:
 
 
 def find(dialect: Dialect, batch: str) -> BatchRecord | None:
-    """Return what is known of a batch; None if it is not there."""
+    """Return the record of a batch; None if it does not exist."""
     rows = dialect.query(_READ, {"batch": batch})
     if not rows:
         return None
@@ -131,20 +131,20 @@ def find(dialect: Dialect, batch: str) -> BatchRecord | None:
 
 
 def follow(dialect: Dialect, changes: Iterable[Ended]) -> None:
-    """Count changes in their batches, and put what follows."""
+    """Count changes in their batches, and put the jobs that follow."""
     batches: dict[str, list[Ended]] = {}
     for change in changes:
         if change.state == "done" and change.chain is not None:
             _put_next(dialect, change)
         if change.batch is not None:
             batches.setdefault(change.batch, []).append(change)
-    # in one order, so that those who do this at the same time do not wait for each other in a circle
+    # in one order, so that concurrent transactions do not deadlock
     for batch, of_batch in sorted(batches.items()):
         _count(dialect, batch, of_batch)
 
 
 def abandon_old(dialect: Dialect, keep: float) -> int:
-    """Close batches whose adder is gone, delete those that are over and have no jobs left; return how many closed."""
+    """Close batches whose adding process is lost, delete ended ones without jobs; return the number of closed ones."""
     abandoned = [str(row[0]) for row in dialect.query(_ABANDONED)]
     for batch in abandoned:
         dialect.change(_CLOSE, {"batch": batch, "failed": 1})
@@ -170,7 +170,7 @@ def _count(dialect: Dialect, batch: str, changes: Sequence[Ended]) -> None:
 
 
 def _look(dialect: Dialect, batch: str, failure: dict[str, object]) -> None:
-    """Put what follows a batch, if it is time; its row is locked, since it was changed in this transaction."""
+    """Put the jobs that follow a batch, if it is time; its row is locked, because this transaction has changed it."""
     rows = dialect.query(_READ, {"batch": batch})
     if not rows:
         return
@@ -203,13 +203,13 @@ def _require_open(dialect: Dialect, batch: str) -> None:
     """Lock a batch's row.
 
     Raises:
-        BatchClosed: it is closed, or not there.
+        BatchClosed: it is closed, or does not exist.
     """
     if dialect.query(_OPEN, {"batch": batch}):
         return
     raise BatchClosed(
-        f"batch {batch!r} is closed or not there: it was left, or nothing was added to it for its `abandon_after`; "
-        "begin another one"
+        f"batch {batch!r} is closed or does not exist: it was left, or nothing was added to it for its "
+        "`abandon_after`; begin another one"
     )
 
 

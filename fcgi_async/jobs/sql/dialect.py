@@ -1,16 +1,17 @@
-"""Dialect: a connection to an SQL database, used by one thread, and what is special about that database."""
+"""Dialect: a connection to an SQL database, used by one thread, and the special features of that database."""
 
 from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from fcgi_async.jobs.errors import SchemaMismatch, StoreError
-from fcgi_async.jobs.sql.schema import MIGRATIONS, VERSION, Types, creation
+from fcgi_async.jobs.sql.migrations import MIGRATIONS
+from fcgi_async.jobs.sql.schema import VERSION, Types, creation
 
-__all__ = ("Dialect", "Parameters", "Row")
+__all__ = ("Dialect", "Parameters", "Row", "Undecodable", "among", "decode")
 
 Row = tuple[object, ...]
 Parameters = Mapping[str, object]
@@ -19,18 +20,45 @@ _NOTHING: Parameters = {}
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_][a-z_0-9]*)")
 
 
+class Undecodable(str):
+    """Text that is not UTF-8, with an escape for each byte that is not: `\\xff`."""
+
+
+def decode(content: bytes) -> str:
+    """Return a database's text value as str; the database may have a value of another type."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return Undecodable(content.decode("utf-8", "backslashreplace"))
+
+
+def among(numbers: Iterable[int]) -> tuple[str, dict[str, object]]:
+    """Return a condition that selects these jobs, and its parameters."""
+    values: dict[str, object] = {f"n{index}": number for index, number in enumerate(numbers)}
+    return f"number IN (:{', :'.join(values)})", values
+
+
 class Dialect:
     """The session of a committer (`fcgi_async.jobs.committer.Session`), with statements on top.
 
     A database is added by a subclass with the abstract methods and the attributes below.
 
     Attributes:
-        types: what its columns are called.
-        fill: what stands for the braces in statements; see `fcgi_async.jobs.sql.statements`.
+        types: the names of its column types.
+        fill: the text for the braces in statements; see `fcgi_async.jobs.sql.statements`.
+        charset: Python's name of the text encoding, if the database does not accept all of Unicode.
+        longest_response: most bytes of a stored response; None for no limit.
+        optimistic: whether others may commit in spite of our locks, on another node of a cluster: of two who change a
+            row there the first to commit wins, the other is forced back, and a row that is only locked is no one's.
+        spread: how many ready jobs a claim may pass over then, so that it takes others than those who claim at once.
     """
 
     types: ClassVar[Types]
     fill: ClassVar[Mapping[str, str]]
+    charset: str | None = None
+    longest_response: int | None = None
+    optimistic: bool = False
+    spread: int = 0
 
     def __init__(self) -> None:
         self._written: dict[str, str] = {}
@@ -39,15 +67,15 @@ class Dialect:
 
     @abstractmethod
     def connect(self) -> None:
-        """Connect, if it is not connected, and prepare the tables by `prepare_schema()`."""
+        """Connect if it is not connected, and prepare the tables with `prepare_schema()`."""
 
     @abstractmethod
     def disconnect(self) -> None:
-        """Disconnect; raises nothing."""
+        """Disconnect; never raises."""
 
     @abstractmethod
     def begin(self, *, durable: bool, writes: bool = True) -> None:
-        """Begin a transaction that may change rows; it is on disk when its commit returns, or need not be."""
+        """Begin a transaction that may change rows. `durable`: it must be on disk when its commit returns."""
 
     @abstractmethod
     def commit(self) -> None:
@@ -55,19 +83,27 @@ class Dialect:
 
     @abstractmethod
     def rollback(self) -> None:
-        """Take it back, if there is one; raises nothing. A connection that is broken is given up."""
+        """Roll back if there is a transaction; never raises. A broken connection is given up."""
 
     @abstractmethod
     def committed(self) -> None:
-        """Called after each commit; rings the bells that were asked for by `will_ring()`."""
+        """Called after each commit; rings the bells requested with `will_ring()`."""
 
     @abstractmethod
     def will_ring(self, bell: str) -> None:
-        """Ring a bell, "work" or "ends", once the transaction is committed."""
+        """Ring a bell, "work" or "ends", after the transaction is committed."""
 
     @abstractmethod
     def translate(self, error: Exception, *, committing: bool) -> StoreError | None:
-        """Return what to raise for an error of the driver's; None if it is none of those."""
+        """Return the error to raise for a driver's error; None if it is not one."""
+
+    def is_transient(self, error: Exception) -> bool:
+        """Return whether other transactions forced this one back, so that it may be repeated at once."""
+        return False
+
+    def waited_in_vain(self, error: Exception) -> bool:
+        """Return whether it waited too long for another transaction's locks, and would only wait again."""
+        return False
 
     # statements
 
@@ -77,26 +113,51 @@ class Dialect:
 
     @abstractmethod
     def change(self, statement: str, parameters: Parameters = _NOTHING) -> int:
-        """Return how many rows a statement has changed."""
+        """Perform a statement; return the number of changed rows."""
 
     @abstractmethod
     def change_many(self, statement: str, parameters: Sequence[Parameters]) -> int:
-        """Perform a statement with each of several parameters; return how many rows were changed in all."""
+        """Perform a statement with each of several parameters; return the total number of changed rows."""
+
+    def ask(self, asked: Sequence[tuple[str, Parameters]]) -> list[list[Row]]:
+        """Perform statements, in one exchange with the server if there is one; return the rows of each."""
+        return [self.query(statement, parameters) for statement, parameters in asked]
+
+    def change_each(self, statement: str, parameters: Sequence[Parameters]) -> list[int]:
+        """Perform a statement with each of several parameters; return the number of changed rows for each."""
+        return [self.change(statement, each) for each in parameters]
+
+    def storable(self, text: str | None) -> str | None:
+        """Return text with an escape for each character that the database cannot hold: `\\u2192`."""
+        if text is None or self.charset is None:
+            return text
+        return text.encode(self.charset, "backslashreplace").decode(self.charset)
+
+    def lock_free(self, numbers: Collection[int]) -> Collection[int]:
+        """Lock the jobs that no other transaction has locked, and return them.
+
+        A database that does this with the condition {free} of a statement returns all jobs.
+        """
+        return numbers
 
     @abstractmethod
     def tables(self) -> set[str]:
-        """Return the names of the tables that there are."""
+        """Return the names of the existing tables."""
+
+    @abstractmethod
+    def indexes(self) -> set[str]:
+        """Return the names of the existing indexes."""
 
     @abstractmethod
     def check(self) -> list[str]:
-        """Return what the database's own check of its tables finds; [] if there is nothing, or no such check."""
+        """Return the faults that the database's own check finds; [] if there are none, or no such check."""
 
     @abstractmethod
     def write_parameter(self, name: str) -> str:
-        """Return how a parameter is written in a statement."""
+        """Return a parameter as it is written in a statement."""
 
     def written(self, statement: str) -> str:
-        """Return a statement in this dialect's words."""
+        """Return a statement in this dialect."""
         written = self._written.get(statement)
         if written is None:
             filled = statement.format(**self.fill) if "{" in statement else statement
@@ -106,10 +167,10 @@ class Dialect:
         return written
 
     def prepare_schema(self) -> None:
-        """Make the tables or migrate them, within a transaction that keeps other processes from doing the same.
+        """Create or migrate the tables, in a transaction that keeps other processes from doing the same.
 
         Raises:
-            SchemaMismatch: they are of a later version, or not ours.
+            SchemaMismatch: they have a later version, or are not ours.
         """
         tables = self.tables()
         if "fcgi_schema" not in tables:
@@ -128,8 +189,7 @@ class Dialect:
                 "them; upgrade fcgi-async here too"
             )
         while version < VERSION:
-            for statement in MIGRATIONS[version]:
-                self.change(statement)
+            MIGRATIONS[version](self)
             version += 1
             self.change("UPDATE fcgi_schema SET version = :version", {"version": version})
 
@@ -137,7 +197,7 @@ class Dialect:
         """Return the version of the tables.
 
         Raises:
-            SchemaMismatch: there is not exactly one.
+            SchemaMismatch: there is not exactly one version.
         """
         rows = self.query("SELECT version FROM fcgi_schema")
         if len(rows) != 1 or not isinstance(rows[0][0], int):

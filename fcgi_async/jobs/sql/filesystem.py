@@ -1,4 +1,4 @@
-"""Which kind of file system a folder is on, as statfs(2) tells."""
+"""The kind of file system of a folder, from statfs(2)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _NETWORK = {
 
 
 def network_filesystem(folder: Path) -> str | None:
-    """Return what the folder's file system is called if it is one of several machines; None if not, or not known."""
+    """Return the name of the folder's file system if it is a network file system; None if not, or not known."""
     magic = filesystem_magic(folder)
     return None if magic is None else _NETWORK.get(magic)
 
 
 def filesystem_magic(folder: Path) -> int | None:
-    """Return the number of the folder's kind of file system; None if it cannot be told."""
+    """Return the magic number of the folder's file system; None if it is not known."""
     try:
         statfs = ctypes.CDLL(None, use_errno=True).statfs
     except (OSError, AttributeError):

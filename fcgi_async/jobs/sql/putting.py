@@ -1,4 +1,4 @@
-"""Storing new jobs."""
+"""Store new jobs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def parameters_of(job: NewJob) -> dict[str, object]:
 
 
 def statement(dialect: Dialect, job: NewJob, placeholder: str) -> tuple[str, tuple[object, ...]]:
-    """Return an INSERT for somebody else's connection, whose times are the database's own."""
+    """Return an INSERT for the caller's connection, with times from the database's clock."""
     given = parameters_of(job)
     now = dialect.types.now
     values, parameters = [], []

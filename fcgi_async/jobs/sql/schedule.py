@@ -1,4 +1,4 @@
-"""Putting jobs by the clock: one row for each schedule, locked by who looks, says up to when that was done."""
+"""Put the jobs of schedules: each schedule has a row with the time up to which jobs were put; a worker locks it."""
 
 from __future__ import annotations
 
@@ -14,35 +14,41 @@ __all__ = ("begin", "tick")
 
 logger = logging.getLogger("fcgi_async.jobs")
 
-# a clock that was put back by more than so many milliseconds was wrong before
+# a clock that went back by more than this many milliseconds was wrong before
 _WRONG: Final = 86_400_000
+# seconds after which to check a schedule again that another worker is checking
+_SOON: Final = 1.0
 
 _NOW: Final = "SELECT {now}"
 _MAKE: Final = "INSERT INTO fcgi_crons (name, definition, tick) VALUES (:name, :definition, {now}){or_nothing}"
-_READ: Final = "SELECT definition, tick FROM fcgi_crons WHERE name = :name{locked}"
+_READ: Final = "SELECT definition, tick FROM fcgi_crons WHERE name = :name"
 _BEGIN: Final = "UPDATE fcgi_crons SET definition = :definition, tick = {now} WHERE name = :name"
 _WRITE: Final = "UPDATE fcgi_crons SET tick = :tick WHERE name = :name"
 
 
 def begin(dialect: Dialect, crons: Sequence[Cron]) -> None:
-    """Make what is not known begin now, and what is defined in another way begin anew; see `Store.begin_crons()`."""
+    """Start new schedules now, and restart changed ones; see `Store.begin_crons()`."""
     for cron in _in_order(crons):
         parameters = {"name": cron.name, "definition": cron.definition}
         dialect.change(_MAKE, parameters)
-        [(definition, _)] = dialect.query(_READ, parameters)
+        [(definition, _)] = dialect.query(f"{_READ}{{locked}}", parameters)
         if definition != cron.definition:
             dialect.change(_BEGIN, parameters)
 
 
 def tick(dialect: Dialect, crons: Sequence[Cron]) -> float | None:
-    """Put jobs whose time has come; see `Store.tick()`."""
+    """Put the jobs that are due; see `Store.tick()`."""
     waits = [_tick(dialect, cron) for cron in _in_order(crons)]
     return min((wait for wait in waits if wait is not None), default=None)
 
 
 def _tick(dialect: Dialect, cron: Cron) -> float | None:
-    rows = dialect.query(_READ, {"name": cron.name})
-    # after the row is locked: what another one has done meanwhile lies before
+    parameters = {"name": cron.name}
+    rows = dialect.query(f"{_READ}{{skip_locked}}", parameters)
+    if not rows and dialect.query(_READ, parameters):
+        # another worker is handling it
+        return _SOON
+    # read after locking the row: another worker's changes are all before this
     now = cast("int", dialect.query(_NOW)[0][0])
     if not rows:
         dialect.change(_MAKE, {"name": cron.name, "definition": cron.definition})
@@ -62,5 +68,5 @@ def _tick(dialect: Dialect, cron: Cron) -> float | None:
 
 
 def _in_order(crons: Sequence[Cron]) -> list[Cron]:
-    # rows are locked in one order, so that two who look do not wait for each other in a circle
+    # rows are locked in one order, so that two workers do not deadlock
     return sorted(crons, key=lambda cron: cron.name)

@@ -1,6 +1,6 @@
-"""The tables, their indexes and their versions; a contract, since others may INSERT.
+"""The tables, their indexes and their versions. They are a contract, because other programs may INSERT.
 
-Times are whole milliseconds since 1970. Text in braces is the dialect's.
+Times are whole milliseconds since 1970. The dialect fills in text in braces.
 """
 
 from __future__ import annotations
@@ -9,25 +9,28 @@ from typing import Final
 
 import attrs
 
-__all__ = ("MIGRATIONS", "VERSION", "Types", "creation")
+__all__ = ("VERSION", "Types", "creation", "indexes", "type_checks")
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 @attrs.frozen(kw_only=True)
 class Types:
-    """What a dialect calls things.
+    """The SQL of a dialect for the tables.
 
     Attributes:
-        key: the type of a number that counts up by itself and is the primary key.
-        name: text of up to 200 characters that is compared byte by byte.
+        key: the type of the primary key, an automatic counter.
+        name: the type of text of up to 200 characters, compared byte by byte.
         text: long text.
         blob: bytes.
         long: a whole number of 64 bits.
-        now: milliseconds since 1970, as a default.
-        id: a new id, as a default.
+        now: the default for milliseconds since 1970.
+        id: the default for a new id.
         where: " WHERE {}" if indexes can be partial, "" if not.
-        options: what stands after a table's columns.
+        options: the text after a table's columns.
+        version_key: what makes the version a key, if every table has to have one.
+        checks: whether columns accept values of any type unless they are checked.
+        more: statements that create what only this database has.
     """
 
     key: str
@@ -39,10 +42,13 @@ class Types:
     id: str
     where: str = " WHERE {}"
     options: str = ""
+    version_key: str = ""
+    checks: bool = False
+    more: tuple[str, ...] = ()
 
 
 _TABLES: Final = (
-    "CREATE TABLE fcgi_schema (version INTEGER NOT NULL){options}",
+    "CREATE TABLE fcgi_schema (version INTEGER NOT NULL{version_key}){options}",
     """CREATE TABLE fcgi_jobs (
     number {key},
     id {name} NOT NULL DEFAULT {id},
@@ -73,10 +79,10 @@ _TABLES: Final = (
     error {text},
     stderr {text},
     result_headers {text},
-    result {blob}
+    result {blob}{types_of_jobs}
 ){options}""",
-    # open: jobs may still be added, until open_until unless one is; pending: jobs that have not ended; next_*: jobs to
-    # put then, as JSON
+    # open: jobs may still be added; open_until: when it is abandoned if none is added; pending: jobs that have not
+    # ended; next_*: jobs to put then, as JSON
     """CREATE TABLE fcgi_batches (
     id {name} NOT NULL PRIMARY KEY,
     created {long} NOT NULL DEFAULT {now},
@@ -89,7 +95,7 @@ _TABLES: Final = (
     next_failed {text},
     finished {long}
 ){options}""",
-    # what the workers last said of their tasks
+    # what the workers last reported about their tasks
     """CREATE TABLE fcgi_tasks (
     name {name} NOT NULL PRIMARY KEY,
     queue {name} NOT NULL,
@@ -106,7 +112,7 @@ _TABLES: Final = (
     seen {long} NOT NULL,
     lease {long}
 ){options}""",
-    # tick: the last one that was put; definition: the line and time zone that it was computed with
+    # tick: the last time that was put; definition: the line and time zone that it was computed with
     """CREATE TABLE fcgi_crons (
     name {name} NOT NULL PRIMARY KEY,
     definition {text} NOT NULL,
@@ -114,29 +120,82 @@ _TABLES: Final = (
 ){options}""",
 )
 
-# what it is, its columns, which rows a partial index has, and what is put before the columns where it cannot be partial
+# kind and name, table, columns, the rows of a partial index, and the columns that come first if it cannot be partial
 _INDEXES: Final = (
-    ("UNIQUE INDEX fcgi_jobs_id", "id", "", ""),
-    ("UNIQUE INDEX fcgi_jobs_unique", "task, unique_key", "unique_key IS NOT NULL", ""),
-    ("INDEX fcgi_jobs_ready", "task, priority DESC, due, number", "state = 'ready'", "state, "),
-    ("INDEX fcgi_jobs_delayed", "due, task", "state = 'delayed'", "state, "),
-    ("INDEX fcgi_jobs_worker", "worker, task", "worker IS NOT NULL", ""),
-    ("INDEX fcgi_jobs_stuck", "state, task", "state IN ('dead', 'in_doubt')", ""),
-    ("INDEX fcgi_jobs_kept", "keep_until, state, task", "keep_until IS NOT NULL", ""),
-    ("INDEX fcgi_jobs_batch", "batch", "batch IS NOT NULL", ""),
+    ("UNIQUE INDEX fcgi_jobs_id", "fcgi_jobs", "id", "", ""),
+    ("UNIQUE INDEX fcgi_jobs_unique", "fcgi_jobs", "task, unique_key", "unique_key IS NOT NULL", ""),
+    ("INDEX fcgi_jobs_ready", "fcgi_jobs", "task, priority DESC, due, number", "state = 'ready'", "state, "),
+    ("INDEX fcgi_jobs_delayed", "fcgi_jobs", "due, task", "state = 'delayed'", "state, "),
+    ("INDEX fcgi_jobs_worker", "fcgi_jobs", "worker, task", "worker IS NOT NULL", ""),
+    ("INDEX fcgi_jobs_stuck", "fcgi_jobs", "state, task", "state IN ('dead', 'in_doubt')", ""),
+    ("INDEX fcgi_jobs_kept", "fcgi_jobs", "keep_until, state, task", "keep_until IS NOT NULL", ""),
+    ("INDEX fcgi_jobs_batch", "fcgi_jobs", "batch", "batch IS NOT NULL", ""),
+    (
+        "INDEX fcgi_jobs_held",
+        "fcgi_jobs",
+        "unique_until",
+        "unique_key IS NOT NULL AND state IN ('done', 'dead', 'cancelled')",
+        "state, ",
+    ),
+    ("INDEX fcgi_batches_open", "fcgi_batches", "open_until", "open = 1", "open, "),
+    ("INDEX fcgi_batches_finished", "fcgi_batches", "finished", "finished IS NOT NULL", ""),
 )
 
-# by the version that they start from: statements that make the next one of it
-MIGRATIONS: Final[dict[int, tuple[str, ...]]] = {}
+_NUMBERS: Final = (
+    "priority",
+    "created",
+    "due",
+    "unique_until",
+    "attempt",
+    "failed",
+    "attempts",
+    "started",
+    "finished",
+    "keep_until",
+    "cancel",
+    "progress",
+    "progress_of",
+    "status",
+)
+_TEXTS: Final = (
+    "id",
+    "task",
+    "data",
+    "unique_key",
+    "worker",
+    "on_loss",
+    "batch",
+    "chain",
+    "trace",
+    "error",
+    "stderr",
+    "result_headers",
+)
 
 
 def creation(types: Types) -> list[str]:
-    """Return the statements that make the tables of `VERSION` in an empty database."""
-    names = attrs.asdict(types)
+    """Return the statements that create the tables of `VERSION` in an empty database."""
+    names = attrs.asdict(types, filter=attrs.filters.exclude("more"))
+    names["types_of_jobs"] = type_checks() if types.checks else ""
     tables = [table.format(**names) for table in _TABLES]
-    indexes = [
-        f"CREATE {index} ON fcgi_jobs ({columns if types.where or not rows else lead + columns})"
-        f"{types.where.format(rows) if rows else ''}"
-        for index, columns, rows, lead in _INDEXES
-    ]
-    return [*tables, *indexes, f"INSERT INTO fcgi_schema (version) VALUES ({VERSION})"]
+    return [*tables, *indexes(types).values(), *types.more, f"INSERT INTO fcgi_schema (version) VALUES ({VERSION})"]
+
+
+def indexes(types: Types) -> dict[str, str]:
+    """Return the statements that create the indexes, by name."""
+    found = {}
+    for index, table, columns, rows, lead in _INDEXES:
+        indexed = columns if types.where or not rows else lead + columns
+        where = types.where.format(rows) if rows else ""
+        found[index.rpartition(" ")[2]] = f"CREATE {index} ON {table} ({indexed}){where}"
+    return found
+
+
+def type_checks() -> str:
+    """Return the constraints that keep values of other types out of the columns of `fcgi_jobs`."""
+    kinds = [*((name, "integer") for name in _NUMBERS), *((name, "text") for name in _TEXTS), ("result", "blob")]
+    # NULL first: most columns are, and typeof() is called for none of these
+    return "".join(
+        f",\n    CONSTRAINT fcgi_jobs_{name}_is_{kind} CHECK ({name} IS NULL OR typeof({name}) = '{kind}')"
+        for name, kind in kinds
+    )

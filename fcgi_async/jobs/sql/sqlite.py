@@ -7,14 +7,18 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import ClassVar, Final
 
 from fcgi_async.jobs.bell import ring
-from fcgi_async.jobs.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
-from fcgi_async.jobs.sql.dialect import Dialect, Parameters, Row
+from fcgi_async.jobs.errors import StoreCorrupt, StoreError, StoreFull, StoreRefused, StoreUnavailable
+from fcgi_async.jobs.sql.dialect import Dialect, Parameters, Row, decode
 from fcgi_async.jobs.sql.filesystem import network_filesystem
 from fcgi_async.jobs.sql.schema import Types
+from fcgi_async.jobs.sql.sqlite_insert import ROWS, insert_rows
+from fcgi_async.jobs.sql.sqlite_path import relative_meant
 
 __all__ = ("SQLiteDialect",)
 
@@ -24,10 +28,13 @@ _BUSY: Final = 10.0
 _STEP: Final = 8
 _WAL_RETRY: Final = 0.01
 _NOTHING: Parameters = {}
+# how Python's module begins to say that text is not UTF-8
+_UNDECODABLE: Final = "Could not decode to UTF-8"
 
 # primary result codes, https://www.sqlite.org/rescode.html
 _PERM, _BUSY_CODE, _LOCKED, _READONLY, _IOERR = 3, 5, 6, 8, 10
 _CORRUPT, _FULL, _CANTOPEN, _NOTADB = 11, 13, 14, 26
+_TOOBIG, _CONSTRAINT, _MISMATCH = 18, 19, 20
 
 
 class SQLiteDialect(Dialect):
@@ -46,13 +53,17 @@ class SQLiteDialect(Dialect):
         long="INTEGER",
         now="(CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))",
         id="(lower(hex(randomblob(16))))",
+        checks=True,
     )
     fill: ClassVar[Mapping[str, str]] = {
         "now": ":now",
-        # whoever is in a transaction is alone
+        # a transaction runs alone
         "skip_locked": "",
         "locked": "",
+        "shared": "",
         "or_nothing": " ON CONFLICT DO NOTHING",
+        "length": "length",
+        "free": "number = :number",
     }
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
@@ -168,6 +179,8 @@ class SQLiteDialect(Dialect):
             return error
         if isinstance(error, OSError):
             return StoreUnavailable(f"{self.folder}: {error.strerror or error}; is the folder there, and writable?")
+        if isinstance(error, OverflowError | UnicodeError):
+            return StoreRefused(f"{self.path}: {error}; nothing was stored")
         if not isinstance(error, sqlite3.Error):
             return None
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -175,17 +188,31 @@ class SQLiteDialect(Dialect):
             self.disconnect()
         if code == _FULL or (code == _IOERR and self._no_room()):
             return StoreFull(f"{self.path}: the disk is full; nothing was stored, and it goes on once there is room")
+        if code in (_TOOBIG, _CONSTRAINT, _MISMATCH):
+            return StoreRefused(f"{self.path}: {error}; the database cannot hold such a value; nothing was stored")
         if code in (_CORRUPT, _NOTADB):
             return StoreCorrupt(
                 f"{self.path}: {error}; restore it from a backup, or move it away to begin with an empty one"
             )
-        return StoreUnavailable(f"{self.path}: {error}; {_advice(code)}")
+        hint = relative_meant(self.path) if code == _CANTOPEN else ""
+        return StoreUnavailable(f"{self.path}: {error}; {_advice(code)}{hint}")
 
     # statements
 
     def query(self, statement: str, parameters: Parameters = _NOTHING) -> list[Row]:
         """Return the rows of a SELECT."""
-        rows: list[Row] = self._require().execute(self.written(statement), self._with_now(parameters)).fetchall()
+        connection, values = self._require(), self._with_now(parameters)
+        rows: list[Row]
+        try:
+            rows = connection.execute(self.written(statement), values).fetchall()
+        except sqlite3.OperationalError as error:
+            if not str(error).startswith(_UNDECODABLE):
+                raise
+            connection.text_factory = decode
+            try:
+                rows = connection.execute(self.written(statement), values).fetchall()
+            finally:
+                connection.text_factory = str
         return rows
 
     def change(self, statement: str, parameters: Parameters = _NOTHING) -> int:
@@ -193,14 +220,28 @@ class SQLiteDialect(Dialect):
         return self._require().execute(self.written(statement), self._with_now(parameters)).rowcount
 
     def change_many(self, statement: str, parameters: Sequence[Parameters]) -> int:
-        """Perform a statement with each of several parameters."""
-        return (
-            self._require().executemany(self.written(statement), [self._with_now(each) for each in parameters]).rowcount
-        )
+        """Perform a statement with each of several parameters; an INSERT with some of them at once."""
+        connection, written = self._require(), self.written(statement)
+        values = [self._with_now(each) for each in parameters]
+        alone, changed = len(values), 0
+        if statement.startswith("INSERT"):
+            alone %= ROWS
+        if alone:
+            changed = connection.executemany(written, values[:alone]).rowcount
+        if alone < len(values):
+            several, names = insert_rows(written)
+            rows = list(map(itemgetter(*names), values[alone:]))
+            together = (chain.from_iterable(rows[begin : begin + ROWS]) for begin in range(0, len(rows), ROWS))
+            changed += connection.executemany(several, map(tuple, together)).rowcount
+        return changed
 
     def tables(self) -> set[str]:
         """Return the names of the tables that there are."""
         return {str(name) for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+    def indexes(self) -> set[str]:
+        """Return the names of the indexes that there are."""
+        return {str(name) for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'index'")}
 
     def write_parameter(self, name: str) -> str:
         """Return how a parameter is written."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
@@ -39,6 +39,11 @@ class SQLiteStore(SQLStore[SQLiteDialect]):
         self._files: dict[str, WorkerFile] = {}
         self._listeners: dict[Bell, Listener] = {}
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._dialect.path
+
     async def aclose(self) -> None:
         """Perform what was called, then disconnect."""
         await super().aclose()
@@ -60,9 +65,9 @@ class SQLiteStore(SQLStore[SQLiteDialect]):
             file.close()
             raise
 
-    async def leave(self, worker: str) -> None:
+    async def leave(self, worker: str, ended: Collection[int] = ()) -> None:
         """As `Store.leave()`: removes the worker's file last."""
-        await super().leave(worker)
+        await super().leave(worker, ended)
         file = self._files.pop(worker, None)
         if file is not None:
             file.close()

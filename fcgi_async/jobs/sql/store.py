@@ -1,4 +1,4 @@
-"""SQLStore: the store on any SQL database that there is a dialect for."""
+"""SQLStore: the store on any SQL database with a dialect."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import ClassVar, Generic, TypeVar
 import attrs
 
 from fcgi_async.jobs.committer import Committer
+from fcgi_async.jobs.errors import StoreUnavailable
 from fcgi_async.jobs.record import BatchRecord, Claimed, Counts, Lane, NewBatch, NewJob, Query, Record, Settlement
 from fcgi_async.jobs.schedule import Cron
 from fcgi_async.jobs.sql import administration, batches, claiming, putting, schedule, settling, workers
 from fcgi_async.jobs.sql.dialect import Dialect
-from fcgi_async.jobs.store import Action, Bell, Claim
+from fcgi_async.jobs.store import Action, Bell, Claim, Comparison
 from fcgi_async.jobs.turns import Turns
 
 __all__ = ("DeadWorker", "SQLStore")
@@ -24,11 +25,11 @@ D = TypeVar("D", bound=Dialect)
 
 @attrs.frozen
 class DeadWorker:
-    """A worker that is known to be dead.
+    """A worker that is known to be lost.
 
     Attributes:
         id: its name.
-        unstarted: numbers of jobs that it certainly had not begun.
+        unstarted: numbers of jobs that it certainly had not started.
     """
 
     id: str
@@ -36,31 +37,38 @@ class DeadWorker:
 
 
 class SQLStore(Generic[D]):
-    """A store (`fcgi_async.jobs.store.Store`) whose calls are performed by a committer's thread on a dialect.
+    """A store (`fcgi_async.jobs.store.Store`); a committer's thread performs its calls on a dialect.
 
-    A database is added by a subclass with the abstract methods, which say who is alive and how bells are heard.
+    A database is added with a subclass that implements the abstract methods: which workers are alive, and how to wait
+    for bells.
 
     Args:
         dialect: the connection.
     """
 
-    # how parameters are written in `statement()`
+    # the form of parameters in `statement()`
     placeholder: ClassVar[str]
 
     def __init__(self, dialect: D) -> None:
         self._dialect = dialect
         self._committer: Committer[D] = Committer(dialect)
         self._turns = Turns()
+        self._crowd = 1
 
-    async def open(self) -> None:
-        """Connect, and make the tables or migrate them."""
-        await self._committer.start()
+    @property
+    def crowd(self) -> int:
+        """As `Store.crowd`."""
+        return self._crowd
+
+    async def open(self, *, waits: bool = False) -> StoreUnavailable | None:
+        """As `Store.open()`."""
+        return await self._committer.start(waits=waits)
 
     async def aclose(self) -> None:
-        """Perform what was called, then disconnect."""
+        """Perform the waiting calls, then disconnect."""
         await self._committer.aclose()
 
-    # who is alive
+    # which workers are alive
 
     @abstractmethod
     async def register(self, worker: str, lanes: Sequence[Lane]) -> None:
@@ -76,7 +84,7 @@ class SQLStore(Generic[D]):
 
     @abstractmethod
     async def recover(self) -> int:
-        """As `Store.recover()`; by `_recover_from()` for each worker that is dead."""
+        """See `Store.recover()`; calls `_recover_from()` for each lost worker."""
 
     @abstractmethod
     def begun(self, worker: str, job: Claimed) -> None:
@@ -84,7 +92,7 @@ class SQLStore(Generic[D]):
 
     @abstractmethod
     def _taken(self, worker: str, numbers: Sequence[int]) -> None:
-        """Note, in the thread and before the commit, that a worker will have these jobs, not begun."""
+        """Called in the thread before the commit: a worker will have these jobs, not started."""
 
     @abstractmethod
     async def wait(self, bell: Bell, heard: int, timeout: float) -> int:
@@ -98,7 +106,7 @@ class SQLStore(Generic[D]):
         """As `Store.php_params()`."""
         return {}
 
-    # what all databases do alike
+    # the same for all databases
 
     async def put(self, jobs: Sequence[NewJob]) -> list[str | None]:
         """As `Store.put()`."""
@@ -137,20 +145,20 @@ class SQLStore(Generic[D]):
 
         return await self._committer.call(perform, durable=durable, undo=undo)
 
-    async def settle(self, worker: str, settlements: Sequence[Settlement]) -> list[bool]:
+    async def settle(self, worker: str, settlements: Sequence[Settlement]) -> list[bool | None]:
         """As `Store.settle()`."""
         return await self._committer.call(
             partial(settling.settle, worker=worker, settlements=settlements),
             durable=any(settlement.durable for settlement in settlements),
         )
 
-    async def reconcile(self, worker: str, held: Collection[int]) -> int:
+    async def reconcile(self, worker: str, held: Mapping[int, Claimed]) -> Comparison:
         """As `Store.reconcile()`."""
-        return await self._committer.call(partial(workers.reconcile, worker=worker, held=held))
+        return await self._committer.call(partial(workers.reconcile, worker=worker, held=dict(held)))
 
-    async def leave(self, worker: str) -> None:
+    async def leave(self, worker: str, ended: Collection[int] = ()) -> None:
         """As `Store.leave()`."""
-        await self._committer.call(partial(workers.leave, worker=worker))
+        await self._committer.call(partial(workers.leave, worker=worker, ended=frozenset(ended)))
 
     async def begin_crons(self, crons: Sequence[Cron]) -> None:
         """As `Store.begin_crons()`."""
@@ -196,6 +204,7 @@ class SQLStore(Generic[D]):
         await self._committer.call(partial(workers.announce, worker=worker, lanes=lanes, lease=lease))
 
     async def _recover_from(self, dead: DeadWorker) -> int:
-        return await self._committer.call(
+        recovered = await self._committer.call(
             partial(workers.recover, worker=dead.id, unstarted=dead.unstarted), durable=True
         )
+        return recovered.count

@@ -1,23 +1,39 @@
-"""Who works, and deciding about the jobs of those who are gone."""
+"""Register workers, and decide about the jobs of lost ones."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, cast
+
+import attrs
 
 from fcgi_async.jobs.fate import decide_lost
 from fcgi_async.jobs.record import Claimed, Lane, Settlement
 from fcgi_async.jobs.sql.dialect import Dialect
 from fcgi_async.jobs.sql.settling import KEEP, settle
-from fcgi_async.jobs.sql.statements import LEAVE, MAKE_TASK, OF_WORKER, REGISTER, SET_TASK
+from fcgi_async.jobs.sql.statements import HAS_JOBS, IN_HAND, LEAVE, MAKE_TASK, OF_WORKER, REGISTER, SET_TASK
+from fcgi_async.jobs.store import Comparison
 
-__all__ = ("announce", "give_back", "leave", "reconcile", "recover")
+__all__ = ("Recovered", "announce", "give_back", "leave", "reconcile", "recover")
+
+
+@attrs.frozen
+class Recovered:
+    """What happened to the jobs of a lost worker.
+
+    Attributes:
+        count: number of jobs that were decided about.
+        left: whether there are more jobs, which other transactions have locked.
+    """
+
+    count: int
+    left: bool
 
 
 def announce(dialect: Dialect, worker: str, lanes: Sequence[Lane], lease: float | None) -> None:
-    """Write down a worker and its tasks; see `Store.register()`. A lease is in seconds."""
+    """Store a worker and its tasks; see `Store.register()`. A lease is in seconds."""
     dialect.change(
         REGISTER,
         {
@@ -33,8 +49,8 @@ def announce(dialect: Dialect, worker: str, lanes: Sequence[Lane], lease: float 
             dialect.change(SET_TASK, {"task": limits.task, "queue": lane.queue})
 
 
-def recover(dialect: Dialect, worker: str, unstarted: Collection[int]) -> int:
-    """Decide about the jobs of a worker that is gone; return how many."""
+def recover(dialect: Dialect, worker: str, unstarted: Collection[int]) -> Recovered:
+    """Decide about the jobs of a lost worker, except those that another transaction has locked."""
     rows = cast(
         "list[tuple[int, int, str, int, Literal['again', 'hold', 'dead'] | None, int | None, object, object]]",
         dialect.query(OF_WORKER, {"worker": worker}),
@@ -54,31 +70,35 @@ def recover(dialect: Dialect, worker: str, unstarted: Collection[int]) -> int:
     dialect.change(LEAVE, {"worker": worker})
     if rows:
         dialect.will_ring("work")
-    return len(rows)
+    # a script that outlived the worker may be about to commit: its job then has no worker, and is checked again
+    return Recovered(len(rows), left=bool(dialect.query(HAS_JOBS, {"worker": worker})))
 
 
-def leave(dialect: Dialect, worker: str) -> None:
-    """Take a worker's announcement back, and give back what it has; see `Store.leave()`."""
-    reconcile(dialect, worker, ())
+def leave(dialect: Dialect, worker: str, ended: Collection[int]) -> None:
+    """Unregister a worker, and give back its jobs; see `Store.leave()`."""
+    found = cast("list[tuple[int, int]]", [row[:2] for row in dialect.query(OF_WORKER, {"worker": worker})])
+    _make_ready(dialect, worker, [claim for claim in found if claim[0] not in ended])
     dialect.change(LEAVE, {"worker": worker})
 
 
-def reconcile(dialect: Dialect, worker: str, held: Collection[int]) -> int:
-    """Make ready what a worker does not know that it has; see `Store.reconcile()`."""
-    rows = cast("list[tuple[int, int, str]]", [row[:3] for row in dialect.query(OF_WORKER, {"worker": worker})])
-    unknown = [(number, attempt) for number, attempt, _ in rows if number not in held]
-    _make_ready(dialect, worker, unknown)
-    return len(unknown)
+def reconcile(dialect: Dialect, worker: str, held: Mapping[int, Claimed]) -> Comparison:
+    """Make jobs ready that a worker does not know it has; see `Store.reconcile()`."""
+    found = dict(cast("list[tuple[int, int]]", dialect.query(IN_HAND, {"worker": worker})))
+    known = {number for number, claimed in held.items() if found.get(number) == claimed.attempt}
+    unknown = [(number, attempt) for number, attempt in found.items() if number not in known]
+    given_back = _make_ready(dialect, worker, unknown)
+    return Comparison(given_back=given_back, lost=frozenset(held.keys() - known), complete=given_back == len(unknown))
 
 
 def give_back(dialect: Dialect, worker: str, jobs: Sequence[Claimed]) -> None:
-    """Make ready what a worker has claimed and will not begin."""
+    """Make jobs ready that a worker has claimed and will not start."""
     _make_ready(dialect, worker, [(job.number, job.attempt) for job in jobs])
 
 
-def _make_ready(dialect: Dialect, worker: str, claims: Sequence[tuple[int, int]]) -> None:
-    if claims:
-        settle(
-            dialect, worker, [Settlement(number=number, attempt=attempt, state="ready") for number, attempt in claims]
-        )
-        dialect.will_ring("work")
+def _make_ready(dialect: Dialect, worker: str, claims: Sequence[tuple[int, int]]) -> int:
+    """Return how many jobs were made ready; jobs that another transaction has locked are not."""
+    if not claims:
+        return 0
+    dialect.will_ring("work")
+    ready = [Settlement(number=number, attempt=attempt, state="ready") for number, attempt in claims]
+    return len([settled for settled in settle(dialect, worker, ready) if settled is not None])

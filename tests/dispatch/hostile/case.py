@@ -143,7 +143,7 @@ def says(build: Callable[[int], bytes]) -> Strike:
 
 
 def says_and_closes(build: Callable[[int], bytes]) -> Strike:
-    """Send something about the one job, and close in good order."""
+    """Send something about the one job, and close normally."""
 
     async def strike(wire: Wire, ids: Mapping[str, int]) -> None:
         await wire.send(build(ids[ONE]))

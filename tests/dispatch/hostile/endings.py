@@ -181,13 +181,13 @@ _ORDER = (
     ),
     Case(
         "broken record after END_REQUEST",
-        "sends a whole response and garbage behind it, in one write",
+        "sends a whole response and garbage after it, in one write",
         Answers(),
         at_requests=says(lambda n: answer(n) + b"\xff" * 100),
     ),
     Case(
         "half a record after END_REQUEST",
-        "sends a whole response and closes in the record behind it",
+        "sends a whole response and closes in the record after it",
         Answers(),
         at_requests=says_and_closes(lambda n: answer(n) + frames.stdout(n, b"more")[:11]),
     ),

@@ -11,7 +11,7 @@ from tests.wire import frames
 
 __all__ = ("CASES",)
 
-NO_HEADER: Final = Fails(RemoteProtocolError, message="a line that is no header")
+NO_HEADER: Final = Fails(RemoteProtocolError, message="a line that is not a header")
 INCOMPLETE: Final = Fails(RemoteProtocolError, message="before its head was complete")
 BAD_STATUS: Final = Fails(RemoteProtocolError, message="is not a status code")
 TOO_LARGE: Final = Fails(ResponseTooLarge, message="Limits.head")
@@ -84,7 +84,7 @@ _TAKEN = (
         Answers(status=404, headers={"x-a": "b"}),
     ),
     _taken(
-        "a line that is no header",
+        "a line that is not a header",
         "has a line without a colon among its headers",
         b"X-A: b\r\nfoo\r\n\r\n",
         Answers(headers={"x-a": "b"}, header_count=1),
@@ -115,7 +115,7 @@ _TAKEN = (
         b"Content-Length: 999\r\n\r\n",
         Answers(truncated=True),
     ),
-    _taken("Content-Length that is no number", "sends a Content-Length of -1e9", b"Content-Length: -1e9\r\n\r\n"),
+    _taken("Content-Length that is not a number", "sends a Content-Length of -1e9", b"Content-Length: -1e9\r\n\r\n"),
 )
 
 _LIMITS = (

@@ -1,4 +1,4 @@
-"""GET_VALUES that is answered wrongly, late, twice or never; and management records that nobody asked for."""
+"""GET_VALUES that is answered wrongly, late, twice or never; and unsolicited management records."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ _GREETINGS = (
     ),
     Case(
         "closes after its answer",
-        "closes a connection behind its values, and serves the next",
+        "closes a connection after its values, and serves the next",
         Answers(),
         at_connection=_instead(VALUES * 2, closes=True),
         at_requests=says(answer),
@@ -181,7 +181,7 @@ _UNASKED = (
     ),
     Case(
         "garbage in the tail",
-        "sends a whole response, and values that are cut behind it",
+        "sends a whole response, and values that are cut after it",
         Answers(),
         at_requests=says(lambda n: answer(n) + record(RESULT, 0, b"\x7f")),
     ),

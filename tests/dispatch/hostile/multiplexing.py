@@ -141,7 +141,7 @@ _ONE_SUFFERS = (
     _shared(
         "one has a broken head",
         "sends a head that is none for one of three requests",
-        (Fails(RemoteProtocolError, message="no header"), B, C),
+        (Fails(RemoteProtocolError, message="not a header"), B, C),
         _says(lambda a, b, c: frames.stdout(a, b"<html>\n\n") + answer(b, b"b") + answer(c, b"c") + frames.end(a)),
     ),
     _shared(
@@ -185,7 +185,7 @@ _ALL_SUFFER = (
     ),
     _shared(
         "closes without a byte, all may have run",
-        "closes in good order; who multiplexes has read all of it, so that this proves nothing",
+        "closes normally; who multiplexes has read all of it, so that this proves nothing",
         (LOST, LOST, LOST),
         _says_and_closes(lambda a, b, c: b""),
     ),

@@ -59,7 +59,7 @@ class Wire:
                 await anyio.lowlevel.checkpoint()
 
     async def close(self) -> None:
-        """End it in good order: the client sees an EOF and no reset."""
+        """End it normally: the client sees an EOF and no reset."""
         self.sock.shutdown(socket.SHUT_WR)
         await self.silence()
 

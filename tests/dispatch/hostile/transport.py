@@ -110,7 +110,7 @@ _AT_ACCEPT = (
     ),
     Case(
         "closes at accept",
-        "closes each connection at once, in good order",
+        "closes each connection at once, normally",
         REFUSED,
         at_connection=_closes,
         struck=None,
@@ -164,8 +164,8 @@ _AT_ACCEPT = (
         queue_timeout=0.05,
     ),
     Case(
-        "deaf behind its answer",
-        "answers GET_VALUES, and does not read the byte behind it",
+        "deaf after its answer",
+        "answers GET_VALUES, and does not read the byte after it",
         WAITED,
         at_connection=_greets_and_reads_no_more,
         queue_timeout=0.05,
@@ -273,7 +273,7 @@ _UNDER_A_JOB = tuple(
         ),
         Case(
             f"closes in the response{over}",
-            f"closes in good order in the middle of the response{over}",
+            f"closes normally in the middle of the response{over}",
             LOST,
             where=where,
             at_requests=_after(HEAD + b"part", _closes),
@@ -288,7 +288,7 @@ _UNDER_A_JOB = tuple(
         ),
         Case(
             f"closes in the upload{over}",
-            f"closes in good order in a body of 5 MB{over}",
+            f"closes normally in a body of 5 MB{over}",
             LOST,
             where=where,
             size=5_000_000,
@@ -300,20 +300,20 @@ _UNDER_A_JOB = tuple(
 _WITHOUT_A_BYTE = (
     Case(
         "closes without a byte",
-        "closes in good order when it has read the request: this proves nothing of a peer that is not known to be FPM",
+        "closes normally when it has read the request: this proves nothing of a peer that is not known to be FPM",
         LOST,
         at_requests=_closes,
     ),
     Case(
         "closes without a byte over TCP",
-        "closes in good order when it has read the request, over TCP, where this proves nothing",
+        "closes normally when it has read the request, over TCP, where this proves nothing",
         LOST,
         where="tcp",
         at_requests=_closes,
     ),
     Case(
         "closes after STDERR",
-        "logs something and closes in good order",
+        "logs something and closes normally",
         LOST,
         at_requests=_logs_and_closes,
     ),
@@ -340,7 +340,7 @@ _PIECES = (
     ),
     Case(
         "all in one write",
-        "sends a response, the answer that its worker is free, and garbage behind it in one write",
+        "sends a response, the answer that its worker is free, and garbage after it in one write",
         Answers(),
         at_requests=says_and_waits(lambda n: answer(n) + frames.values(NOT_MULTIPLEXING) + HTTP),
     ),

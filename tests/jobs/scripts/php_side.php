@@ -1,9 +1,19 @@
 <?php
-// Does with FcgiJobs what its data says: {"library": FILE, "dsn": "..", "do": "enqueue" | "progress" | "complete", ...}
+// Does with FcgiJobs what its data says: {"library": FILE, "dsn": "..", "user": "..", "do": "enqueue" | "progress" | "complete", ...}
 $data = json_decode(file_get_contents('php://input'), true);
 require $data['library'];
-$pdo = new PDO($data['dsn']);
+$pdo = new PDO($data['dsn'], $data['user'], null, ($data['found_rows'] ?? false) ? [PDO::MYSQL_ATTR_FOUND_ROWS => true] : []);
 $say = fn (mixed $what) => print json_encode($what);
+$wait = function (?string $gate): void {
+    while ($gate !== null && !file_exists($gate)) {
+        touch("$gate.waits");
+        usleep(2000);
+        clearstatcache();
+    }
+};
+foreach ($data['before'] ?? [] as $statement) {
+    $pdo->exec($statement);
+}
 try {
     switch ($data['do']) {
         case 'enqueue':
@@ -11,36 +21,49 @@ try {
             break;
         case 'transaction':
             $pdo->beginTransaction();
-            $pdo->exec('CREATE TABLE IF NOT EXISTS orders (number INTEGER)');
+            $pdo->query('SELECT count(*) FROM fcgi_jobs')->fetchAll();
+            $wait($data['snapshot'] ?? null);
             $pdo->exec('INSERT INTO orders VALUES (7)');
-            FcgiJobs::enqueue($pdo, ...$data['arguments']);
+            $say(FcgiJobs::enqueue($pdo, ...$data['arguments']));
+            $wait($data['gate'] ?? null);
             $data['commit'] ? $pdo->commit() : $pdo->rollBack();
+            if ($data['ring'] ?? false) {
+                FcgiJobs::ring($pdo);
+            }
             break;
         case 'progress':
-            FcgiJobs::progress(3, 10);
-            while (isset($data['gate']) && !file_exists($data['gate'])) {
-                usleep(2000);
-                clearstatcache();
-            }
+            $sqlite = str_starts_with($data['dsn'], 'sqlite:');
+            FcgiJobs::progress(3, 10, $sqlite ? null : $pdo);
+            $wait($data['gate'] ?? null);
+            $pdo->beginTransaction();
+            FcgiJobs::progress(9, 10, $pdo);
+            $data['commit'] ? $pdo->commit() : $pdo->rollBack();
             break;
         case 'complete':
-            while (isset($data['gate']) && !file_exists($data['gate'])) {
-                touch($data['gate'] . '.waits');
-                usleep(2000);
-                clearstatcache();
-            }
+            $wait($data['gate'] ?? null);
             $pdo->beginTransaction();
             FcgiJobs::complete($pdo);
             $pdo->exec("INSERT INTO effects VALUES ('{$_SERVER['FCGI_JOB_ID']}')");
-            $pdo->commit();
-            if (isset($data['status'])) {
-                http_response_code($data['status']);
+            $data['commit'] ? $pdo->commit() : $pdo->rollBack();
+            http_response_code($data['status']);
+            break;
+        case 'late':
+            $pdo->beginTransaction();
+            try {
+                FcgiJobs::complete($pdo);
+            } catch (RuntimeException $error) {
+                $say($error->getMessage());
             }
+            $wait($data['gate']);
+            $pdo->rollBack();
             break;
         case 'misuse':
             FcgiJobs::complete($pdo);
+            break;
+        case 'astray':
+            FcgiJobs::progress(3, 10);
     }
 } catch (Throwable $error) {
-    http_response_code(500);
+    http_response_code($data['do'] === 'astray' ? $data['status'] : 500);
     $say(get_class($error) . ': ' . $error->getMessage());
 }

@@ -1,0 +1,1 @@
+"""Calls of PHP functions as jobs; fcgi_call.php is PHP's side of them."""

@@ -1,0 +1,1 @@
+"""Make durable jobs of brokers' messages and of HTTP requests."""

@@ -1,0 +1,213 @@
+"""Supply: what a worker does for one of its databases, besides running the jobs."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+
+import anyio
+import attrs
+
+from fcgi_async.dispatch.dispatcher import Dispatcher
+from fcgi_async.jobs.change import Change
+from fcgi_async.jobs.client import Jobs
+from fcgi_async.jobs.clock import Clock
+from fcgi_async.jobs.crowd import stretch, wakes
+from fcgi_async.jobs.doubt import Doubt
+from fcgi_async.jobs.errors import StoreError, StoreFull, StoreUnavailable
+from fcgi_async.jobs.feed import Feed
+from fcgi_async.jobs.lease import Lease
+from fcgi_async.jobs.observer import Attempt
+from fcgi_async.jobs.record import Counts, Lane
+from fcgi_async.jobs.schedule import Cron
+from fcgi_async.jobs.settler import Settler
+from fcgi_async.jobs.store import Store
+
+__all__ = ("Supply", "pick")
+
+logger = logging.getLogger("fcgi_async.jobs")
+
+# seconds between looks at the database when no bell is heard, and between searches for lost workers
+_LOOK = 1.0
+_TEND = 0.5
+# seconds for settling what was cancelled
+_LAST_WORDS = 5.0
+_SWEEP = 1000
+# seconds between counts of what is in the database, for those who observe
+_COUNT = 15.0
+# seconds between attempts to announce the worker in a database that was away when it began
+_AWAY = 1.0
+
+
+@attrs.define(eq=False)
+class Supply:
+    """One database of a worker.
+
+    Args:
+        jobs: the database.
+        worker: the worker's id.
+        lanes: what it takes from there.
+        crons: what it puts there by the clock.
+        php: whose status pages are asked.
+        ahead: as `Worker` takes it.
+        change: told of all that may let a runner of the worker go on.
+        is_observed: returns whether somebody wants to know how many jobs there are.
+
+    Attributes:
+        begun: by number, what was claimed, and perhaps run.
+        recovered: how many jobs of lost workers were taken back.
+        counts: what was last seen in the database; None if nobody wanted to know.
+        credit: the turns that this database has a right to beside the worker's others.
+    """
+
+    jobs: Jobs
+    worker: str
+    lanes: Sequence[Lane]
+    _crons: Sequence[Cron]
+    _php: Dispatcher
+    _ahead: int
+    _change: Change
+    _is_observed: Callable[[], bool]
+    begun: dict[int, Attempt] = attrs.field(factory=dict, init=False)
+    recovered: int = attrs.field(default=0, init=False)
+    counts: Counts | None = attrs.field(default=None, init=False)
+    credit: int = attrs.field(default=0, init=False)
+    store: Store = attrs.field(init=False)
+    settler: Settler = attrs.field(init=False)
+    feed: Feed = attrs.field(init=False)
+    lease: Lease = attrs.field(init=False)
+    _clock: Clock = attrs.field(init=False)
+    doubt: Doubt = attrs.field(init=False)
+    _announced: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.store = self.jobs.store
+        self.settler = Settler(self.store, self.worker, self._change)
+        self.feed = Feed(self.store, self.worker, self.lanes, self._ahead, self.settler, self._change)
+        self.lease = Lease(self.store, self.worker, self.lanes)
+        self._clock = Clock(self.store, self._crons)
+        self.doubt = Doubt(self._php, self.store)
+
+    @property
+    def weight(self) -> int:
+        """Its part of the worker's turns: the weights of its queues together."""
+        return sum(lane.weight for lane in self.lanes)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a PHP worker is worth going for."""
+        return self._announced and self.feed.is_open and self.settler.has_room
+
+    async def announce(self, runners: int) -> None:
+        """Announce the worker and its schedules.
+
+        Args:
+            runners: how many jobs may run at once.
+
+        Raises:
+            StoreUnavailable: the database cannot be written to.
+        """
+        self.settler.most = 2 * runners + self._ahead
+        await self.lease.begin()
+        await self._clock.begin()
+        self._announced = True
+        self._change.tell()
+
+    async def announce_later(self, runners: int) -> None:
+        """Announce them as soon as the database can be written to, if that is not done yet."""
+        while not self._announced:
+            await anyio.sleep(_AWAY)
+            with suppress(StoreUnavailable, StoreFull):
+                # an announcement whose answer was lost may be there
+                await self.store.leave(self.worker)
+                await self.announce(runners)
+
+    @property
+    def services(self) -> tuple[Callable[[], Awaitable[None]], ...]:
+        """What runs as long as the worker does, once it is announced."""
+        return (
+            self.settler.run,
+            self._watch,
+            self._look_when_due,
+            self._tend,
+            partial(self.lease.keep, self.feed.compare),
+            self._clock.run,
+            self._count,
+        )
+
+    async def leave(self) -> None:
+        """Give back what was not begun, after what is to be settled was added."""
+        if not self._announced:
+            return
+        with anyio.move_on_after(_LAST_WORDS, shield=True) as scope:
+            try:
+                # jobs that others have locked are waited for, and no longer than leaves time to leave
+                with anyio.move_on_after(_LAST_WORDS / 2):
+                    await self.settler.write_rest()
+                await self.store.leave(self.worker, self.settler.unwritten)
+            except StoreError as error:
+                logger.warning("the worker left without giving its jobs back; another one will: %s", error)
+        if scope.cancelled_caught:
+            logger.warning("the worker left without giving its jobs back in %g s; another one will", _LAST_WORDS)
+
+    async def _watch(self) -> None:
+        heard = await self.store.wait("work", -1, 0)
+        # what was put before that has woken no one
+        self.feed.ring()
+        # others' looks come at other times
+        due = time.monotonic() + _LOOK * random.uniform(0.8, 1.2)
+        while True:
+            now = await self.store.wait("work", heard, max(due - time.monotonic(), 0.0))
+            if now != heard:
+                heard = now
+                if wakes(self.store.crowd):
+                    self.feed.ring()
+                    due = time.monotonic() + _LOOK * random.uniform(0.8, 1.2)
+            if time.monotonic() >= due:
+                due = time.monotonic() + _LOOK * random.uniform(0.8, 1.2)
+                with suppress(StoreUnavailable, StoreFull):
+                    await self.feed.look()
+
+    async def _look_when_due(self) -> None:
+        while True:
+            await self.feed.until_due()
+            with suppress(StoreUnavailable, StoreFull):
+                await self.feed.look()
+
+    async def _tend(self) -> None:
+        while True:
+            try:
+                recovered = await self.store.recover()
+                self.recovered += recovered
+                if recovered:
+                    self.doubt.watch()
+                    logger.warning("%d jobs of a worker that is lost were taken back", recovered)
+                await self.doubt.explain()
+                while await self.store.sweep() == _SWEEP:
+                    pass
+            except (StoreUnavailable, StoreFull) as error:
+                logger.debug("the database cannot be tended: %s", error)
+            await anyio.sleep(_TEND * stretch(self.store.crowd) * random.uniform(0.8, 1.2))
+
+    async def _count(self) -> None:
+        while True:
+            if self._is_observed():
+                with suppress(StoreUnavailable, StoreFull):
+                    self.counts = await self.store.counts()
+            await anyio.sleep(_COUNT if self._is_observed() else _LOOK)
+
+
+def pick(supplies: Iterable[Supply]) -> Supply | None:
+    """Return the database whose turn it is, of those that are open, by their weights; None if none is."""
+    waiting = [supply for supply in supplies if supply.is_open]
+    if len(waiting) < 2:
+        return waiting[0] if waiting else None
+    for supply in waiting:
+        supply.credit += supply.weight
+    chosen = max(waiting, key=lambda supply: supply.credit)
+    chosen.credit -= sum(supply.weight for supply in waiting)
+    return chosen

@@ -1,0 +1,101 @@
+"""A job submitted from a thread, as a future of concurrent.futures."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Generic
+
+from fcgi_async.dispatch.handle import JobHandle
+from fcgi_async.errors import JobCancelled
+from fcgi_async.job.job import Job
+from fcgi_async.job.response import Response
+from fcgi_async.job.tag import Tag
+from fcgi_async.sync.loop_thread import LoopThread
+
+__all__ = ("JobFuture",)
+
+
+class JobFuture(Future[Response[Tag]], Generic[Tag]):
+    """What `submit()` returns: a `concurrent.futures.Future`, also for `as_completed()` and `asyncio.wrap_future()`.
+
+    The job belongs to the dispatcher: it runs whether or not this future is kept. Callbacks are called in the
+    dispatcher's thread, and must not block it.
+
+    Attributes:
+        job: the submitted job.
+    """
+
+    def __init__(self, handle: JobHandle[Tag], thread: LoopThread) -> None:
+        super().__init__()
+        self.job: Job[Tag] = handle.job
+        self._handle = handle
+        self._thread = thread
+        if handle.done():
+            self._settle()
+        else:
+            handle._when_done(lambda _: self._settle())
+
+    def result(self, timeout: float | None = None) -> Response[Tag]:
+        """Wait for the response and return it.
+
+        Args:
+            timeout: most seconds to wait; the job continues after that.
+
+        Raises:
+            TimeoutError: the job is not done in time.
+            concurrent.futures.CancelledError: the job was cancelled.
+            FastCGIError: the job's error, as for `run()`.
+            ConfigurationError: the job is not done, and this thread runs an event loop, or this process was forked.
+        """
+        self._check_here()
+        try:
+            return super().result(timeout)
+        finally:
+            self._retrieve()
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the end of the job and return its error, or None; otherwise raises what `result()` does."""
+        self._check_here()
+        try:
+            return super().exception(timeout)
+        finally:
+            self._retrieve()
+
+    def cancel(self) -> bool:
+        """Cancel the job, even if it runs, as cancelling `run()` does. Return whether it is cancelled."""
+        if not self.done():
+            if self._thread.is_current:
+                self._handle.cancel()
+            else:
+                done: Future[None] = Future()
+                if self._thread.soon(lambda: self._cancel(done)):
+                    done.result()
+        return self.cancelled()
+
+    def _cancel(self, done: Future[None]) -> None:
+        try:
+            self._handle.cancel()
+        finally:
+            done.set_result(None)
+
+    def _check_here(self) -> None:
+        if not self.done():
+            self._thread.check_here()
+
+    def _retrieve(self) -> None:
+        if self._handle.done():
+            self._handle.exception()
+
+    def _settle(self) -> None:
+        outcome = self._handle._outcome()
+        if isinstance(outcome.error, JobCancelled):
+            super().cancel()
+            self.set_running_or_notify_cancel()
+        elif outcome.error is not None:
+            self.set_exception(outcome.error)
+        else:
+            assert outcome.response is not None
+            self.set_result(outcome.response)
+
+    def __repr__(self) -> str:
+        return f"<JobFuture {self.job.script!r} {'done' if self.done() else 'not done'}>"

@@ -1,0 +1,332 @@
+"""The thread of a dispatcher: an event loop, and calls into it from other threads.
+
+Theory of operation. The thread is a daemon, so a program that forgets to close the dispatcher still ends;
+`_close_what_is_open()` then closes it. The thread's own task enters and leaves the dispatcher, as trio requires.
+Closing refuses new calls, lets the dispatcher finish its jobs, waits for the calls in the loop, and ends the loop.
+Other threads never wait for the loop while they pass a call to it, so Ctrl-C cannot interrupt that halfway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextvars import copy_context
+from enum import StrEnum
+from functools import partial
+from typing import Generic, Literal, TypeVar
+from weakref import WeakSet
+
+import anyio
+import attrs
+
+from fcgi_async.dispatch.dispatcher import Dispatcher
+from fcgi_async.dispatch.opening import check_seconds
+from fcgi_async.errors import ConfigurationError, DispatcherClosed
+from fcgi_async.job.settings import UNSET, Timeout
+from fcgi_async.net.backend import Backend, Home
+from fcgi_async.net.current import current_backend
+
+__all__ = ("Call", "LoopThread", "State")
+
+_Result = TypeVar("_Result")
+
+logger = logging.getLogger("fcgi_async.sync")
+
+# seconds that the end of the program waits for a dispatcher that was not closed
+_LAST_WAIT = 2.0
+_AWAIT_IT = (
+    "a blocking call would stop the event loop that runs in this thread: use fcgi_async.Dispatcher and await it, or "
+    "call this in a thread without a loop, with asyncio.to_thread() or anyio.to_thread.run_sync()"
+)
+
+
+class State(StrEnum):
+    """The states of the thread, in the words of its errors."""
+
+    NEW = "not entered yet; use `with Dispatcher(...) as php:`, or open() and close()"
+    OPEN = "open"
+    CLOSING = "closing and takes no more jobs"
+    CLOSED = "closed; make a new one"
+
+
+@attrs.define(eq=False)
+class Call(Generic[_Result]):
+    """A coroutine function that runs in the loop for another thread.
+
+    Attributes:
+        future: its result.
+    """
+
+    _function: Callable[[], Awaitable[_Result]]
+    _on_done: Callable[[object], None]
+    future: Future[_Result] = attrs.field(factory=Future, init=False)
+    _scope: anyio.CancelScope | None = attrs.field(default=None, init=False)
+    _cancelled: bool = attrs.field(default=False, init=False)
+
+    async def run(self) -> None:
+        """Run it in the loop."""
+        try:
+            with anyio.CancelScope() as self._scope:
+                if self._cancelled:
+                    self._scope.cancel()
+                self.future.set_result(await self._function())
+        except Exception as error:
+            self.future.set_exception(error)
+        finally:
+            if not self.future.done():
+                self.future.set_exception(DispatcherClosed("the call was cancelled"))
+            self._on_done(self)
+
+    def cancel(self) -> None:
+        """Cancel it in the loop."""
+        self._cancelled = True
+        if self._scope is not None:
+            self._scope.cancel()
+
+
+@attrs.define(eq=False)
+class LoopThread:
+    """A thread with an event loop, and a dispatcher in it.
+
+    Args:
+        dispatcher: entered in the loop when the thread is opened.
+        name: the name of the event loop.
+
+    Attributes:
+        state: the state of the thread.
+    """
+
+    _dispatcher: Dispatcher
+    _name: Literal["asyncio", "trio"]
+    state: State = attrs.field(default=State.NEW, init=False)
+    _home: Home = attrs.field(factory=Home, init=False)
+    # guards the state and the calls in the loop; never held while waiting
+    _changed: threading.Condition = attrs.field(factory=threading.Condition, init=False)
+    _calls: set[object] = attrs.field(factory=set, init=False)
+    # held while opening
+    _opening: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+    _thread: threading.Thread = attrs.field(init=False)
+    _loop: Backend = attrs.field(init=False)
+    _stopping: anyio.Event = attrs.field(init=False)
+    _ending: anyio.Event = attrs.field(init=False)
+    _timeout: Timeout = attrs.field(default=UNSET, init=False)
+    # set when the dispatcher has been left
+    _left: Future[None] = attrs.field(factory=Future, init=False)
+
+    # life
+
+    def open(self) -> None:
+        """Start the thread and enter the dispatcher; do nothing if that was done already.
+
+        Raises:
+            ConfigurationError: as for entering the dispatcher; or this thread runs an event loop, or this process was
+                forked.
+            DispatcherClosed: it was closed before.
+        """
+        self.check_here()
+        with self._opening:
+            if self.state is State.OPEN:
+                return
+            if self.state is not State.NEW:
+                raise self.refusal()
+            # it may have been created before a fork
+            self._home = Home()
+            ready: Future[None] = Future()
+            self._thread = threading.Thread(target=self._serve, args=(ready,), name="fcgi_async", daemon=True)
+            self._thread.start()
+            try:
+                ready.result()
+            except Exception:
+                # it can be tried again, like a dispatcher that could not be entered
+                raise
+            except BaseException:
+                self.state = State.CLOSED
+                ready.add_done_callback(self._abandon)
+                raise
+            self.state = State.OPEN
+            _opened.add(self)
+
+    def close(self, timeout: Timeout = UNSET) -> None:
+        """Close the dispatcher as its `aclose()` does, and end the thread. An interruption ends the jobs now.
+
+        It does nothing in a forked process: everything belongs to the parent.
+
+        Raises:
+            ConfigurationError: `timeout` is not a number of seconds, or this thread runs an event loop.
+        """
+        check_seconds("timeout", timeout)
+        if self.state in (State.NEW, State.CLOSED) or self._home.forked:
+            return
+        self.check_here()
+        with self._changed:
+            first, self.state = self.state is State.OPEN, State.CLOSING
+        try:
+            if first:
+                self._leave(timeout)
+            elif timeout is not UNSET:
+                self._hasten(timeout)
+            self._left.result()
+        except BaseException:
+            self._hasten(0)
+            raise
+        finally:
+            self._end()
+
+    def _leave(self, timeout: Timeout) -> None:
+        self._timeout = timeout
+        self._loop.call_soon_threadsafe(self._stopping.set)
+
+    def _hasten(self, timeout: Timeout) -> None:
+        hasten = Call(partial(self._dispatcher.aclose, timeout=timeout), self._forget)
+        self._loop.call_soon_threadsafe(lambda: self._spawn(hasten))
+
+    def _end(self) -> None:
+        """End the loop when it has no more calls."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._calls)
+            self.state = State.CLOSED
+        _opened.discard(self)
+        self._loop.call_soon_threadsafe(self._ending.set)
+        self._thread.join()
+
+    def close_at_exit(self) -> None:
+        """End the jobs because the program ends; wait only a moment."""
+        if self._home.forked:
+            return
+        with self._changed:
+            self.state = State.CLOSING
+        self._leave(0)
+        self._loop.call_soon_threadsafe(self._ending.set)
+        self._thread.join(_LAST_WAIT)
+
+    def _abandon(self, ready: Future[None]) -> None:
+        """Forget the thread; nothing waits for it."""
+        if ready.exception() is None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._loop.call_soon_threadsafe(self._ending.set)
+
+    # calls
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this is called in the loop."""
+        return self._thread is threading.current_thread()
+
+    def check_here(self) -> None:
+        """Raise if this thread must not block.
+
+        Raises:
+            ConfigurationError: this thread runs an event loop, or this process was forked off.
+        """
+        if self.state is not State.NEW and self._home.forked:
+            raise self._home.refusal()
+        if _runs_a_loop():
+            raise ConfigurationError(_AWAIT_IT)
+
+    def refusal(self) -> DispatcherClosed:
+        """Return the error of a call to a dispatcher that is not open."""
+        return DispatcherClosed(f"the dispatcher is {self.state.value}")
+
+    def call(self, function: Callable[[], Awaitable[_Result]], *, while_closing: bool = False) -> _Result:
+        """Run a coroutine function in the loop and wait for its result. Interrupting cancels it.
+
+        Args:
+            function: what runs in the loop.
+            while_closing: whether it belongs to a job that closing waits for, and so runs until that is over.
+
+        Raises:
+            DispatcherClosed: it is not open.
+            ConfigurationError: this thread runs an event loop, or this process was forked.
+        """
+        call = self.start(function, while_closing=while_closing)
+        try:
+            return call.future.result()
+        except BaseException:
+            self.cancel(call)
+            raise
+
+    def start(self, function: Callable[[], Awaitable[_Result]], *, while_closing: bool = False) -> Call[_Result]:
+        """Start a coroutine function in the loop, with this thread's context; as `call()` without the waiting."""
+        self.check_here()
+        call = Call(function, self._forget)
+        with self._changed:
+            if self.state is not State.OPEN and not (while_closing and self.state is State.CLOSING):
+                raise self.refusal()
+            self._calls.add(call)
+            if not self._loop.call_soon_threadsafe(partial(copy_context().run, self._spawn, call)):
+                self._calls.discard(call)
+                raise DispatcherClosed("the thread of the dispatcher has ended; make a new one")
+        return call
+
+    def cancel(self, call: Call[_Result]) -> None:
+        """Cancel a call without waiting for its end."""
+        if not call.future.done():
+            self.soon(call.cancel)
+
+    def soon(self, function: Callable[[], None]) -> bool:
+        """Call a function in the loop, from any thread. Return False if the loop has ended."""
+        if self.state in (State.NEW, State.CLOSED) or self._home.forked:
+            return False
+        return self._loop.call_soon_threadsafe(function)
+
+    def _spawn(self, call: Call[_Result]) -> None:
+        self._loop.spawn(call.run)
+
+    def _forget(self, call: object) -> None:
+        with self._changed:
+            self._calls.discard(call)
+            self._changed.notify_all()
+
+    # the thread
+
+    def _serve(self, ready: Future[None]) -> None:
+        try:
+            anyio.run(self._live, ready, backend=self._name)
+        except BaseException as error:
+            if not ready.done():
+                ready.set_exception(error)
+            elif sys.is_finalizing():
+                return
+            else:
+                logger.exception("the thread of the dispatcher has failed")
+
+    async def _live(self, ready: Future[None]) -> None:
+        self._stopping, self._ending = anyio.Event(), anyio.Event()
+        self._loop = current_backend()
+        await self._loop.open()
+        try:
+            await self._dispatcher.__aenter__()
+            try:
+                ready.set_result(None)
+                await self._stopping.wait()
+            finally:
+                try:
+                    await self._dispatcher.aclose(timeout=self._timeout)
+                finally:
+                    self._left.set_result(None)
+            await self._ending.wait()
+        finally:
+            await self._loop.aclose()
+
+
+def _runs_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        trio = sys.modules.get("trio")
+        return trio is not None and bool(trio.lowlevel.in_trio_run())
+    return True
+
+
+_opened: WeakSet[LoopThread] = WeakSet()
+
+
+@atexit.register
+def _close_what_is_open() -> None:
+    for thread in list(_opened):
+        thread.close_at_exit()

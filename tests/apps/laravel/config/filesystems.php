@@ -1,0 +1,6 @@
+<?php
+
+return [
+    'default' => 'public',
+    'disks' => ['public' => ['driver' => 'local', 'root' => storage_path('app/public'), 'url' => '/storage']],
+];

@@ -1,0 +1,1 @@
+"""Tests of clusters of database servers, in networks of their own."""

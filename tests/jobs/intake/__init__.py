@@ -1,0 +1,1 @@
+"""Messages that become durable jobs."""

@@ -1,0 +1,70 @@
+"""A crowd of workers: each looks less often, and a job is found as before."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+
+from fcgi_async import LocalFPM
+from fcgi_async.jobs import Task
+from fcgi_async.jobs.crowd import stretch, wakes
+from fcgi_async.jobs.sql.postgres_store import PostgresStore
+from tests.eventually import eventually
+from tests.jobs.conftest import ON_POSTGRES, ON_SERVERS, Execute, OpenJobs
+from tests.jobs.test_worker import SCRIPT, working
+
+
+@pytest.mark.parametrize(("workers", "times"), [(1, 1.0), (16, 1.0), (160, 10.0), (320, 20.0), (5000, 20.0)])
+def test_a_crowd_waits_longer(workers: int, times: float) -> None:
+    """So that all together look as often; a lost worker of a large one is still found soon."""
+    assert stretch(workers) == times
+
+
+def test_about_16_are_woken() -> None:
+    """All of few, and some of many."""
+    assert all(wakes(16) for _ in range(1000))
+    assert 300 < sum(wakes(160) for _ in range(5000)) < 700
+
+
+@ON_POSTGRES
+@pytest.mark.anyio
+@pytest.mark.every_loop
+async def test_some_of_a_crowd_do_not_listen(store: PostgresStore, execute: Execute) -> None:
+    """Their connections are closed, which the server would have to tell of each job; they listen again later."""
+    store._lot = 0.5
+    heard = await store.wait("work", -1, 0)
+    assert _listening(execute) == 1
+    store._crowd = 128
+    assert await store.wait("work", heard, 0.01) == heard
+    await eventually(lambda: _listening(execute) == 0)
+    store._crowd = 127
+    assert await store.wait("work", heard, 30) != heard
+    assert _listening(execute) == 1
+
+
+def _listening(execute: Execute) -> int:
+    rows = execute("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN %' AND usename = 'jobs'")
+    [(count,)] = cast("list[tuple[int]]", rows)
+    return count
+
+
+@ON_SERVERS
+@pytest.mark.anyio
+@pytest.mark.every_loop
+async def test_a_job_is_found_in_a_crowd(fpm: LocalFPM, open_jobs: OpenJobs, execute: Execute) -> None:
+    """By the only one of 5,000 workers that is at work, which is rarely woken."""
+    jobs, task = await open_jobs(), Task("job", str(SCRIPT))
+    async with working(fpm, jobs, task):
+        numbers = " UNION ALL SELECT ".join(map(str, range(10)))
+        digits = f"(SELECT {numbers})"
+        execute(
+            "INSERT INTO fcgi_workers (id, host, pid, started, seen, lease) SELECT "
+            "concat('w', a.n, b.n, c.n, d.n), 'h', 1, 1, 1, 9000000000000 FROM "
+            + ", ".join(f"{digits.replace('SELECT 0', 'SELECT 0 AS n')} AS {name}" for name in "abcd")
+            + " WHERE a.n < 5"
+        )
+        assert await jobs.store.recover() == 0
+        assert jobs.store.crowd >= 5000
+        for _ in range(3):
+            assert (await (await jobs.enqueue(task)).wait(30)).state == "done"

@@ -1,0 +1,59 @@
+"""Workers on servers are alive as long as their lease lasts."""
+
+from __future__ import annotations
+
+import pytest
+
+from fcgi_async.jobs.locate import find_store
+from fcgi_async.jobs.store import Store
+from tests.jobs.conftest import ON_SERVERS, Execute
+from tests.jobs.polling import until
+from tests.jobs.records import MAIL, claim, finish, job
+
+pytestmark = [pytest.mark.anyio, ON_SERVERS]
+
+
+async def test_who_is_out_of_lease_is_dead(jobs_url: str) -> None:
+    """Its jobs are others', and it learns it: by its sign, its settlements, and its claims, which bring nothing."""
+    frozen, other = find_store(jobs_url, lease=0.5), find_store(jobs_url, lease=0.5)
+    await frozen.open()
+    await other.open()
+    await frozen.register("frozen", MAIL)
+    await frozen.put([job(), job()])
+    [claimed] = await claim(frozen, worker="frozen")
+
+    async def recovered() -> bool:
+        return await other.recover() == 1
+
+    await until(recovered)
+    assert not await frozen.renew("frozen")
+    assert not await finish(frozen, claimed, "frozen")
+    assert await claim(frozen, 9, worker="frozen") == ()
+    compared = await frozen.reconcile("frozen", {claimed.number: claimed})
+    assert (compared.given_back, compared.lost) == (0, frozenset({claimed.number}))
+    await frozen.register("frozen", MAIL)
+    assert await frozen.renew("frozen")
+    assert len(await claim(frozen, 9, worker="frozen")) == 2
+    await frozen.aclose()
+    await other.aclose()
+
+
+async def test_nobody_is_taken_for_dead_by_who_was_not_there(jobs_url: str, execute: Execute) -> None:
+    """After an outage all come back at different times: who comes first waits for as long as a lease."""
+    gone, first = find_store(jobs_url, lease=60), find_store(jobs_url, lease=0.5)
+    await gone.open()
+    await gone.register("w", MAIL)
+    execute("UPDATE fcgi_workers SET lease = lease - 3600000, seen = seen - 3600000")
+    await first.open()
+    assert await first.recover() == 0
+    assert [worker.id for worker in (await first.counts()).workers] == ["w"]
+    await first.aclose()
+    await gone.aclose()
+
+
+async def test_jobs_of_a_worker_that_is_not_announced_are_recovered(store: Store, execute: Execute) -> None:
+    await store.register("w", MAIL)
+    await store.put([job()])
+    assert len(await claim(store)) == 1
+    execute("DELETE FROM fcgi_workers")
+    assert await store.recover() == 1

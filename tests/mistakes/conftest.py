@@ -1,0 +1,7 @@
+"""The command, as its own tests run it."""
+
+from __future__ import annotations
+
+from tests.cli.conftest import command
+
+__all__ = ("command",)
