@@ -10,7 +10,7 @@ import anyio
 POLL_INTERVAL = 0.005
 
 
-async def eventually(condition: Callable[[], object], *, within: float = 20.0) -> None:
+async def eventually(condition: Callable[[], object], *, within: float = 40.0) -> None:
     """Return as soon as the condition holds.
 
     Args:
@@ -28,7 +28,7 @@ async def eventually(condition: Callable[[], object], *, within: float = 20.0) -
     assert condition(), f"not true within {within} s: {condition!r}"
 
 
-def soon(condition: Callable[[], object], *, within: float = 20.0) -> None:
+def soon(condition: Callable[[], object], *, within: float = 40.0) -> None:
     """The same in a test without an event loop."""
     deadline = time.monotonic() + within
     while not condition():

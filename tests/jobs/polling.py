@@ -9,7 +9,7 @@ import anyio
 INTERVAL = 0.01
 
 
-async def until(condition: Callable[[], Awaitable[object]], *, within: float = 30.0) -> None:
+async def until(condition: Callable[[], Awaitable[object]], *, within: float = 60.0) -> None:
     """Return as soon as the condition holds.
 
     Raises:

@@ -180,8 +180,8 @@ async def test_several_hosts_share_the_jobs(
 ) -> None:
     """Each worker is a process with a PHP-FPM of its own; every job runs once, and all of them have a part."""
     jobs, task, hosts = await open_jobs(), make_task(idempotent=True), 3
-    marks = tmp_path / "marks"
-    handles = await jobs.enqueue_many((task, {"marks": str(marks), "milliseconds": 20}) for _ in range(300))
+    marks, gate = tmp_path / "marks", tmp_path / "gate"
+    handles = await jobs.enqueue_many((task, {"marks": str(marks), "gate": str(gate)}) for _ in range(300))
     for _ in range(hosts):
         start_worker(address=(await start_fpm(max_children=2)).address)
     workers: set[str] = set()
@@ -191,6 +191,7 @@ async def test_several_hosts_share_the_jobs(
         return len(workers) == hosts
 
     await until(all_work)
+    gate.touch()
     await until(lambda: _done(jobs, len(handles)))
     assert Counter(begun(marks).values()) == {1: len(handles)}
 
