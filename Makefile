@@ -21,7 +21,7 @@ demo-jobs: $(READY)  ## put 1,000 durable jobs, kill their worker in the middle,
 	$(VENV)/bin/python docs/examples/killed_worker/demo.py
 
 # each with a PHP-FPM of its own; a file's tests stay together, and so do the fixtures that they share. 0: all in one.
-PROCESSES := 2
+PROCESSES := 3
 SUITE := $(VENV)/bin/python -m pytest -n $(PROCESSES) --dist=loadfile
 
 test: $(OTHERS)  ## run the test suite against a real PHP-FPM, and servers and clients of others: five minutes

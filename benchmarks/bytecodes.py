@@ -39,7 +39,6 @@ from benchmarks.contenders.setting import Setting
 from benchmarks.scripted import ScriptedPeer, run_with
 from benchmarks.scripted_gateway import ScriptedClient, ScriptedGateway
 from fcgi_async import Dispatcher, Job
-from fcgi_async.gateway import Gateway
 
 PACKAGE = str(Path(fcgi_async.__file__).parent) + "/"
 OURSELVES = str(Path(__file__).parent) + "/"
@@ -143,6 +142,9 @@ def count(setting: Setting, through: str, backend: str, kind: str) -> Counts:
 
 def count_gateway(jobs: int, backend: str) -> Counts:
     """Count what a gateway does for requests of a client that has eight open, on four workers."""
+    # what `--before` compares with may have no gateway
+    from fcgi_async.gateway import Gateway
+
     counts = Counts()
     with tempfile.TemporaryDirectory() as folder:
         peer = ScriptedPeer(Path(folder, "peer.sock"), message=False)

@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 
 from benchmarks.scripted import END_REQUEST, GET_VALUES, GET_VALUES_RESULT, HEAD, RECORD, STDIN, STDOUT, record
-from fcgi_async.wire.records import encode_params
+from fcgi_async.wire.records import encode_pair
 
 BEGIN_REQUEST, PARAMS = 1, 4
 GATEWAY_VALUES = b"\x0f\x01FCGI_MPXS_CONNS1\x0d\x01FCGI_MAX_REQS8\x12\x01FCGI_ASYNC_GATEWAY1"
@@ -31,7 +31,8 @@ class ScriptedClient:
         self.left = self.answered = 0
         names = {"SCRIPT_FILENAME": "/srv/ok.php", "REQUEST_METHOD": "GET", "SCRIPT_NAME": "/ok.php"}
         names |= {"SERVER_PROTOCOL": "HTTP/1.1", "GATEWAY_INTERFACE": "CGI/1.1", "SERVER_SOFTWARE": "fcgi_async"}
-        self._params = encode_params(names | {"REQUEST_URI": "/ok.php", "QUERY_STRING": "", "DOCUMENT_URI": "/ok.php"})
+        names |= {"REQUEST_URI": "/ok.php", "QUERY_STRING": "", "DOCUMENT_URI": "/ok.php"}
+        self._params = b"".join(encode_pair(name.encode(), value.encode()) for name, value in names.items())
 
     def pump(self) -> None:
         """Send as many requests as may be open, and take what has come."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -45,6 +46,13 @@ if sys.version_info >= (3, 12):
 # what is tested there keeps books, or a peer: it looks the same to it whichever event loop moves the bytes
 ONE_LOOP_WILL_DO = {"asgi", "cli", "dispatch", "gateway", "interop", "jobs", "telemetry", "testing"}
 TESTS = Path(__file__).parent
+
+
+def pytest_configure() -> None:
+    """Take SIGINT again where a shell has the suite in the background, without job control: children inherit it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -62,6 +62,14 @@ def test_instructions_are_counted_on_every_loop(backend: str) -> None:
     assert "| together |" in run("benchmarks.bytecodes", "--jobs", "20", "--through", "run", "--backend", backend)
 
 
+def test_a_state_without_a_gateway_is_counted() -> None:
+    """What `--before` names may be older than the gateway."""
+    without = "import sys; sys.modules['fcgi_async.gateway'] = None; from benchmarks.bytecodes import setting, count; "
+    program = without + "print(count(setting(20), 'run_all', 'asyncio', 'plain').instructions.total() > 0)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr
+
+
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_every_contender_ends_well(tmp_path: Path) -> None:
