@@ -7,17 +7,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from pathlib import Path
 
 import anyio
 import attrs
 
 from fcgi_async.fpm import LocalFPM
 from fcgi_async.jobs import Jobs, StoreUnavailable
-from fcgi_async.jobs.record import new_ids
-from tests.jobs.conftest import ROOT, begun
+from fcgi_async.jobs.record import new_id
+from tests.cluster.marks import Marks
+from tests.jobs.conftest import ROOT
 from tests.jobs.polling import until
 from tests.jobs.worker_process import make_task
 
@@ -27,10 +27,12 @@ SHARE, AHEAD = 2, 1
 LEASE = 15.0
 # what runs, what lies ahead, and ends that are being written, of all workers
 MOST_IN_HAND = WORKERS * (SHARE + AHEAD + 2 * SHARE + AHEAD)
-_MILLISECONDS = 5
+_MILLISECONDS = 10
 _PRODUCERS = 10
 # how many jobs wait while more are put, so that some are put at any time
 _BACKLOG = 200
+# seconds without a run after which jobs are put nevertheless
+_STANDSTILL = 1.0
 # seconds until everything is over, whatever has happened
 _LONGEST = 180
 
@@ -64,46 +66,55 @@ class Load:
 
     Args:
         url: of the database.
-        marks: the file into which each job writes when it begins.
+        marks: into which each job writes when it begins.
         idempotent: whether their task is.
+        least: how many are put at least.
+
+    Attributes:
+        enough: whether no more than the least need be put.
     """
 
     url: str
-    marks: Path
+    marks: Marks
     idempotent: bool
+    least: int
+    enough: bool = attrs.field(default=False, init=False)
     _acknowledged: set[str] = attrs.field(factory=set, init=False)
+    _stuck: int = attrs.field(default=0, init=False)
 
-    @property
-    def runs(self) -> int:
-        """How many runs have begun."""
-        return sum(begun(self.marks).values())
-
-    async def put(self, count: int) -> None:
-        """Put so many jobs; one whose put is not acknowledged is put again with the same id."""
-        ids = iter(new_ids(count))
+    async def put(self) -> None:
+        """Put jobs until there are enough; one whose put is not acknowledged is put again with the same id."""
         async with Jobs(self.url, lease=LEASE) as jobs, anyio.create_task_group() as group:
             for _ in range(_PRODUCERS):
-                group.start_soon(self._put_some, jobs, ids)
+                group.start_soon(self._put_some, jobs)
 
-    async def _put_some(self, jobs: Jobs, ids: Iterator[str]) -> None:
+    async def _put_some(self, jobs: Jobs) -> None:
         task = make_task(idempotent=self.idempotent)
-        data = {"marks": str(self.marks), "milliseconds": _MILLISECONDS, "body": ""}
-        for id in ids:
+        data = {"marks": str(self.marks.path), "milliseconds": _MILLISECONDS, "body": ""}
+        while not (self.enough and len(self._acknowledged) >= self.least):
+            id = new_id()
             while id not in self._acknowledged:
                 try:
                     await jobs.enqueue(task, data, id=id)
                     self._acknowledged.add(id)
                 except StoreUnavailable:
                     await anyio.sleep(0.1)
-            while len(self._acknowledged) - self.runs > _BACKLOG:  # noqa: ASYNC110 - PHP sets no Event
-                await anyio.sleep(0.05)
+            with anyio.move_on_after(_STANDSTILL) as waited:
+                while self._waiting() - self._stuck > _BACKLOG:  # noqa: ASYNC110 - PHP sets no Event
+                    await anyio.sleep(0.05)
+            if waited.cancelled_caught:
+                # what has not run by now may be lost
+                self._stuck = self._waiting()
+
+    def _waiting(self) -> int:
+        return len(self._acknowledged) - self.marks.runs()
 
     async def end(self, taken_over: float, resumed: float) -> Seen:
         """Wait until no job is ready or running, and return what became of them."""
         async with Jobs(self.url, lease=LEASE) as jobs:
             await until(lambda: _is_idle(jobs), within=_LONGEST)
             states = {record.id: record.state for record in await jobs.find(limit=1_000_000)}
-        runs = begun(self.marks)
+        runs = self.marks.counts()
         gone = self._acknowledged - states.keys()
         return Seen(
             acknowledged=len(self._acknowledged),
@@ -164,7 +175,7 @@ async def seconds_until(condition: Callable[[], object], since: float) -> float:
 
 
 def tell(what: str, seen: list[Seen]) -> str:
-    """Return a row of a table: the fault, and the most, or the range, of what was seen."""
+    """Return a row of a table: the fault, how many jobs became what in all its times, and the ranges of seconds."""
     counts = Counter[str]()
     for each in seen:
         for name in ("acknowledged", "lost", "gone", "twice", "left"):

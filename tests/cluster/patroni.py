@@ -106,6 +106,13 @@ class Node:
             host=self.host.address, user="admin", dbname="postgres", autocommit=True, connect_timeout=2
         )
 
+    def takes_writes(self) -> bool:
+        """Whether it can be reached, and is no standby."""
+        # one that was ahead of the next leader starts again to follow it
+        with suppress(psycopg.Error), self.connect() as connection:
+            return connection.execute("SELECT pg_is_in_recovery()").fetchall() == [(False,)]
+        return False
+
     def _configure(self, etcd: Host, synchronous: bool) -> dict[str, Any]:
         address = self.host.address
         return {
@@ -185,6 +192,16 @@ class Cluster:
         self._network.__exit__()
 
     @property
+    def kind(self) -> str:
+        """Whether a commit waits, in a word."""
+        return "synchronous" if self.synchronous else "asynchronous"
+
+    @property
+    def hosts(self) -> list[Host]:
+        """Those of the nodes, and etcd's."""
+        return self._network.hosts
+
+    @property
     def url(self) -> str:
         """Of the database for jobs."""
         hosts = ",".join(f"{node.host.address}:5432" for node in self.nodes)
@@ -194,6 +211,11 @@ class Cluster:
         """Return the node that leads."""
         [found] = [node for node in self.nodes if node.ask("primary") is not None]
         return found
+
+    def wait_for_another(self, leader: Node) -> None:
+        """Return once another node than one that has led takes writes."""
+        others = [node for node in self.nodes if node is not leader]
+        wait_until(lambda: any(node.takes_writes() for node in others), "another node takes writes", self.logs)
 
     def is_whole(self) -> bool:
         """Whether one leads and the others follow it, one of them synchronously if that is wanted."""
@@ -271,4 +293,4 @@ def wait_until(condition: Callable[[], object], what: str, logs: Callable[[], st
     deadline = time.monotonic() + START_SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {START_SECONDS} s\n{logs()}"
-        time.sleep(0.1)
+        time.sleep(0.05)

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
 from itertools import pairwise
@@ -22,7 +21,9 @@ from fcgi_async import LocalFPM
 from fcgi_async.jobs import Jobs, StoreUnavailable
 from tests.cluster.galera import DATABASE, Cluster, Node
 from tests.cluster.galera_probe import Probe
+from tests.cluster.marks import Marks
 from tests.cluster.namespaces import Network
+from tests.cluster.tables import write
 from tests.eventually import eventually
 from tests.jobs.conftest import ROOT
 from tests.jobs.polling import until
@@ -40,7 +41,7 @@ LEASE = 15.0
 # of each worker
 SHARE = 4
 AHEAD = 1
-MILLISECONDS = 80
+MILLISECONDS = 160
 # jobs for each fault
 JOBS = 1000
 # seconds beside the cluster's own fail-over, within which workers go on
@@ -109,25 +110,6 @@ async def workers(anyio_backend: tuple[str, dict[str, Any]], database: Cluster) 
                 worker.process.wait()
 
 
-class Marks:
-    """When jobs began, and with which worker."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def times(self, worker: str) -> list[float]:
-        """When a worker's jobs began."""
-        return sorted(float(line[3]) for line in self._lines() if line[2] == worker)
-
-    def counts(self) -> Counter[str]:
-        """How often each job has begun."""
-        return Counter(line[0] for line in self._lines())
-
-    def _lines(self) -> list[list[str]]:
-        text = self.path.read_text() if self.path.exists() else ""
-        return [line.split() for line in text.splitlines() if line.endswith("+")]
-
-
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_workers_go_on_with_the_other_nodes(
     database: Cluster, workers: list[Worker], tmp_path: Path, fault: str, pytestconfig: pytest.Config
@@ -149,9 +131,10 @@ async def test_workers_go_on_with_the_other_nodes(
         feeding.cancel()
     await _finish(database, len(put))
     counts = marks.counts()
-    twice = sum(count > 1 for count in counts.values())
-    print(f"\n{fault}: {len(put)} jobs, lost {len(set(put) - counts.keys())}, twice {twice}; {times} times")
-    print(f"    no writes for {_range(outages)} s, workers paused {_range(pauses)} s")
+    lost, twice = set(put) - counts.keys(), sum(count > 1 for count in counts.values())
+    cells = [fault, times, f"{len(put):,}", len(lost), twice, _range(outages), _range(pauses)]
+    write(f"galera-{fault.replace(' ', '-')}", [f"| {' | '.join(map(str, cells))} |"])
+    assert not lost
     assert counts.keys() == set(put)
     assert twice <= times * MOST_IN_HAND
     assert all(worker.process.poll() is None for worker in workers)

@@ -1,0 +1,95 @@
+"""Faults of the leader of a PostgreSQL under Patroni while jobs are put and run, and what became of these."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from tests.cluster.load import MOST_IN_HAND, Load, Seen, seconds_until, tell, workers
+from tests.cluster.marks import Marks
+from tests.cluster.patroni import Cluster, Node
+from tests.cluster.tables import write
+from tests.jobs.servers import perform
+
+# of each time at least; ten of them have 10,000
+JOBS = 1000
+
+# what happens to the leader, and what makes it well again
+Fault = tuple[Callable[[Cluster, Node], None], Callable[[Cluster, Node], None]]
+
+
+def _switch(cluster: Cluster, leader: Node) -> None:
+    assert leader.ask("switchover", {"leader": leader.host.name}, within=60) is not None, cluster.logs()
+
+
+def _part(cluster: Cluster, leader: Node) -> None:
+    for other in cluster.hosts:
+        if other is not leader.host:
+            leader.host.refuse(other)
+
+
+def _join(cluster: Cluster, leader: Node) -> None:
+    for other in cluster.hosts:
+        if other is not leader.host:
+            leader.host.accept(other)
+
+
+FAULTS: dict[str, Fault] = {
+    "killed": (lambda cluster, leader: leader.kill(), lambda cluster, leader: leader.start()),
+    "frozen": (
+        lambda cluster, leader: leader.signal(signal.SIGSTOP),
+        lambda cluster, leader: leader.signal(signal.SIGCONT),
+    ),
+    "cut off": (lambda cluster, leader: leader.host.cut(), lambda cluster, leader: leader.host.mend()),
+    # workers and those who put still reach it
+    "parted from the others": (_part, _join),
+    "switched": (_switch, lambda cluster, leader: None),
+}
+
+
+class Trials:
+    """What was seen of a cluster's faults, also as a table in build/cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._seen: dict[str, list[Seen]] = {}
+
+    async def run(self, fault: str, path: Path, *, idempotent: bool) -> Seen:
+        """Make a fault and mend it while jobs are put and run; return what became of them.
+
+        Args:
+            fault: its name.
+            path: of a file of marks.
+            idempotent: whether the jobs are.
+        """
+        cluster, leader = self._cluster, self._cluster.leader()
+        load = Load(cluster.url, Marks(path), idempotent, JOBS)
+        async with workers(cluster.url, idempotent=idempotent):
+            async with anyio.create_task_group() as group:
+                group.start_soon(load.put)
+                await seconds_until(lambda: load.marks.runs() > JOBS // 3, time.monotonic())
+                taken_over, resumed = await _break(cluster, leader, fault, load)
+                load.enough = True
+                await anyio.to_thread.run_sync(FAULTS[fault][1], cluster, leader)
+                await anyio.to_thread.run_sync(cluster.mend)
+            seen = await load.end(taken_over, resumed)
+        self._seen.setdefault(f"{fault}, {'' if idempotent else 'not '}idempotent", []).append(seen)
+        write(f"patroni-{cluster.kind}", [tell(what, seen) for what, seen in self._seen.items()])
+        perform(cluster.url, "DELETE FROM fcgi_jobs")
+        return seen
+
+
+async def _break(cluster: Cluster, leader: Node, fault: str, load: Load) -> tuple[float, float]:
+    """Make a fault; return after how many seconds another node took writes, and workers began jobs again."""
+    since = time.monotonic()
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.to_thread.run_sync, FAULTS[fault][0], cluster, leader)
+        await anyio.to_thread.run_sync(cluster.wait_for_another, leader)
+        taken_over, before = time.monotonic() - since, load.marks.runs()
+        resumed = await seconds_until(lambda: load.marks.runs() > before + MOST_IN_HAND, since)
+    return taken_over, resumed
