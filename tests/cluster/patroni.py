@@ -33,7 +33,6 @@ _SETTINGS = {
     "shared_buffers": "32MB",
     # processes are killed here, not machines: the kernel keeps what was written
     "fsync": "off",
-    "full_page_writes": "off",
     "wal_keep_size": "256MB",
 }
 
@@ -135,6 +134,8 @@ class Node:
                 "connect_address": f"{address}:5432",
                 "data_dir": str(self.directory / "data"),
                 "bin_dir": str(Path(find_program("postgres")).parent),
+                # a copy that begins with a checkpoint spread over minutes comes too late
+                "basebackup": [{"checkpoint": "fast"}, "no-sync"],
                 "pgpass": str(self.directory / "pgpass"),
                 "pg_hba": ["local all all trust", "host all all all trust", "host replication all all trust"],
                 "parameters": {"unix_socket_directories": str(self.directory), "dynamic_shared_memory_type": "mmap"},
@@ -248,7 +249,8 @@ class Cluster:
             following = {name for (name,) in found}
             for node in self.nodes:
                 if node.ask("primary") is None and node.host.name not in following:
-                    node.ask("reinitialize", {"force": True}, within=30)
+                    # not by force, which ends a copy that is on its way
+                    node.ask("reinitialize", {}, within=30)
 
     def _streams(self) -> bool:
         with suppress(ValueError, psycopg.Error):
