@@ -33,11 +33,13 @@ test-all: $(OTHERS)  ## the same with what takes long, and on every event loop w
 test-apps: $(OTHERS) $(APPS)  ## serve WordPress, MediaWiki and others, and compare each answer with nginx's
 	$(VENV)/bin/python -m pytest tests/apps -m apps
 
-# how often each fault is made
+# how often each fault is made, by four clusters at once, which mostly wait
 TIMES := 10
 
 test-cluster: $(OTHERS) $(CLUSTER)  ## kill, stop, cut off and switch the servers of clusters under durable jobs, ten times each; as root
-	$(VENV)/bin/python -m pytest tests/cluster -m cluster --times $(TIMES)
+	rm -rf build/cluster
+	$(VENV)/bin/python -m pytest -n 4 --dist=loadfile tests/cluster -m cluster --times $(TIMES)
+	@cat build/cluster/*.md
 
 jobs-soak: $(OTHERS)  ## kill the workers of durable jobs, again and again
 	for run in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do $(VENV)/bin/python -m pytest tests/jobs -m soak || exit 1; done

@@ -34,6 +34,8 @@ _SETTINGS = {
     # processes are killed here, not machines: the kernel keeps what was written
     "fsync": "off",
     "wal_keep_size": "256MB",
+    # the next leader has a place for each standby a moment after they look for it
+    "wal_retrieve_retry_interval": "500ms",
 }
 
 

@@ -57,7 +57,7 @@ class Trials:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._seen: dict[str, list[Seen]] = {}
+        self._seen: dict[str, dict[bool, list[Seen]]] = {}
 
     async def run(self, fault: str, path: Path, *, idempotent: bool) -> Seen:
         """Make a fault and mend it while jobs are put and run; return what became of them.
@@ -74,12 +74,14 @@ class Trials:
                 group.start_soon(load.put)
                 await seconds_until(lambda: load.marks.runs() > JOBS // 3, time.monotonic())
                 taken_over, resumed = await _break(cluster, leader, fault, load)
-                load.enough = True
                 await anyio.to_thread.run_sync(FAULTS[fault][1], cluster, leader)
+                load.enough = True
                 await anyio.to_thread.run_sync(cluster.mend)
             seen = await load.end(taken_over, resumed)
-        self._seen.setdefault(f"{fault}, {'' if idempotent else 'not '}idempotent", []).append(seen)
-        write(f"patroni-{cluster.kind}", [tell(what, seen) for what, seen in self._seen.items()])
+        self._seen.setdefault(f"{cluster.kind}, {fault}", {}).setdefault(idempotent, []).append(seen)
+        for what, kinds in self._seen.items():
+            names = {False: what, True: f"{what}, idempotent"}
+            write(f"patroni {what}", [tell(names[each], kinds[each]) for each in sorted(kinds)])
         perform(cluster.url, "DELETE FROM fcgi_jobs")
         return seen
 

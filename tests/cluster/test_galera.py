@@ -133,7 +133,7 @@ async def test_workers_go_on_with_the_other_nodes(
     counts = marks.counts()
     lost, twice = set(put) - counts.keys(), sum(count > 1 for count in counts.values())
     cells = [fault, times, f"{len(put):,}", len(lost), twice, _range(outages), _range(pauses)]
-    write(f"galera-{fault.replace(' ', '-')}", [f"| {' | '.join(map(str, cells))} |"])
+    write(f"galera {fault}", [f"| {' | '.join(map(str, cells))} |"])
     assert not lost
     assert counts.keys() == set(put)
     assert twice <= times * MOST_IN_HAND
