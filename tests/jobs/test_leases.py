@@ -51,6 +51,48 @@ async def test_nobody_is_taken_for_dead_by_who_was_not_there(jobs_url: str, exec
     await gone.aclose()
 
 
+async def test_workers_that_restart_more_often_than_a_lease_recover_jobs(jobs_url: str, execute: Execute) -> None:
+    """As in a crash loop: none of them is there for as long as a lease, and all of them together are."""
+    lost = find_store(jobs_url)
+    await lost.open()
+    await lost.register("lost", MAIL)
+    await lost.put([job()])
+    assert len(await claim(lost, worker="lost")) == 1
+    execute("UPDATE fcgi_workers SET seen = 1000, lease = 4000")
+    looks = 0
+
+    async def recovered() -> bool:
+        nonlocal looks
+        looks += 1
+        restarted = find_store(jobs_url)
+        await restarted.open()
+        count = await restarted.recover()
+        await restarted.aclose()
+        return count == 1
+
+    await until(recovered)
+    assert looks >= 4
+    assert (await lost.counts()).states["ready"] == 1
+    await lost.aclose()
+
+
+async def test_an_outage_counts_for_a_second_at_most(store: Store, execute: Execute) -> None:
+    """That two of them saw the server does not say that it answered all the time between."""
+    await store.register("w", MAIL)
+    execute("UPDATE fcgi_workers SET seen = 1000, lease = 31000")
+    assert await store.recover() == 0
+    execute("UPDATE fcgi_workers SET looked = looked - 20000")
+    assert await store.recover() == 0
+    assert execute("SELECT id, watched FROM fcgi_workers") == [("w", 1000)]
+
+
+async def test_a_sign_of_life_makes_forget_what_was_watched(store: Store, execute: Execute) -> None:
+    await store.register("w", MAIL)
+    execute("UPDATE fcgi_workers SET seen = 1000, lease = 31000, watched = 29000, looked = 60000")
+    assert await store.renew("w")
+    assert execute("SELECT id, watched, looked FROM fcgi_workers") == [("w", 0, None)]
+
+
 async def test_jobs_of_a_worker_that_is_not_announced_are_recovered(store: Store, execute: Execute) -> None:
     await store.register("w", MAIL)
     await store.put([job()])

@@ -53,6 +53,13 @@ async def indexes(store: Store) -> set[str]:
     return {name for name in found if name.startswith("fcgi_")}
 
 
+async def columns(store: Store, table: str) -> set[str]:
+    """The names of a table's columns."""
+    assert isinstance(store, SQLStore)
+    found: set[str] = await store._committer.call(lambda dialect: dialect.columns(table))
+    return found
+
+
 @pytest.mark.parametrize("version", range(1, VERSION))
 async def test_every_older_version_is_migrated(jobs_url: str, execute: Execute, fresh_url: str, version: int) -> None:
     """The jobs are there and run, and what is made is what an empty database gets."""
@@ -66,6 +73,8 @@ async def test_every_older_version_is_migrated(jobs_url: str, execute: Execute, 
     await fresh.open()
     assert await store.version() == VERSION
     assert await indexes(store) == await indexes(fresh)
+    for name in ("fcgi_jobs", "fcgi_workers"):
+        assert await columns(store, name) == await columns(fresh, name)
     assert await store.check() == []
     await store.register("w", MAIL)
     claimed = await claim(store, 9)
@@ -117,10 +126,19 @@ async def test_values_of_other_types_are_converted(jobs_url: str, execute: Execu
 
 
 @ON_MARIADB
-async def test_a_migration_that_was_cut_short_goes_on(jobs_url: str, execute: Execute) -> None:
+@pytest.mark.parametrize(
+    ("version", "performed"),
+    [
+        (1, "CREATE INDEX fcgi_batches_open ON fcgi_batches (open, open_until)"),
+        (2, "ALTER TABLE fcgi_workers ADD COLUMN watched bigint NOT NULL DEFAULT 0"),
+    ],
+)
+async def test_a_migration_that_was_cut_short_goes_on(
+    jobs_url: str, execute: Execute, version: int, performed: str
+) -> None:
     """Each of MariaDB's and MySQL's statements is committed by itself."""
-    make_tables(jobs_url, 1)
-    execute("CREATE INDEX fcgi_batches_open ON fcgi_batches (open, open_until)")
+    make_tables(jobs_url, version)
+    execute(performed)
     store = find_store(jobs_url)
     await store.open()
     assert await store.version() == VERSION

@@ -149,6 +149,10 @@ class Dialect:
         """Return the names of the existing indexes."""
 
     @abstractmethod
+    def columns(self, table: str) -> set[str]:
+        """Return the names of a table's columns."""
+
+    @abstractmethod
     def check(self) -> list[str]:
         """Return the faults that the database's own check finds; [] if there are none, or no such check."""
 

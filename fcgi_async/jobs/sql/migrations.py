@@ -22,12 +22,23 @@ class Migrating(Protocol):
 
     def indexes(self) -> set[str]: ...
 
+    def columns(self, table: str, /) -> set[str]: ...
+
 
 def _to_2(dialect: Migrating) -> None:
     """Keep values of other types out of SQLite's tables, and create indexes for the sweep."""
     if dialect.types.checks:
         _check_types(dialect)
     _make_indexes(dialect, ("fcgi_jobs_held", "fcgi_batches_open", "fcgi_batches_finished"))
+
+
+def _to_3(dialect: Migrating) -> None:
+    """Add the columns that keep how long the leases of lost workers were watched."""
+    # an interrupted migration on MySQL may have added one
+    there = dialect.columns("fcgi_workers")
+    for name, more in (("watched", " NOT NULL DEFAULT 0"), ("looked", "")):
+        if name not in there:
+            dialect.change(f"ALTER TABLE fcgi_workers ADD COLUMN {name} {dialect.types.long}{more}")
 
 
 def _make_indexes(dialect: Migrating, names: Sequence[str]) -> None:
@@ -63,4 +74,4 @@ def _check_types(dialect: Migrating) -> None:
 
 
 # by the version at which they start
-MIGRATIONS: Final[dict[int, Callable[[Migrating], None]]] = {1: _to_2}
+MIGRATIONS: Final[dict[int, Callable[[Migrating], None]]] = {1: _to_2, 2: _to_3}

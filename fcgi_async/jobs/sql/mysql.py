@@ -284,6 +284,10 @@ class MySQLDialect(ServerDialect):
         rows = self.query("SELECT index_name FROM information_schema.statistics WHERE table_schema = DATABASE()")
         return {str(name) for (name,) in rows}
 
+    def columns(self, table: str) -> set[str]:
+        """Return the names of a table's columns."""
+        return {str(row[0]) for row in self.query(f"SHOW COLUMNS FROM {table}")}
+
     def write_parameter(self, name: str) -> str:
         """Return how a parameter is written, before its value stands there."""
         return f":{name}"

@@ -250,6 +250,11 @@ class PostgresDialect(ServerDialect):
         rows = self.query("SELECT relname FROM pg_class WHERE relkind = 'i' AND pg_table_is_visible(oid)")
         return {str(name) for (name,) in rows}
 
+    def columns(self, table: str) -> set[str]:
+        """Return the names of a table's columns."""
+        rows = self.query(f"SELECT attname FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attnum > 0")
+        return {str(name) for (name,) in rows}
+
     def write_parameter(self, name: str) -> str:
         """Return how a parameter is written, before its value or number stands there."""
         return f":{name}{_CASTS.get(name, '')}"

@@ -11,7 +11,7 @@ import attrs
 
 __all__ = ("VERSION", "Types", "creation", "indexes", "type_checks")
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 
 @attrs.frozen(kw_only=True)
@@ -104,13 +104,16 @@ _TABLES: Final = (
     "CREATE TABLE fcgi_queues (name {name} NOT NULL PRIMARY KEY, paused INTEGER NOT NULL DEFAULT 0){options}",
     # arrival: the theoretical time of arrival in microseconds, by the generic cell rate algorithm
     "CREATE TABLE fcgi_rates (task {name} NOT NULL PRIMARY KEY, arrival {long} NOT NULL){options}",
+    # watched: for how long the server has answered after the lease was over; looked: when that was last counted
     """CREATE TABLE fcgi_workers (
     id {name} NOT NULL PRIMARY KEY,
     host {name} NOT NULL,
     pid INTEGER NOT NULL,
     started {long} NOT NULL,
     seen {long} NOT NULL,
-    lease {long}
+    lease {long},
+    watched {long} NOT NULL DEFAULT 0,
+    looked {long}
 ){options}""",
     # tick: the last time that was put; definition: the line and time zone that it was computed with
     """CREATE TABLE fcgi_crons (

@@ -1,8 +1,10 @@
 """ServerStore: jobs on a database server, which workers of many machines share.
 
 Theory of operation. A worker has a row with a lease by the server's clock, which it renews; who is out of lease is dead
-for all others, and learns it: the row is gone, and with it the right to claim. Only those judge who were connected for
-as long as the lease lasts: after an outage everybody gets the time to come back.
+for all others, and learns it: the row is gone, and with it the right to claim. After an outage of the server everybody
+gets the time to come back: a worker is dead only once the server has answered for as long as its lease. One who is
+connected for so long knows that; others add up in the row for how long they saw it answer, since workers may restart
+more often than that.
 
 Claims and settlements of idempotent tasks need not be on disk when they are answered, so that a server that crashes may
 forget the last of them; and a COMMIT whose answer was lost may have been performed, or not. So after each reconnect,
@@ -26,7 +28,7 @@ from fcgi_async.jobs.errors import StoreUnavailable
 from fcgi_async.jobs.record import Claimed, Lane, Limits, Settlement
 from fcgi_async.jobs.sql import claiming, settling, workers
 from fcgi_async.jobs.sql.dialect import Dialect
-from fcgi_async.jobs.sql.statements import ANNOUNCED, HOW_MANY, ORPHANS, OUT_OF_LEASE, RETAKE, SEEN
+from fcgi_async.jobs.sql.statements import ANNOUNCED, HOW_MANY, ORPHANS, OUT_OF_LEASE, RETAKE, SEEN, WATCH
 from fcgi_async.jobs.sql.store import SQLStore
 from fcgi_async.jobs.sql.workers import Recovered
 from fcgi_async.jobs.store import Claim, Comparison
@@ -253,16 +255,24 @@ def _take_again(dialect: Dialect, worker: str, claims: Sequence[tuple[int, int, 
 
 def _find_dead(dialect: ServerDialect, orphans: bool) -> tuple[list[str], list[str], int]:
     """Return those out of lease; those who hold jobs unannounced, if `orphans` are wanted; how many are announced."""
-    watched = {"watched": int((time.monotonic() - dialect.connected) * 1000)}
-    dead = [str(row[0]) for row in dialect.query(OUT_OF_LEASE, watched)]
+    found = _out_of_lease(dialect)
+    dead = [worker for worker, verdict in found.items() if verdict == "dead"]
+    watched = [{"worker": worker} for worker, verdict in found.items() if verdict == "watch"]
+    if watched:
+        dialect.change_many(WATCH, watched)
     [(crowd,)] = cast("list[tuple[int]]", dialect.query(HOW_MANY))
     return dead, [str(row[0]) for row in dialect.query(ORPHANS)] if orphans else [], max(crowd, 1)
 
 
-def _recover_dead(dialect: ServerDialect, worker: str) -> Recovered:
+def _out_of_lease(dialect: ServerDialect) -> dict[str, str]:
+    """Return those out of lease, and what each is: "dead", or to be watched now ("watch") or "later"."""
     watched = {"watched": int((time.monotonic() - dialect.connected) * 1000)}
+    return dict(cast("list[tuple[str, str]]", dialect.query(OUT_OF_LEASE, watched)))
+
+
+def _recover_dead(dialect: ServerDialect, worker: str) -> Recovered:
     # it may have renewed meanwhile, or another worker decides
-    if (worker,) not in dialect.query(OUT_OF_LEASE, watched):
+    if _out_of_lease(dialect).get(worker) != "dead":
         return Recovered(0, left=False)
     return workers.recover(dialect, worker, ())
 

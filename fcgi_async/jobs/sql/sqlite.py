@@ -243,6 +243,10 @@ class SQLiteDialect(Dialect):
         """Return the names of the indexes that there are."""
         return {str(name) for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'index'")}
 
+    def columns(self, table: str) -> set[str]:
+        """Return the names of a table's columns."""
+        return {str(name) for (name,) in self.query("SELECT name FROM pragma_table_info(:table)", {"table": table})}
+
     def write_parameter(self, name: str) -> str:
         """Return how a parameter is written."""
         return f":{name}"

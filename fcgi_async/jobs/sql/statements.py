@@ -72,6 +72,7 @@ __all__ = (
     "SWEEP",
     "TAKE",
     "TASKS",
+    "WATCH",
     "WORKERS",
     "WRITE_RATE",
 )
@@ -154,13 +155,19 @@ REGISTER: Final = """INSERT INTO fcgi_workers (id, host, pid, started, seen, lea
     VALUES (:worker, :host, :pid, {now}, {now}, {now} + :lease)"""
 LEAVE: Final = "DELETE FROM fcgi_workers WHERE id = :worker"
 # always another value: MySQL does not count a row that is as before, and a cluster does not compare it
-SEEN: Final = """UPDATE fcgi_workers SET seen = {now},
+SEEN: Final = """UPDATE fcgi_workers SET seen = {now}, watched = 0, looked = NULL,
     lease = CASE WHEN lease = {now} + :lease THEN lease + 1 ELSE {now} + :lease END WHERE id = :worker"""
 # a claiming worker must be registered, and must not be considered lost meanwhile
 ANNOUNCED: Final = "SELECT id FROM fcgi_workers WHERE id = :worker{shared}"
-# whose sign is missing for longer than it promised, of which time the one who asks was there all along
-OUT_OF_LEASE: Final = """SELECT id FROM fcgi_workers WHERE lease <= {now} AND lease - seen <= :watched
-    ORDER BY id{skip_locked}"""
+# whose sign is missing for longer than it promised, and whether it is dead: the server must have answered for as long
+# as the lease, to the one who asks or to several one after another; the time of the others is added up twice a second
+OUT_OF_LEASE: Final = """SELECT id, CASE WHEN lease - seen <= :watched OR lease - seen <= watched THEN 'dead'
+    WHEN looked BETWEEN {now} - 400 AND {now} THEN 'later' ELSE 'watch' END
+    FROM fcgi_workers WHERE lease <= {now} ORDER BY id{skip_locked}"""
+# of the time between two looks one second at most is known to be without an outage
+WATCH: Final = """UPDATE fcgi_workers SET watched = watched + CASE WHEN looked IS NULL THEN 0
+    WHEN looked BETWEEN {now} - 1000 AND {now} THEN {now} - looked ELSE 1000 END, looked = {now}
+    WHERE id = :worker AND lease <= {now}"""
 # workers with jobs that are not registered
 ORPHANS: Final = """SELECT DISTINCT worker FROM fcgi_jobs WHERE worker IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM fcgi_workers WHERE id = worker)"""
