@@ -4,7 +4,8 @@ Theory of operation. A runner that waits for a PHP worker has passed the gate; w
 gets a job. The feed claims a job for each hungry runner, plus `ahead`, so that the next runner need not wait. The gate
 is open for all runners while there are more jobs in the database, for as many runners as there are claimed jobs, and
 for a single one when new jobs may have come: that runner finds out. It is closed while the database does not answer: a
-PHP worker in hand would be kept from others, such as the queues of another database.
+PHP worker in hand would be kept from others, such as the queues of another database. A job that was claimed ahead goes
+back if runners get no PHP worker for it: other jobs of the dispatcher use them, and another host may have one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import attrs
 
 from fcgi_async.jobs.change import Change
 from fcgi_async.jobs.errors import StoreFull, StoreUnavailable
-from fcgi_async.jobs.record import Claimed, Lane
+from fcgi_async.jobs.record import Claimed, Lane, Settlement
 from fcgi_async.jobs.settler import Settler
 from fcgi_async.jobs.store import Claim, Store
 
@@ -32,6 +33,8 @@ _SHORTEST_LOOK = 0.005
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 # seconds for which a PHP worker in hand waits for an answer of the database
 _PATIENCE = 1.0
+# seconds for which a job that is claimed ahead waits for a PHP worker while others use them
+_STALE = 1.0
 
 
 @attrs.define(eq=False)
@@ -192,6 +195,15 @@ class Feed:
         self._note_wait(claim)
         if claim.more:
             self.ring()
+
+    def put_back(self) -> None:
+        """Give back jobs that were claimed ahead and have waited too long; a runner with a PHP worker claims anew."""
+        if not self._ready or time.monotonic() - self._ready[0].taken < _STALE:
+            return
+        for claimed in self._ready:
+            self._settler.add(Settlement(number=claimed.number, attempt=claimed.attempt, state="ready"))
+        self._ready.clear()
+        self._more = False
 
     async def _compare(self) -> None:
         compared = await self._store.reconcile(self._worker, self._settler.held)

@@ -83,6 +83,7 @@ class Supply:
     _clock: Clock = attrs.field(init=False)
     doubt: Doubt = attrs.field(init=False)
     _announced: bool = attrs.field(default=False, init=False)
+    _runners: int = attrs.field(default=1, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.store = self.jobs.store
@@ -111,7 +112,7 @@ class Supply:
         Raises:
             StoreUnavailable: the database cannot be written to.
         """
-        self.settler.most = 2 * runners + self._ahead
+        self._runners, self.settler.most = runners, 2 * runners + self._ahead
         await self.lease.begin()
         await self._clock.begin()
         self._announced = True
@@ -169,6 +170,9 @@ class Supply:
                     due = time.monotonic() + _LOOK * random.uniform(0.8, 1.2)
             if time.monotonic() >= due:
                 due = time.monotonic() + _LOOK * random.uniform(0.8, 1.2)
+                # a runner without a PHP worker: other jobs of the dispatcher use them all, or FPM is away
+                if len(self.begun) < self._runners:
+                    self.feed.put_back()
                 with suppress(StoreUnavailable, StoreFull):
                     await self.feed.look()
 

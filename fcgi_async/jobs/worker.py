@@ -62,7 +62,8 @@ class Worker:
         queues: the weights of the queues that it serves, 1 or more each; None for all queues of its tasks with equal
             weights.
         ahead: how many jobs are claimed in addition to one for each held PHP worker, 0 or more: so a job is already
-            there when a PHP worker becomes free.
+            there when a PHP worker becomes free. It goes back if other jobs of the dispatcher use them all for longer
+            than a second.
         priority: priority of its jobs in the dispatcher; by default below other jobs, so that these are not held up.
         shutdown_timeout: seconds that running jobs have to end after `stop()`; None for no limit.
         keep_done: least seconds for which done jobs stay in the database, 0 or more.

@@ -56,6 +56,12 @@ def test_a_fleet_is_measured() -> None:
 
 
 @pytest.mark.long
+def test_jobs_beside_a_web_are_measured() -> None:
+    arguments = ["--store", "sqlite", "--jobs", "20"]
+    assert "| sqlite | 1 | 20 |" in run("benchmarks.durable.beside_web", *arguments)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["uvloop", "trio"])
 def test_instructions_are_counted_on_every_loop(backend: str) -> None:
     """The count of asyncio is the guard's."""
