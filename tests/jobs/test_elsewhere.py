@@ -63,7 +63,7 @@ async def test_a_job_in_doubt_that_is_retried_waits_for_its_orphan(
 ) -> None:
     """Its failures are forgotten then; what PHP is at work on is not started again all the same."""
     jobs, marks = await open_jobs(), tmp_path / "marks"
-    task = Task("job", SCRIPT, run_timeout=0.5)
+    task = Task("job", SCRIPT, run_timeout=2)
     endpoint = Endpoint(fpm.address, max_children=2, status=fpm.status_address)
     handle = await jobs.enqueue(task, {"marks": str(marks), "gate": str(gate.path)})
     async with Dispatcher(endpoint) as php, anyio.create_task_group() as group:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import anyio
 import psycopg
@@ -19,6 +20,7 @@ from tests.jobs.conftest import LEASE, ON_SERVERS, Execute, OpenJobs
 from tests.jobs.polling import until
 from tests.jobs.records import MAIL, claim, finish, job
 from tests.jobs.test_store_conformance import the
+from tests.jobs.test_worker import Gate
 from tests.jobs.worker_process import make_task
 
 pytestmark = [pytest.mark.anyio, ON_SERVERS, pytest.mark.usefixtures("quick")]
@@ -202,8 +204,16 @@ async def test_old_batches_and_schedules_too(announced: Store, jobs_url: str, ex
     assert [record.task for record in await store.find(Query())] == ["job"]
 
 
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """A gate that is open at the end of the test at the latest."""
+    gate = Gate(tmp_path / "gate")
+    yield gate
+    gate.open()
+
+
 async def test_a_worker_goes_on_beside_them(
-    open_jobs: OpenJobs, jobs_url: str, fpm: LocalFPM, caplog: pytest.LogCaptureFixture
+    open_jobs: OpenJobs, jobs_url: str, fpm: LocalFPM, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It keeps its lease, runs others, and writes the end of a locked job once it can; it says so."""
     jobs, task = await open_jobs(lease=LEASE), make_task(idempotent=True)
@@ -211,10 +221,11 @@ async def test_a_worker_goes_on_beside_them(
         worker = Worker(php, jobs, [task])
         async with anyio.create_task_group() as group:
             group.start_soon(worker.run)
-            handle = await jobs.enqueue(task, {"milliseconds": 300})
+            handle = await jobs.enqueue(task, {"gate": str(gate)})
             await until(lambda: _runs(jobs, handle.id))
             number = (await handle.record()).number
             with stranger(jobs_url, lock(number)):
+                gate.open()
                 for _ in range(5):
                     assert (await (await jobs.enqueue(task)).wait(30)).state == "done"
                 await until(lambda: _says(caplog, f"job {handle.id} ended as done, and a transaction that is not ours"))
@@ -225,18 +236,25 @@ async def test_a_worker_goes_on_beside_them(
 
 
 async def test_a_worker_that_leaves_waits_for_them(
-    open_jobs: OpenJobs, jobs_url: str, fpm: LocalFPM, caplog: pytest.LogCaptureFixture
+    open_jobs: OpenJobs,
+    jobs_url: str,
+    fpm: LocalFPM,
+    gate: Gate,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """For a moment: the end is written if they are free by then."""
+    monkeypatch.setattr("fcgi_async.jobs.supply._LAST_WORDS", 60.0)
     jobs, task = await open_jobs(), make_task(idempotent=False)
     async with Dispatcher(fpm.address, max_children=1) as php:
         worker = Worker(php, jobs, [task])
-        handle = await jobs.enqueue(task, {"milliseconds": 200})
+        handle = await jobs.enqueue(task, {"gate": str(gate)})
         async with anyio.create_task_group() as group:
             group.start_soon(worker.run)
             await until(lambda: _runs(jobs, handle.id))
             with stranger(jobs_url, lock((await handle.record()).number)):
                 worker.stop()
+                gate.open()
                 await until(lambda: _says(caplog, "this is written once that ends"))
     assert (await handle.record()).state == "done"
 
