@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.util import find_spec
-from socket import AF_UNIX
 from typing import Final, cast
 
 import anyio
@@ -224,14 +223,11 @@ def _server(chosen: ServeOptions) -> Serve:
             from fcgi_async.commands.uvicorn_server import serve_with_uvicorn
 
             async def serve(app: Application, listening: Sequence[Listening], stop: anyio.Event) -> None:
-                # clients on a unix socket are proxies, or users of this machine
-                only_local = all(one.socket.family == AF_UNIX for one in listening)
                 await serve_with_uvicorn(
                     app,
                     [one.socket for one in listening],
                     stop=stop,
                     certificate=chosen.certificate,
-                    trust_proxies="*" if only_local else None,
                     within=_CLOSE_WITHIN,
                 )
 

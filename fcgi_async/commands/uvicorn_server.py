@@ -22,6 +22,7 @@ except ImportError as error:
 
 from fcgi_async.asgi.protocol import Application
 from fcgi_async.commands.serve_options import Certificate
+from fcgi_async.commands.trusted_proxies import TrustedProxies
 
 __all__ = ("serve_with_uvicorn",)
 
@@ -40,7 +41,6 @@ async def serve_with_uvicorn(
     *,
     stop: anyio.Event,
     certificate: Certificate | None,
-    trust_proxies: str | None,
     within: float,
 ) -> None:
     """Serve until `stop` is set; on asyncio.
@@ -50,19 +50,17 @@ async def serve_with_uvicorn(
         sockets: the listening sockets; closed at the end.
         stop: ends it: no new requests are accepted, and running ones have `within` seconds.
         certificate: the certificate for HTTPS; None serves HTTP.
-        trust_proxies: the proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted, as uvicorn's
-            forwarded_allow_ips.
         within: seconds that running requests have to end.
     """
     config = uvicorn.Config(
-        app,
+        TrustedProxies(app),
         http=_protocol(),
         lifespan="off",
         interface="asgi3",
         log_config=None,
         access_log=False,
         server_header=False,
-        forwarded_allow_ips=trust_proxies,
+        proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(within)),
         ssl_certfile=None if certificate is None else certificate.cert,
         ssl_keyfile=None if certificate is None else certificate.key,

@@ -204,8 +204,11 @@ def test_a_unix_socket(start: StartCommand, project: Path, tmp_path: Path) -> No
     with serving(start, project, "--listen", f"unix:{path}", "--listen", "127.0.0.1:0") as site:
         assert site.url == f"unix:{path}"
     with serving(start, project, "--listen", f"unix:{path}x") as site, client(site.url) as visitor:
-        forwarded = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
-        assert visitor.get("/who.php", headers=forwarded).text == "192.0.2.7 on"
+        assert visitor.get("/who.php").text == "127.0.0.1 http"
+        # what a client wrote itself stands before what the proxies added
+        for addresses in ("192.0.2.7", "10.0.0.1, 192.0.2.7", "127.0.0.1, 192.0.2.7, 127.0.0.1", "192.0.2.7, unix:"):
+            forwarded = {"X-Forwarded-For": addresses, "X-Forwarded-Proto": "https"}
+            assert visitor.get("/who.php", headers=forwarded).text == "192.0.2.7 on"
         site.end()
         assert not Path(f"{path}x").exists()
 
