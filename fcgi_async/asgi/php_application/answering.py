@@ -51,7 +51,7 @@ class RunningBody:
         self.at_end()
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _Asked:
     """What a request asks for."""
 
@@ -112,7 +112,7 @@ class Answering:
         root = self.root.current()
         found = self.site.find(root, target.path)
         if isinstance(found, FoundScript):
-            await self._run(scope, receive, client, _Asked(target, head, host), root, found)
+            await self._run(scope, client, _Asked(target, head, host), root, found)
         elif isinstance(found, FoundFile):
             await self._send_file(scope, receive, send, client, target, found)
         else:
@@ -120,10 +120,11 @@ class Answering:
 
     def _host(self, scope: Scope, target: Target, head: RequestHead) -> Host | None:
         value = target.authority if target.authority is not None else head.host
-        if value is None:
-            if scope.get("http_version", "1.1") == "1.1":
-                raise Refusal(400, "HTTP/1.1 without a Host")
+        # granian adds an empty one if the client sent none
+        if not value and scope.get("http_version", "1.1") != "1.1":
             host = None
+        elif value is None:
+            raise Refusal(400, "HTTP/1.1 without a Host")
         else:
             host = parse_host(value)
         self.hosts.check(host)
@@ -147,7 +148,6 @@ class Answering:
     async def _run(
         self,
         scope: Scope,
-        receive: Receive,
         client: Client,
         asked: _Asked,
         root: bytes,
@@ -159,7 +159,7 @@ class Answering:
         params.update(script_params(scope, asked.target, script, asked.host))
         for name in self.fixed:
             params.pop(name, None)
-        body = await self._body(scope, receive, asked.head)
+        body = await self._body(scope, client, asked.head)
         try:
             method = scope["method"]
             job = _job(script, method, params, content_type, body, self.repeat_safe and method in _SAFE_METHODS)
@@ -173,9 +173,7 @@ class Answering:
             if isinstance(body, SpooledBody):
                 await body.aclose()
 
-    async def _body(
-        self, scope: Scope, receive: Receive, head: RequestHead
-    ) -> bytes | SpooledBody | RunningBody | None:
+    async def _body(self, scope: Scope, client: Client, head: RequestHead) -> bytes | SpooledBody | RunningBody | None:
         length = head.length
         if length is None and not head.chunked and str(scope.get("http_version", "1.1")).startswith("1"):
             return None
@@ -184,8 +182,8 @@ class Answering:
         if length is not None and length > self.limits.most:
             raise Refusal(413, f"the body is longer than max_body, {self.limits.most} bytes", close=True)
         if self.streamed and length is not None:
-            return RunningBody(length, receive, self.limits, lambda: None)
-        body = await spool_body(receive, self.limits, self.room)
+            return RunningBody(length, client.receive, self.limits, lambda: None)
+        body = await spool_body(client.receive, self.limits, self.room)
         # in HTTP/2 the head does not tell that there is no body
         return body if body or length is not None or head.chunked else None
 

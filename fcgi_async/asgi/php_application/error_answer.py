@@ -53,8 +53,24 @@ async def send_refusal(client: Client, scope: Scope, refusal: Refusal, page: Err
     if status not in _BODILESS:
         kind, body = _page(page, status, scope)
         headers += [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+    if scope["method"] == "HEAD":
+        body = b""
     await client.start(status, headers)
-    await client.body(b"" if scope["method"] == "HEAD" else body)
+    # nothing comes from a client that is too slow
+    if status != 408 and not client.all_read and _announces_body(scope):
+        await client.body(body, more=True)
+        body = b""
+        await client.discard()
+    await client.body(body)
+
+
+def _announces_body(scope: Scope) -> bool:
+    """Whether the rest of a body may be on its way; a client that expects 100 has not sent it."""
+    if not str(scope.get("http_version", "1.1")).startswith("1"):
+        return False
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"0")
+    return b"expect" not in headers and (length.strip(b"0") != b"" or b"transfer-encoding" in headers)
 
 
 async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:

@@ -156,6 +156,8 @@ async def _send(client: Client, descriptor: int, answer: FileAnswer) -> None:
         await client.whole(answer.status, answer.headers, data)
         return
     await client.start(answer.status, answer.headers)
+    # some servers say nothing when they cannot send any more
+    client.watch(lambda: None)
     offset, end = answer.start, answer.start + answer.length
     while offset < end and not client.gone:
         data = await anyio.to_thread.run_sync(os.pread, descriptor, min(_PIECE, end - offset), offset)

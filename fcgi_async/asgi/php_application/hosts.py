@@ -16,6 +16,8 @@ __all__ = ("Host", "HostRules", "parse_host")
 
 _HOST = re.compile(r"([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5})?)?")
 _MAX_PORT: Final = 65535
+# a name of 255 characters (RFC 1035, 2.3.4), and a port
+_MAX_LENGTH: Final = 261
 
 
 @attrs.frozen
@@ -40,7 +42,7 @@ def parse_host(value: str) -> Host:
     Raises:
         Refusal: 400: it is not a host.
     """
-    found = _HOST.fullmatch(value)
+    found = _HOST.fullmatch(value) if len(value) <= _MAX_LENGTH else None
     if found is None or (found[2] and int(found[2]) > _MAX_PORT):
         raise Refusal(400, "the Host is not a host name with or without a port")
     port = found[2]

@@ -24,7 +24,7 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOO
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
 
 
-@attrs.frozen
+@attrs.define
 class FoundScript:
     """A script to run.
 
@@ -134,9 +134,10 @@ class Site:
         """
         if not path:
             return FoundFolder(b"/")
-        if self.hidden.hide(path):
-            raise Refusal(404, "the path is hidden")
         parts = split_script(path)
+        # PATH_INFO names no file of ours: it may be one of a user's, in WebDAV for instance
+        if self.hidden.hide(path if parts is None else parts[0]):
+            raise Refusal(404, "the path is hidden")
         if parts is not None:
             return self._script(root, *parts)
         status = self._stat(root, path)

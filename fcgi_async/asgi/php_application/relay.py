@@ -26,9 +26,19 @@ __all__ = ("Relay", "RelaySettings")
 logger = logging.getLogger("fcgi_async.asgi")
 
 _BODILESS: Final = frozenset({204, 304})
-# the headers of PHP's answer that are sent with a file that replaces it
-_WITH_A_FILE: Final = frozenset(
-    {b"cache-control", b"content-disposition", b"content-type", b"expires", b"link", b"set-cookie"}
+# headers of PHP's answer that are not sent with the file that replaces it: they are about the body, or the status
+_NOT_WITH_A_FILE: Final = frozenset(
+    {
+        b"accept-ranges",
+        b"content-encoding",
+        b"content-range",
+        b"etag",
+        b"last-modified",
+        b"location",
+        b"refresh",
+        b"retry-after",
+        b"www-authenticate",
+    }
 )
 _Next = Callable[[], Awaitable[bytes | None]]
 
@@ -112,7 +122,7 @@ class Relay:
 
     async def _send_file(self, stream: ResponseStream, head: AnswerHead, file: bytes) -> None:
         await self._leave(stream)
-        headers = [pair for pair in head.headers if pair[0] in _WITH_A_FILE]
+        headers = [pair for pair in head.headers if pair[0] not in _NOT_WITH_A_FILE]
         await send_file(
             self._client,
             self._scope,

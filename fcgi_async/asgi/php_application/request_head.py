@@ -22,6 +22,7 @@ _DROPPED: Final = frozenset(
 _SINGLE: Final = frozenset({"HTTP_AUTHORIZATION", "CONTENT_TYPE", "HTTP_HOST"})
 _LENGTH_PARAM, _CODING_PARAM = "CONTENT_LENGTH", "TRANSFER_ENCODING"
 _NAMES_KEPT: Final = 1024
+_LONGEST_KEPT: Final = 64
 _MAX_LENGTHS: Final = 8
 _params_of: dict[bytes, str] = {}
 
@@ -54,6 +55,7 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> RequestHead:
         Refusal: 400: headers contradict each other; 501: the body has a coding other than chunked.
     """
     params: dict[str, str] = {}
+    repeated: dict[str, list[str]] = {}
     for name, value in headers:
         param = _params_of.get(name)
         if param is None:
@@ -64,8 +66,11 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> RequestHead:
         if param in params:
             if param in _SINGLE:
                 raise Refusal(400, f"the header {name[:100].decode('latin-1')} is given twice")
-            text = f"{params[param]}{'; ' if param == 'HTTP_COOKIE' else ', '}{text}"
-        params[param] = text
+            repeated.setdefault(param, [params[param]]).append(text)
+        else:
+            params[param] = text
+    for param, values in repeated.items():
+        params[param] = ("; " if param == "HTTP_COOKIE" else ", ").join(values)
     length, coding = params.pop(_LENGTH_PARAM, ""), params.pop(_CODING_PARAM, "")
     host = params.get("HTTP_HOST")
     if not coding:
@@ -83,9 +88,10 @@ def _remember(name: bytes) -> str:
         upper = lowered.decode("ascii").upper().replace("-", "_")
         own = upper in ("CONTENT_TYPE", _LENGTH_PARAM, _CODING_PARAM)
         param = upper if own else f"HTTP_{upper}"
-    if len(_params_of) >= _NAMES_KEPT:
-        _params_of.clear()
-    _params_of[name] = param
+    if len(name) <= _LONGEST_KEPT:
+        if len(_params_of) >= _NAMES_KEPT:
+            _params_of.clear()
+        _params_of[name] = param
     return param
 
 

@@ -12,7 +12,7 @@ from fcgi_async.asgi.protocol import Scope
 
 __all__ = ("script_params",)
 
-_PROTOCOLS: Final[Mapping[str, str]] = {"2": "HTTP/2.0", "3": "HTTP/3.0"}
+_PROTOCOLS: Final[Mapping[str, str]] = {"1": "HTTP/1.0", "2": "HTTP/2.0", "3": "HTTP/3.0"}
 _DEFAULT_PORTS: Final[Mapping[str, str]] = {"https": "443"}
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Final
+
+import anyio
 
 from fcgi_async.asgi.beside import Beside, start_beside
 from fcgi_async.asgi.protocol import Message, Receive, Send
@@ -14,6 +17,9 @@ logger = logging.getLogger("fcgi_async.asgi")
 
 # most requests have ended by then, and need no task; an earlier disconnect is noticed then
 _WATCH_AFTER_SECONDS = 0.05
+# as nginx does: seconds for the rest of a body in total, and between two pieces
+_DISCARD_SECONDS: Final = 30.0
+_DISCARD_PAUSE_SECONDS: Final = 5.0
 
 
 class Client:
@@ -26,11 +32,12 @@ class Client:
     Attributes:
         begun: whether an answer has begun.
         gone: whether the client has disconnected.
+        all_read: whether the body of the request has been read to its end by `receive()`.
     """
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
-        self.begun = self.gone = False
+        self.begun = self.gone = self.all_read = False
         self._watch: Beside | None = None
         self._on_left: Callable[[], None] | None = None
 
@@ -45,6 +52,24 @@ class Client:
             self._watch.stop()
             # break the reference cycle with the callback, so that neither waits for the garbage collector
             self._watch = self._on_left = None
+
+    async def receive(self) -> Message:
+        """Return the server's next message about the body of the request."""
+        message = await self._receive()
+        self.all_read = not message.get("more_body", False)
+        return message
+
+    async def discard(self) -> None:
+        """Take what still comes of the request's body, for a limited time.
+
+        A connection that is closed before is reset, and its client may lose the answer (RFC 9112, 9.6).
+        """
+        with anyio.move_on_after(_DISCARD_SECONDS):
+            while not self.all_read:
+                with anyio.move_on_after(_DISCARD_PAUSE_SECONDS) as pause:
+                    await self.receive()
+                if pause.cancelled_caught:
+                    return
 
     async def whole(self, status: int, headers: list[tuple[bytes, bytes]], data: bytes) -> None:
         """Send a complete answer."""

@@ -7,14 +7,17 @@ from collections.abc import Callable
 
 import anyio
 import anyio.lowlevel
+import attrs
 import pytest
 
+from fcgi_async.asgi.php_application import watch
+from fcgi_async.asgi.protocol import Message
 from fcgi_async.spool.room import SpoolRoom
 from fcgi_async.spool.spool_file import SpoolFile
 from fcgi_async.testing import Reject
 from fcgi_async.wire.spec import ProtocolStatus
 from tests.asgi.client import Client
-from tests.asgi.php_application.site import HOST, Answer, Site, ask, collected
+from tests.asgi.php_application.site import HOST, Answer, Headers, Site, ask, collected
 
 pytestmark = pytest.mark.anyio
 
@@ -47,14 +50,65 @@ async def test_body_of_http_2(site: Site, body: list[bytes], length: str | None)
     assert answer.params().get("CONTENT_LENGTH") == length
 
 
+@attrs.define(eq=False)
+class NotingClient(Client):
+    """Notes how much of the answer it had when the application asked for the body."""
+
+    answered: list[int] = attrs.field(factory=list, init=False)
+
+    async def _receive(self) -> Message:
+        self.answered.append(sum(len(message.get("body", b"")) for message in self.sent))
+        return await Client._receive(self)
+
+
 @pytest.mark.parametrize(("version", "connection"), [("1.1", "close"), ("2", None)])
 async def test_announced_body_that_is_too_long(site: Site, version: str, connection: str | None) -> None:
     """413, before a byte of it is read; HTTP/2 has no header to end a connection by."""
-    client = Client([])
+    client = NotingClient()
     headers = [(name.encode(), value.encode()) for name, value in sized(11)]
     await client.request(site.app(max_body=10), method="POST", headers=headers, http_version=version)
     answer = collected(client)
-    assert (answer.status, answer.header("connection"), client.asked) == (413, connection, 0)
+    assert (answer.status, answer.header("connection")) == (413, connection)
+    assert 0 not in client.answered
+
+
+@pytest.mark.parametrize("target", ["/page.php", "/style.css", "/.env", "/%zz", "/sub"])
+async def test_rest_of_a_body_after_an_error(site: Site, target: str) -> None:
+    """It is taken and dropped once the client has the whole answer, and only then the connection may be closed."""
+    parts: list[Message] = [{"type": "http.request", "body": b"x" * 10, "more_body": n < 3} for n in range(4)]
+    client = NotingClient(parts)
+    headers = [(name.encode(), value.encode()) for name, value in sized(40)]
+    path = target.encode()
+    app = site.app(max_body=10)
+    await client.request(app, method="POST", path=target, raw_path=path, headers=headers, http_version="1.1")
+    answer = collected(client)
+    assert answer.status >= 300
+    assert answer.complete
+    assert client.answered == [len(answer.body)] * 4
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [[("content-length", "40"), ("expect", "100-continue")], [("content-length", "0")], []],
+    ids=["expecting", "empty", "none"],
+)
+async def test_error_without_a_body_on_its_way(site: Site, headers: Headers) -> None:
+    """Nothing is waited for if the client sends nothing, or nothing yet."""
+    client = NotingClient([])
+    pairs = [(name.encode(), value.encode()) for name, value in [*HOST, *headers]]
+    await client.request(site.app(), method="POST", path="/.env", headers=pairs, http_version="1.1")
+    assert (collected(client).status, client.answered) == (404, [])
+
+
+@pytest.mark.parametrize("limit", ["_DISCARD_SECONDS", "_DISCARD_PAUSE_SECONDS"])
+async def test_rest_of_a_body_that_does_not_end(site: Site, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """It is waited for so long, and no longer."""
+    monkeypatch.setattr(watch, limit, 0.02)
+    client = Client([])
+    headers = [(name.encode(), value.encode()) for name, value in sized(40)]
+    with anyio.fail_after(20):
+        await client.request(site.app(), method="POST", path="/.env", headers=headers, http_version="1.1")
+    assert collected(client).complete
 
 
 async def test_body_that_turns_out_too_long(site: Site) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from fcgi_async.asgi.php_application import watch
 from fcgi_async.asgi.php_application.conditions import Validators, decide, names_this
 from fcgi_async.asgi.php_application.media_types import media_type
 from fcgi_async.asgi.php_application.ranges import parse_range
 from fcgi_async.asgi.protocol import Receive, Scope, Send
+from tests.asgi.client import Client
 from tests.asgi.php_application.site import HOST, Headers, Site
 
 OLD = 1_700_000_000
@@ -189,6 +191,27 @@ async def test_longer_file(site: Site, size: int) -> None:
     assert (await site.ask("/long.bin")).body == data
     part = await site.ask("/long.bin", headers=[*HOST, ("range", f"bytes={size // 2}-")])
     assert (part.status, part.body) == (206, data[size // 2 :])
+
+
+async def test_client_that_leaves(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long file is not read on, though the server says nothing when it cannot send any more."""
+    with (site.root / "long.bin").open("wb") as file:
+        file.truncate(100 * 256 * 1024)
+    reads = 0
+    read = os.pread
+
+    def counted(descriptor: int, length: int, offset: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        return read(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", counted)
+    monkeypatch.setattr(watch, "_WATCH_AFTER_SECONDS", 0.0)
+    client = Client()
+    client.disconnect()
+    await client.request(site.app(), path="/long.bin", headers=[(b"host", b"site.test")], http_version="1.1")
+    assert client.status == 200
+    assert 1 <= reads < 50
 
 
 @pytest.mark.anyio

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from fcgi_async.asgi.php_application import request_head
+from fcgi_async.asgi.php_application.request_head import read_head
 from tests.asgi.php_application.site import HOST, Headers, Site
 
 pytestmark = pytest.mark.anyio
@@ -53,6 +57,8 @@ HOSTS: dict[str, tuple[str, str] | None] = {
     "site.test:65535": ("site.test", "65535"),
     "under_score.test": ("under_score.test", "80"),
     "192.0.2.1:81": ("192.0.2.1", "81"),
+    "x" * 255: ("x" * 255, "80"),
+    "x" * 262: None,
     "[2001:db8::1]:82": ("[2001:db8::1]", "82"),
     "": None,
     " ": None,
@@ -92,10 +98,11 @@ async def test_two_hosts(site: Site, other: str) -> None:
     assert (await site.ask("/page.php", headers=[*HOST, ("host", other)])).status == 400
 
 
-@pytest.mark.parametrize(("version", "status"), [("1.1", 400), ("1.0", 200), ("2", 200)])
-async def test_no_host(site: Site, version: str, status: int) -> None:
-    """HTTP/1.1 demands one; without it the server's own address stands in its place."""
-    answer = await site.ask("/page.php", headers=[], version=version)
+@pytest.mark.parametrize(("version", "status"), [("1.1", 400), ("1.0", 200), ("1", 200), ("2", 200)])
+@pytest.mark.parametrize("headers", [[], [("host", "")]])
+async def test_no_host(site: Site, version: str, status: int, headers: Headers) -> None:
+    """HTTP/1.1 demands one; without it the server's own address stands in its place. granian adds an empty one."""
+    answer = await site.ask("/page.php", headers=headers, version=version)
     assert answer.status == status
     if status == 200:
         assert answer.params()["SERVER_NAME"] == answer.params()["HTTP_HOST"] == "192.0.2.1"
@@ -233,6 +240,22 @@ async def test_header(site: Site, name: str) -> None:
     assert {param: params.get(param) for param in expected} == expected
 
 
+def test_many_headers_of_one_name() -> None:
+    """What they cost grows with their number, and not with its square: a server may take a head of any length."""
+    began = time.process_time()
+    params = read_head([(b"a", b"")] * 600_000).params
+    assert len(params["HTTP_A"]) == 2 * 599_999
+    # joined one by one they take half a minute
+    assert time.process_time() - began < 5
+
+
+def test_long_names_are_not_kept() -> None:
+    """Names are remembered, and clients choose them."""
+    before = set(request_head._params_of)
+    read_head([(b"x-short", b""), (b"x" * 60_000, b"")])
+    assert set(request_head._params_of) - before == {b"x-short"}
+
+
 @pytest.mark.parametrize("name", ["authorization", "content-type"])
 async def test_header_that_is_there_twice(site: Site, name: str) -> None:
     """Of these no two can be joined."""
@@ -291,6 +314,8 @@ async def test_parameters_of_a_request(site: Site) -> None:
         ({"version": "2"}, {"SERVER_PROTOCOL": "HTTP/2.0"}),
         ({"version": "3"}, {"SERVER_PROTOCOL": "HTTP/3.0"}),
         ({"version": "1.0"}, {"SERVER_PROTOCOL": "HTTP/1.0"}),
+        # granian's
+        ({"version": "1"}, {"SERVER_PROTOCOL": "HTTP/1.0"}),
         ({"scheme": "https"}, {"SERVER_PORT": "443", "HTTPS": "on", "REQUEST_SCHEME": "https"}),
         ({"scheme": "http"}, {"SERVER_PORT": "80", "HTTPS": None}),
         ({"client": None, "server": None}, {"REMOTE_ADDR": "127.0.0.1", "SERVER_ADDR": "127.0.0.1"}),

@@ -162,6 +162,15 @@ def test_body(service: Service, size: int, chunked: bool) -> None:
     assert reply.body == f"{size} {size}".encode()
 
 
+def test_error_while_a_body_comes(service: Service) -> None:
+    """A client that sends all of its body before it reads has the error, and no connection that was reset."""
+    if "granian" in str(service.process.args):
+        pytest.skip("granian closes the connection when the answer is complete")
+    reply = exchange(service, posted(b"x" * (65 << 20), f"Content-Length: {65 << 20}"))
+    assert reply is not None
+    assert (reply.status, reply.complete) == (413, True)
+
+
 def test_headers_of_php(service: Service) -> None:
     """Repeated ones stay apart, long ones pass, and there is one date."""
     reply = exchange(service, get("/cookies.php"))
