@@ -14,7 +14,7 @@ from fcgi_async.commands.pool_options import count
 from fcgi_async.commands.symptoms import answer, dialled, share, socket_file, status_page
 from fcgi_async.errors import ConfigurationError
 from fcgi_async.fpm.config import PoolConfig, read_pool_config
-from fcgi_async.fpm.search import find_pool_config
+from fcgi_async.fpm.search import find_pool_at, find_pool_config
 from fcgi_async.fpm.status import PoolStatus, StatusPage
 from fcgi_async.net.address import Address
 
@@ -165,6 +165,8 @@ class Case:
         if options.fpm_config is not None:
             config = read_pool_config(options.fpm_config, options.pool, prefix=options.prefix)
             return cls(address=config.listen, config=config, path=Path(options.fpm_config))
+        if address is not None and options.pool is None and (found := find_pool_at(address)) is not None:
+            return cls(address=address, config=found[1], path=found[0])
         try:
             path, config = find_pool_config(options.pool, prefix=options.prefix)
         except ConfigurationError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Self
 
@@ -14,17 +14,16 @@ import attrs
 from fcgi_async.commands.errors import UsageError
 from fcgi_async.dispatch.dispatcher import Dispatcher
 from fcgi_async.dispatch.request import RequestEncoder
-from fcgi_async.errors import ConfigurationError
 from fcgi_async.fpm.config import PoolConfig, read_pool_config
 from fcgi_async.fpm.local import LocalFPM
-from fcgi_async.fpm.search import find_pool_config
+from fcgi_async.fpm.search import find_pool_at
 from fcgi_async.fpm.status import StatusPage
 from fcgi_async.job.job import Job
 from fcgi_async.net.address import Address
 from fcgi_async.pool.capacity import reserve_for_the_site
 from fcgi_async.pool.endpoint import Endpoint
 
-__all__ = ("ENVIRONMENT", "PoolOptions", "add_pool_options", "count")
+__all__ = ("ENVIRONMENT", "PoolOptions", "add_pool_options", "configured_here", "count")
 
 # environment variables that replace --fpm, --max-children and --reserve
 ENVIRONMENT: Final = ("FCGI_ASYNC_FPM", "FCGI_ASYNC_MAX_CHILDREN", "FCGI_ASYNC_RESERVE")
@@ -100,6 +99,21 @@ def _add_environment(options: argparse.Namespace) -> None:
             setattr(options, name, int(value))
 
 
+def configured_here(address: str, otherwise: str = "") -> PoolConfig:
+    """Return the configuration of the pool at an address, from the places where distributions keep it.
+
+    Raises:
+        UsageError: it is not there; `otherwise` tells what else to do than to give the number of workers.
+        ConfigurationError: the address is invalid.
+    """
+    found = find_pool_at(Address.parse(address))
+    if found is None:
+        raise UsageError(
+            f"--fpm needs --max-children, which is pm.max_children in that pool's configuration{otherwise}"
+        )
+    return found[1]
+
+
 @attrs.frozen(kw_only=True)
 class PoolOptions:
     """The chosen PHP-FPM.
@@ -151,15 +165,7 @@ class PoolOptions:
     @classmethod
     def _found(cls, options: argparse.Namespace) -> Self:
         """Return the pool at an address, if FPM's configuration is where distributions keep it."""
-        address = Address.parse(options.fpm)
-        with suppress(ConfigurationError):
-            _, config = find_pool_config()
-            if str(config.listen) == str(address):
-                return cls._of(config, options)
-        raise UsageError(
-            "--fpm needs --max-children, which is pm.max_children in that pool's configuration; or name that file, "
-            "with --fpm-config"
-        )
+        return cls._of(configured_here(options.fpm, "; or name that file, with --fpm-config"), options)
 
     @classmethod
     def _of(cls, config: PoolConfig, options: argparse.Namespace) -> Self:

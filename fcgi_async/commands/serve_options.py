@@ -11,7 +11,7 @@ from typing import Literal, Self
 import attrs
 
 from fcgi_async.commands.errors import UsageError
-from fcgi_async.commands.pool_options import count
+from fcgi_async.commands.pool_options import configured_here, count
 from fcgi_async.commands.site_folder import find_site_folder
 
 __all__ = ("Certificate", "ServeOptions", "add_serve_options")
@@ -104,7 +104,13 @@ def _add_pool(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--fpm", metavar="ADDRESS", help="unix:///run/php/php-fpm.sock, unix://@abstract or tcp://127.0.0.1:9000"
     )
-    group.add_argument("--max-children", metavar="N", type=count, help="with --fpm: pm.max_children of that pool")
+    group.add_argument(
+        "--max-children",
+        metavar="N",
+        type=count,
+        help="with --fpm: pm.max_children of that pool (default: as in FPM's configuration, where distributions keep "
+        "it)",
+    )
     group.add_argument(
         "--reserve", metavar="N", type=int, help="with --fpm: workers left to other clients (default: 0)"
     )
@@ -221,7 +227,7 @@ class ServeOptions:
             trio=options.trio,
             dev=options.dev or (options.fpm is None and not options.production),
             fpm=options.fpm,
-            workers=options.max_children or options.children or _CHILDREN,
+            workers=_workers(options),
             reserve=options.reserve or 0,
             processes=options.processes or 1,
             ini=dict(options.ini or ()),
@@ -241,6 +247,12 @@ class ServeOptions:
         return self.kept if self.kept is not None else 0 if share < 2 else max(1, share // 4)
 
 
+def _workers(options: argparse.Namespace) -> int:
+    if options.fpm is None:
+        return options.children or _CHILDREN
+    return options.max_children or configured_here(options.fpm).max_children
+
+
 def _check(options: argparse.Namespace) -> None:
     """Raise UsageError if options do not go together."""
     if options.fpm is None:
@@ -251,8 +263,6 @@ def _check(options: argparse.Namespace) -> None:
         for name in ("children", "ini"):
             if getattr(options, name) is not None:
                 raise UsageError(f"--{name} is for a private PHP-FPM; the one of --fpm has its own configuration")
-        if options.max_children is None:
-            raise UsageError("--fpm needs --max-children, which is pm.max_children in that pool's configuration")
     if (options.tls_cert is None) != (options.tls_key is None):
         raise UsageError("--tls-cert and --tls-key need each other: a certificate and its key")
     if (options.worker is None) != (options.tasks is None):

@@ -121,6 +121,7 @@ class _Supervisor:
             "http2": chosen.server == "hypercorn" and not chosen.trio,
             "trio": chosen.trio,
             "verbose": self._verbose,
+            "health": chosen.health,
             "dev": chosen.dev,
             "production": not chosen.dev,
         }

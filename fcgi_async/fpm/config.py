@@ -12,10 +12,10 @@ from typing import Final
 import attrs
 
 from fcgi_async.errors import ConfigurationError
-from fcgi_async.fpm.directives import GLOBAL, Directive, read_settings
+from fcgi_async.fpm.directives import GLOBAL, Directive, Settings, read_settings
 from fcgi_async.net.address import Address
 
-__all__ = ("PoolConfig", "read_pool_config")
+__all__ = ("PoolConfig", "pool_names", "read_pool_config")
 
 _USUAL: Final = "www"
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -112,15 +112,8 @@ def read_pool_config(
         ConfigurationError: a file cannot be read or understood, or has no such pool; the error names the file and line,
             and what to do. Other settings that FPM would refuse are not checked: use `php-fpm -t` for that.
     """
-    read = read_settings(
-        Path(path),
-        prefix=None if prefix is None else os.path.abspath(prefix),
-        environ=os.environ if environ is None else environ,
-    )
-    sections: dict[str, dict[str, Directive]] = {}
-    for directive in read.directives:
-        # a later value wins, as in FPM
-        sections.setdefault(directive.section, {})[directive.name] = directive.in_pool()
+    read = _read(path, prefix, environ)
+    sections = _by_section(read)
     overall = sections.pop(GLOBAL, None)
     name = _choose(pool, sections)
     if name is None:
@@ -129,6 +122,33 @@ def read_pool_config(
             "Name one of them, as pool=, or give the file that includes it"
         )
     return _Pool(name, sections[name], read.prefix, Path(path)).config(overall)
+
+
+def pool_names(
+    path: str | PathLike[str], *, prefix: str | PathLike[str] | None = None, environ: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
+    """Return the names of the pools in a configuration; the arguments are those of `read_pool_config`.
+
+    Raises:
+        ConfigurationError: a file cannot be read or understood.
+    """
+    return tuple(name for name in _by_section(_read(path, prefix, environ)) if name != GLOBAL)
+
+
+def _read(path: str | PathLike[str], prefix: str | PathLike[str] | None, environ: Mapping[str, str] | None) -> Settings:
+    return read_settings(
+        Path(path),
+        prefix=None if prefix is None else os.path.abspath(prefix),
+        environ=os.environ if environ is None else environ,
+    )
+
+
+def _by_section(read: Settings) -> dict[str, dict[str, Directive]]:
+    sections: dict[str, dict[str, Directive]] = {}
+    for directive in read.directives:
+        # a later value wins, as in FPM
+        sections.setdefault(directive.section, {})[directive.name] = directive.in_pool()
+    return sections
 
 
 def _choose(pool: str | None, names: Iterable[str]) -> str | None:

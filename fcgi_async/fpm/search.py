@@ -6,6 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Final
@@ -13,9 +14,10 @@ from typing import Final
 import attrs
 
 from fcgi_async.errors import ConfigurationError
-from fcgi_async.fpm.config import PoolConfig, read_pool_config
+from fcgi_async.fpm.config import PoolConfig, pool_names, read_pool_config
+from fcgi_async.net.address import Address, AddressFamily
 
-__all__ = ("find_pool_config",)
+__all__ = ("find_pool_at", "find_pool_config")
 
 _ROOT: Final = Path("/")
 # Debian and Ubuntu have a folder for each version; the newest is used
@@ -48,6 +50,31 @@ def find_pool_config(
         ConfigurationError: no file has such a pool, or several do; the error names the files that were read.
     """
     return _search(_ROOT, pool, prefix, environ)
+
+
+def find_pool_at(address: Address) -> tuple[Path, PoolConfig] | None:
+    """Return FPM's main file and the pool that listens at an address; None if no file has it, or several do."""
+    return _search_at(_ROOT, address)
+
+
+def _search_at(root: Path, address: Address) -> tuple[Path, PoolConfig] | None:
+    found: list[tuple[Path, PoolConfig]] = []
+    for path in (path for alternatives in _candidates(root) for path in alternatives):
+        with suppress(ConfigurationError):
+            for name in pool_names(path):
+                with suppress(ConfigurationError):
+                    config = read_pool_config(path, name)
+                    if _place(config.listen) == _place(address):
+                        found.append((path, config))
+    return found[0] if len(found) == 1 else None
+
+
+def _place(address: Address) -> str:
+    """Return the same text for addresses that lead to the same socket."""
+    if address.family is AddressFamily.UNIX:
+        # Debian has /run/php/php-fpm.sock for the socket of one version
+        return os.path.realpath(address.path)
+    return str(address).replace("//localhost:", "//127.0.0.1:")
 
 
 @attrs.define(eq=False)

@@ -109,7 +109,8 @@ def test_workers_of_a_pool_that_is_configured_here(
     conf = tmp_path / "fpm.conf"
     address = pool[1]
     conf.write_text(f"[www]\nlisten = {address.removeprefix('unix://')}\npm = static\npm.max_children = 4\n")
-    monkeypatch.setattr(pool_options, "find_pool_config", lambda: (conf, read_pool_config(conf)))
+    there = {address: (conf, read_pool_config(conf))}
+    monkeypatch.setattr(pool_options, "find_pool_at", lambda address: there.get(str(address)))
     result = command("map", ANSWER, "--fpm", address, stdin=b"1\n")
     assert (result.code, outcomes(result)[0]["body"]) == (0, 1)
     assert command("map", ANSWER, "--fpm", "unix:///elsewhere", stdin=b"1\n").code == 2

@@ -15,7 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from fcgi_async.cli import make_parser
 from fcgi_async.commands.access_log import Visit, readable_line
+from fcgi_async.commands.serve_options import ServeOptions
+from fcgi_async.fpm import search
 from tests.cli.conftest import RunCommand, StartCommand, wait_until
 from tests.cli.serving import client, serving
 
@@ -170,6 +173,18 @@ def test_health(start: StartCommand, project: Path, pool: list[str]) -> None:
     assert [json.loads(line)["target"] for line in result.out.splitlines()] == ["/page.php"]
     with serving(start, project) as site, client(site.url) as visitor:
         assert visitor.get("/readyz").text == "front /readyz"
+
+
+def test_workers_of_a_pool_that_is_configured_here(
+    project: Path, pool: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--fpm needs no number of workers if FPM's configuration has the pool."""
+    conf = tmp_path / "etc" / "php-fpm.conf"
+    conf.parent.mkdir()
+    conf.write_text(f"[shop]\nlisten = {pool[1].removeprefix('unix://')}\npm = static\npm.max_children = 7\n")
+    monkeypatch.setattr(search, "_ROOT", tmp_path)
+    options = make_parser("serve").parse_args(["serve", str(project), "--fpm", pool[1]])
+    assert (ServeOptions.parse(options).workers, ServeOptions.parse(options).reserve) == (7, 0)
 
 
 def test_health_of_a_busy_pool_and_of_none_that_can_be_reached(

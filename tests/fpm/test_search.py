@@ -9,6 +9,7 @@ import pytest
 
 from fcgi_async import ConfigurationError, Endpoint, PoolConfig
 from fcgi_async.fpm import search
+from fcgi_async.net.address import Address
 
 # as Debian 12, Red Hat and Fedora, Remi, Alpine and the Docker image have it
 PLACES = [
@@ -108,3 +109,28 @@ def test_an_endpoint_without_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_named_without_a_second_slash() -> None:
     """What is found below the root is named as everybody writes it."""
     assert search._glob(Path("/"), "etc/passwd") == [Path("/etc/passwd")]
+
+
+def test_the_pool_at_an_address(tmp_path: Path) -> None:
+    """It may have any name and be of any version; links to its socket lead to it too."""
+    socket = tmp_path / "shop.sock"
+    for version, listen in (("8.2", socket), ("8.4", "127.0.0.1:9000")):
+        path = put(tmp_path, f"etc/php/{version}/fpm/php-fpm.conf", "www", port=9004)
+        path.write_text(f"{path.read_text()}[shop]\nlisten = {listen}\npm = static\npm.max_children = 6\n")
+    (tmp_path / "link.sock").symlink_to(socket)
+    for address in (socket, tmp_path / "link.sock", "localhost:9000"):
+        found = search._search_at(tmp_path, Address.parse(str(address)))
+        assert found is not None
+        assert (found[1].name, found[1].max_children) == ("shop", 6)
+
+
+def test_no_single_pool_at_an_address(tmp_path: Path) -> None:
+    """None is returned rather than a guess; a pool that cannot be understood hides no other one."""
+    for version in ("8.2", "8.4"):
+        put(tmp_path, f"etc/php/{version}/fpm/php-fpm.conf", "www", port=9000)
+    good = put(tmp_path, PLACES[1], "www", port=9001)
+    good.write_text(f"[broken]\nlisten = 9001\n{good.read_text()}")
+    put(tmp_path, PLACES[4])
+    assert search._search_at(tmp_path, Address.parse("127.0.0.1:9000")) is None
+    assert search._search_at(tmp_path, Address.parse("127.0.0.1:9002")) is None
+    assert search._search_at(tmp_path, Address.parse("127.0.0.1:9001")) is not None
