@@ -1,4 +1,4 @@
-"""Lease: how long a worker may take for granted that its jobs are its own."""
+"""Lease: how long a worker's jobs are certainly its own."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ logger = logging.getLogger("fcgi_async.jobs")
 
 @attrs.define(eq=False)
 class Lease:
-    """The announcement of a worker, which on a server it renews before it is taken for dead.
+    """The announcement of a worker; on a server it is renewed before the worker counts as dead.
 
     Args:
         store: the database.
-        worker: who is announced.
-        lanes: what it may take.
+        worker: the worker's id.
+        lanes: the queues that it takes jobs from.
     """
 
     _store: Store
     _worker: str
     _lanes: Sequence[Lane]
-    # before the last call that renewed it, by the monotonic clock, which goes on while the process is frozen
+    # the time before the last renewal, by the monotonic clock, which also runs while the process is frozen
     _renewed: float = attrs.field(default=-math.inf, init=False)
 
     async def begin(self) -> None:
         """Announce the worker.
 
         Raises:
-            StoreError: it is not announced.
+            StoreError: it could not be announced.
         """
         asked = time.monotonic()
         await self._store.register(self._worker, self._lanes)
@@ -48,15 +48,15 @@ class Lease:
 
     @property
     def is_over(self) -> bool:
-        """Whether others may have taken the worker for dead: what it has not begun may be at work elsewhere."""
+        """Whether other workers may consider this one dead: jobs that it has not started may run elsewhere."""
         each = self._store.renewed_each()
         return each is not None and time.monotonic() - self._renewed > 3 * each
 
     async def keep(self, compare: Callable[[], Awaitable[None]]) -> None:
-        """Renew it each third of its time, until cancelled; return at once if there is none.
+        """Renew it after each third of its time, until cancelled; return at once if the store has no leases.
 
         Args:
-            compare: drops what is claimed, has not begun, and is others' now.
+            compare: drops claimed jobs that have not started and belong to other workers now.
         """
         each = self._store.renewed_each()
         while each is not None:
@@ -67,6 +67,6 @@ class Lease:
                     self._renewed = asked
                     continue
                 logger.error("this worker was considered lost, and its jobs went to others")
-                # in this order: it must not look alive while what it has lost may still begin
+                # in this order: it must not look alive while jobs that it has lost may still start
                 await compare()
                 await self.begin()

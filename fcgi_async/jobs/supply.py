@@ -1,4 +1,4 @@
-"""Supply: what a worker does for one of its databases, besides running the jobs."""
+"""Supply: a worker's tasks for one of its databases, besides running the jobs."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ logger = logging.getLogger("fcgi_async.jobs")
 # seconds between looks at the database when no bell is heard, and between searches for lost workers
 _LOOK = 1.0
 _TEND = 0.5
-# seconds for settling what was cancelled
+# seconds to settle cancelled jobs
 _LAST_WORDS = 5.0
 _SWEEP = 1000
 # seconds between counts of what is in the database, for those who observe
 _COUNT = 15.0
-# seconds between attempts to announce the worker in a database that was away when it began
+# seconds between attempts to announce the worker in a database that could not be reached at the start
 _AWAY = 1.0
 
 
@@ -50,18 +50,18 @@ class Supply:
     Args:
         jobs: the database.
         worker: the worker's id.
-        lanes: what it takes from there.
-        crons: what it puts there by the clock.
-        php: whose status pages are asked.
+        lanes: the queues to take jobs from.
+        crons: the schedules whose jobs it puts there.
+        php: the dispatcher; its pools' status pages explain jobs in doubt.
         ahead: as `Worker` takes it.
-        change: told of all that may let a runner of the worker go on.
-        is_observed: returns whether somebody wants to know how many jobs there are.
+        change: notified when a waiting runner of the worker may be able to continue.
+        is_observed: returns whether the number of jobs is to be counted.
 
     Attributes:
-        begun: by number, what was claimed, and perhaps run.
+        begun: the claimed jobs, some of which have started, by number.
         recovered: how many jobs of lost workers were taken back.
-        counts: what was last seen in the database; None if nobody wanted to know.
-        credit: the turns that this database has a right to beside the worker's others.
+        counts: the last count of jobs in the database; None if they were never counted.
+        credit: how many turns this database is owed, compared with the worker's other databases.
     """
 
     jobs: Jobs
@@ -95,12 +95,12 @@ class Supply:
 
     @property
     def weight(self) -> int:
-        """Its part of the worker's turns: the weights of its queues together."""
+        """Its share of the worker's turns: the sum of the weights of its queues."""
         return sum(lane.weight for lane in self.lanes)
 
     @property
     def is_open(self) -> bool:
-        """Whether a PHP worker is worth going for."""
+        """Whether it may have a job to run, and can settle it."""
         return self._announced and self.feed.is_open and self.settler.has_room
 
     async def announce(self, runners: int) -> None:
@@ -119,7 +119,7 @@ class Supply:
         self._change.tell()
 
     async def announce_later(self, runners: int) -> None:
-        """Announce them as soon as the database can be written to, if that is not done yet."""
+        """Announce the worker and its schedules as soon as the database can be written to, unless that is done."""
         while not self._announced:
             await anyio.sleep(_AWAY)
             with suppress(StoreUnavailable, StoreFull):
@@ -129,7 +129,7 @@ class Supply:
 
     @property
     def services(self) -> tuple[Callable[[], Awaitable[None]], ...]:
-        """What runs as long as the worker does, once it is announced."""
+        """The functions to run as long as the worker runs, after it is announced."""
         return (
             self.settler.run,
             self._watch,
@@ -141,12 +141,12 @@ class Supply:
         )
 
     async def leave(self) -> None:
-        """Give back what was not begun, after what is to be settled was added."""
+        """Settle the ended jobs, then give back those that have not started."""
         if not self._announced:
             return
         with anyio.move_on_after(_LAST_WORDS, shield=True) as scope:
             try:
-                # jobs that others have locked are waited for, and no longer than leaves time to leave
+                # wait for jobs that others have locked, but keep half of the time to leave
                 with anyio.move_on_after(_LAST_WORDS / 2):
                     await self.settler.write_rest()
                 await self.store.leave(self.worker, self.settler.unwritten)
@@ -157,9 +157,9 @@ class Supply:
 
     async def _watch(self) -> None:
         heard = await self.store.wait("work", -1, 0)
-        # what was put before that has woken no one
+        # nothing was woken for jobs that were put earlier
         self.feed.ring()
-        # others' looks come at other times
+        # other workers look at other times
         due = time.monotonic() + _LOOK * random.uniform(0.8, 1.2)
         while True:
             now = await self.store.wait("work", heard, max(due - time.monotonic(), 0.0))
@@ -206,7 +206,7 @@ class Supply:
 
 
 def pick(supplies: Iterable[Supply]) -> Supply | None:
-    """Return the database whose turn it is, of those that are open, by their weights; None if none is."""
+    """Return the open database whose turn it is, by their weights; None if no database is open."""
     waiting = [supply for supply in supplies if supply.is_open]
     if len(waiting) < 2:
         return waiting[0] if waiting else None

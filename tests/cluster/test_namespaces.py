@@ -26,7 +26,7 @@ def network() -> Iterator[Network]:
         yield network
 
 
-def test_a_host_is_cut_off_and_mended(network: Network) -> None:
+def test_a_host_is_cut_off_and_reconnected(network: Network) -> None:
     """Whoever is beside the switch reaches it, before and after."""
     first, _ = network.hosts
     server = subprocess.Popen(first.inside(ECHO))
@@ -61,7 +61,7 @@ def test_a_host_that_refuses_another_is_still_reached_by_others(network: Network
         server.wait()
 
 
-def test_threads_that_are_begun_beside_the_switch_stay_there(network: Network) -> None:
+def test_threads_started_beside_the_switch_stay_there(network: Network) -> None:
     """Those of before, and whoever comes after the block, are where they were."""
     here, seen = namespace(), []
     with network.entered():
@@ -73,7 +73,7 @@ def test_threads_that_are_begun_beside_the_switch_stay_there(network: Network) -
     assert seen == [there]
 
 
-def test_nothing_leads_out_of_the_network(network: Network) -> None:
+def test_the_network_has_no_way_out(network: Network) -> None:
     """Not to this machine's loopback, nor to anywhere else."""
     with socket.create_server(("127.0.0.1", 0)) as server, network.entered(), socket.socket() as sent:
         with pytest.raises(ConnectionRefusedError):

@@ -77,7 +77,7 @@ async def test_cancelling_abandons_the_batch(open_jobs: OpenJobs) -> None:
     assert [record.task for record in await jobs.find()] == ["alarm"]
 
 
-async def test_an_adder_that_was_lost_is_gone_on_for(open_jobs: OpenJobs) -> None:
+async def test_a_batch_of_a_lost_process_can_be_continued(open_jobs: OpenJobs) -> None:
     """By the id of the batch, and those of its jobs: nothing is added twice."""
     jobs = await open_jobs()
     lost = await jobs.batch(then=REPORT, id="import").__aenter__()
@@ -89,7 +89,7 @@ async def test_an_adder_that_was_lost_is_gone_on_for(open_jobs: OpenJobs) -> Non
     assert (await batch.record()).total == 2
 
 
-async def test_what_a_batch_refuses(open_jobs: OpenJobs) -> None:
+async def test_wrong_uses_of_a_batch_are_refused(open_jobs: OpenJobs) -> None:
     jobs = await open_jobs()
     with pytest.raises(ConfigurationError, match="a Task, or a Task and its data"):
         jobs.batch(then="report")  # type: ignore[arg-type]
@@ -129,7 +129,7 @@ async def _is_done(jobs: Jobs, name: str) -> bool:
 
 
 @pytest.mark.timeout(300)
-async def test_killed_workers_put_what_follows_once(
+async def test_killed_workers_put_successors_once(
     open_jobs: OpenJobs, start_worker: StartWorker, tmp_path: Path
 ) -> None:
     """SIGKILL in a batch, three times: its numbers fit, and `then` and each step of a chain are put once."""

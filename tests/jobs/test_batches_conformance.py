@@ -115,7 +115,7 @@ async def test_on_failure_is_put_once_and_then_is_not(store: Store, state: State
     assert await numbers(store) == (False, 3, 0, 2)
 
 
-async def test_tried_again_is_no_end(store: Store) -> None:
+async def test_a_retried_job_has_not_ended(store: Store) -> None:
     await begin(store, 2)
     await store.close_batch("b", abandoned=False)
     one, two = await claim(store)
@@ -124,7 +124,7 @@ async def test_tried_again_is_no_end(store: Store) -> None:
     assert (await followed(store), await numbers(store)) == ({}, (False, 2, 2, 0))
 
 
-async def test_then_is_put_after_a_person_has_retried_what_failed(store: Store) -> None:
+async def test_then_is_put_after_a_person_has_retried_the_failed_jobs(store: Store) -> None:
     await begin(store, 2)
     await store.close_batch("b", abandoned=False)
     one, two = await claim(store)
@@ -139,7 +139,7 @@ async def test_then_is_put_after_a_person_has_retried_what_failed(store: Store) 
     assert set(await followed(store)) == {"alarm", "report"}
 
 
-async def test_cancelling_what_waits_fails_the_batch(store: Store) -> None:
+async def test_cancelling_a_waiting_job_fails_the_batch(store: Store) -> None:
     await begin(store, 2)
     assert await store.change("cancel", Query(batch="b")) == 2
     assert await numbers(store) == (True, 2, 0, 2)
@@ -152,7 +152,7 @@ async def test_adding_a_job_again_counts_it_once(store: Store) -> None:
     assert await numbers(store) == (True, 2, 2, 0)
 
 
-async def test_a_batch_is_made_once_and_gone_on_with(store: Store, make_store: MakeStore) -> None:
+async def test_a_batch_is_created_once_and_continued(store: Store, make_store: MakeStore) -> None:
     """By another process too."""
     await begin(store, 1)
     other = make_store()
@@ -162,7 +162,7 @@ async def test_a_batch_is_made_once_and_gone_on_with(store: Store, make_store: M
     assert await numbers(store) == (True, 2, 2, 0)
 
 
-async def test_nothing_is_added_to_what_is_closed_or_not_there(store: Store) -> None:
+async def test_nothing_is_added_to_a_closed_or_unknown_batch(store: Store) -> None:
     await begin(store)
     await store.close_batch("b", abandoned=False)
     for batch in ("b", "none"):
@@ -185,7 +185,7 @@ async def test_an_abandoned_batch_fails(store: Store) -> None:
     assert (list(await followed(store)), await numbers(store)) == (["alarm"], (False, 1, 0, 1))
 
 
-async def test_a_batch_whose_adder_is_gone_is_abandoned(store: Store) -> None:
+async def test_a_batch_of_a_lost_process_is_abandoned(store: Store) -> None:
     """Once nothing was added for its time; another one goes on."""
     await begin(store, 1, NewBatch(id="other"))
     await store.make_batch(BATCH, 0.05)
@@ -201,7 +201,7 @@ async def test_a_batch_whose_adder_is_gone_is_abandoned(store: Store) -> None:
         await store.add("b", [job(batch="b")], 60)
 
 
-async def test_those_that_end_at_once_put_one_successor(store: Store, make_store: MakeStore) -> None:
+async def test_jobs_that_end_together_put_one_successor(store: Store, make_store: MakeStore) -> None:
     """From two connections, in any order."""
     await begin(store, 40)
     await store.close_batch("b", abandoned=False)
@@ -223,7 +223,7 @@ async def test_those_that_end_at_once_put_one_successor(store: Store, make_store
     await other.aclose()
 
 
-async def test_a_settlement_that_comes_too_late_counts_nothing(store: Store) -> None:
+async def test_a_late_settlement_is_not_counted(store: Store) -> None:
     await begin(store, 1)
     claimed = await claim(store)
     await settle(store, claimed)
@@ -250,14 +250,14 @@ async def test_the_next_of_a_chain_is_put_with_the_end_of_the_one_before(store: 
 
 
 @pytest.mark.parametrize("state", ["ready", "delayed", "dead", "in_doubt", "cancelled"])
-async def test_a_chain_stops_where_one_is_not_done(store: Store, state: State) -> None:
+async def test_a_chain_stops_at_a_job_that_is_not_done(store: Store, state: State) -> None:
     await store.put([job(id="one", chain=dump_successors([Successor(id="two", task="mail", data="2")]))])
     await settle(store, await claim(store), state)
     assert [record.id for record in await store.find(Query())] == ["one"]
 
 
 @pytest.mark.parametrize("chain", ["", "{", "[1]", '[{"id": 1}]', '[{"id":"x","task":"mail","data":{}}]', "7", "null"])
-async def test_a_chain_that_anyone_wrote_wrongly_is_left_out(store: Store, chain: str) -> None:
+async def test_an_unreadable_chain_is_ignored(store: Store, chain: str) -> None:
     """The job itself is done."""
     await store.put([job(id="one", chain=chain)])
     assert await settle(store, await claim(store)) == [True]

@@ -118,7 +118,7 @@ async def all_at_once(
     return answers
 
 
-async def test_what_others_force_back_at_its_commit_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_transaction_rolled_back_by_others_is_performed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few times, and not without end."""
     monkeypatch.setattr("fcgi_async.jobs.committer._PAUSE", 0.0)
     session = FakeSession(forced_back=True)
@@ -133,7 +133,7 @@ async def test_what_others_force_back_at_its_commit_is_made_again(monkeypatch: p
     await committer.aclose()
 
 
-async def test_calls_that_come_together_share_a_commit() -> None:
+async def test_simultaneous_calls_share_a_commit() -> None:
     """It is durable if one of them must be."""
     session = FakeSession()
     committer = await started(session)
@@ -146,7 +146,7 @@ async def test_calls_that_come_together_share_a_commit() -> None:
     await committer.aclose()
 
 
-async def test_what_need_not_be_durable_is_not() -> None:
+async def test_only_durable_calls_have_a_durable_commit() -> None:
     session = FakeSession()
     committer = await started(session)
     assert await committer.call(says("a"), durable=False) == "a"
@@ -154,7 +154,7 @@ async def test_what_need_not_be_durable_is_not() -> None:
     await committer.aclose()
 
 
-async def test_only_the_call_at_fault_fails() -> None:
+async def test_only_the_faulty_call_fails() -> None:
     """Its group is taken back, and the others are made again by themselves."""
     session = FakeSession()
     committer = await started(session)
@@ -171,7 +171,7 @@ async def test_only_the_call_at_fault_fails() -> None:
     await committer.aclose()
 
 
-async def test_a_commit_that_fails_is_not_made_again() -> None:
+async def test_a_failed_commit_is_not_repeated() -> None:
     """It may have come through: every call of the group is told so."""
     session = FakeSession()
     committer = await started(session)
@@ -212,7 +212,7 @@ async def test_a_withdrawn_call_is_not_performed() -> None:
     await committer.aclose()
 
 
-async def test_a_call_that_was_performed_for_nobody_is_undone() -> None:
+async def test_a_performed_call_of_a_cancelled_caller_is_undone() -> None:
     session, undone = FakeSession(), list[str]()
     committer = await started(session)
     begun = threading.Event()
@@ -239,7 +239,7 @@ async def test_a_call_that_was_performed_for_nobody_is_undone() -> None:
     await committer.aclose()
 
 
-async def test_who_has_waited_for_locks_does_not_wait_again() -> None:
+async def test_a_call_waits_for_locks_only_once() -> None:
     """Those beside it are made again without it, and what is urgent is made first."""
     session = FakeSession()
     committer = await started(session)
@@ -256,7 +256,7 @@ async def test_who_has_waited_for_locks_does_not_wait_again() -> None:
     await committer.aclose()
 
 
-async def test_who_cannot_connect_may_try_again() -> None:
+async def test_connecting_can_be_tried_again() -> None:
     session = FakeSession(fail_connect=1)
     committer = Committer(session)
     with pytest.raises(StoreUnavailable, match="connect"):
@@ -267,7 +267,7 @@ async def test_who_cannot_connect_may_try_again() -> None:
     await committer.aclose()
 
 
-async def test_closed_it_refuses() -> None:
+async def test_a_closed_committer_refuses_calls() -> None:
     """And closing performs what was called before."""
     session = FakeSession()
     committer = await started(session)

@@ -101,7 +101,7 @@ async def test_a_database_that_is_killed_stops_its_own_queue(fpm: LocalFPM, mari
     mariadb.drop(name)
 
 
-async def test_a_database_may_be_away_at_the_beginning(fpm: LocalFPM, tmp_path: Path) -> None:
+async def test_a_database_may_be_unreachable_at_the_start(fpm: LocalFPM, tmp_path: Path) -> None:
     """It is connected to, its tables are made, and the worker announced, once it is there."""
     with Postgres() as server:
         url = server.empty("mail")
@@ -121,7 +121,7 @@ async def _can_put(databases: Databases) -> bool:
     return True
 
 
-async def test_databases_of_which_none_is_there_are_refused(tmp_path: Path) -> None:
+async def test_a_worker_needs_at_least_one_reachable_database(tmp_path: Path) -> None:
     """An address that is wrong shows at once; and they can be entered later."""
     folder = tmp_path / "later"
     databases = Databases({"mail": folder / "mail.db"}, others=folder / "others.db")
@@ -133,7 +133,7 @@ async def test_databases_of_which_none_is_there_are_refused(tmp_path: Path) -> N
         await databases.enqueue(MAIL)
 
 
-async def test_a_database_that_does_not_answer_keeps_no_php_worker(
+async def test_an_unresponsive_database_occupies_no_php_worker(
     fpm: LocalFPM, two_files: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The only PHP worker is in hand for its job when it falls silent."""
@@ -193,7 +193,7 @@ class _Open:
         self.weight, self.credit, self.is_open = weight, 0, True
 
 
-async def test_schedules_lie_where_their_tasks_do(fpm: LocalFPM, two_files: Databases) -> None:
+async def test_schedules_are_stored_with_their_tasks(fpm: LocalFPM, two_files: Databases) -> None:
     """Each in its own database, also one whose task is another worker's."""
     crons = [Cron("mails", "* * * * * *", MAIL), Cron("reports", "* * * * * *", REPORT)]
     async with two_files as databases, working(fpm, databases, tasks=[REPORT], schedules=crons):
@@ -206,7 +206,7 @@ async def _has(jobs: Jobs, state: str) -> bool:
     return bool([record for record in await jobs.find() if record.state == state])
 
 
-async def test_what_would_cross_databases_is_refused(two_files: Databases) -> None:
+async def test_batches_and_chains_across_databases_are_refused(two_files: Databases) -> None:
     """Nothing of it is stored: a transaction has one database."""
     async with two_files as databases:
         mails = databases.of("mail")
@@ -234,7 +234,7 @@ async def test_what_would_cross_databases_is_refused(two_files: Databases) -> No
         (lambda: Databases({"mail": "sqlite:///jobs.db"}).of(REPORT), "no database is named for queue 'default'"),
     ],
 )
-def test_mistakes_are_told(make: Callable[[], object], said: str) -> None:
+def test_mistakes_are_reported(make: Callable[[], object], said: str) -> None:
     """Each with what is wrong."""
     with pytest.raises(ConfigurationError, match=said):
         make()
@@ -247,7 +247,7 @@ async def test_a_worker_needs_a_database_for_each_queue(fpm: LocalFPM, tmp_path:
             Worker(php, Databases({"mail": tmp_path / "jobs.db"}), TASKS)
 
 
-async def test_they_are_entered_once(two_files: Databases) -> None:
+async def test_databases_can_be_entered_once(two_files: Databases) -> None:
     """As `Jobs` is; and again after they were left."""
     async with two_files:
         with pytest.raises(ConfigurationError, match="entered already"):
@@ -277,7 +277,7 @@ def test_counts_of_several_databases_are_added() -> None:
     assert (set(both.tasks), both.paused) == ({"a", "b"}, ("p",))
 
 
-async def test_only_its_own_tasks_are_taken_from_a_database(fpm: LocalFPM, two_files: Databases) -> None:
+async def test_only_a_databases_own_tasks_are_claimed_from_it(fpm: LocalFPM, two_files: Databases) -> None:
     """A record that PHP has put into the wrong one waits there, where people see it."""
     async with two_files as databases, working(fpm, databases):
         url = f"sqlite://{databases.of(MAIL).store.php_params()['FCGI_JOB_DSN'].removeprefix('sqlite:')}"

@@ -72,7 +72,7 @@ def test_what_the_page_says_of_a_job() -> None:
     ) == {"a": "running", "b": "ended", "c": "running", "d": "running"}
 
 
-async def test_only_a_job_in_doubt_takes_a_note(store: Store) -> None:
+async def test_only_a_job_in_doubt_can_have_a_note(store: Store) -> None:
     new = job()
     await store.put([new])
     assert not await store.note(new.id, "why")
@@ -164,7 +164,7 @@ async def test_without_a_page_it_is_started_again(
         assert (await jobs.handle(id).wait(30)).state == "done"
 
 
-async def test_a_job_that_has_not_failed_costs_no_look(
+async def test_the_status_page_is_not_read_for_jobs_that_have_not_failed(
     endpoint: Endpoint, open_jobs: OpenJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs, task = await open_jobs(), make_task(idempotent=True)

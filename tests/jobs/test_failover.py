@@ -76,7 +76,7 @@ def url(*directories: Path, more: str = "") -> str:
 # which host it is
 
 
-async def test_a_host_that_is_dead_is_passed_over(shared_primary: Postgres, tmp_path: Path) -> None:
+async def test_a_dead_host_is_skipped(shared_primary: Postgres, tmp_path: Path) -> None:
     store = find_store(url(tmp_path, shared_primary.directory))
     await store.open()
     assert await store.put([job()]) == [None]
@@ -84,7 +84,7 @@ async def test_a_host_that_is_dead_is_passed_over(shared_primary: Postgres, tmp_
 
 
 @pytest.mark.parametrize("more", ["", "&target_session_attrs=read-write", "&target_session_attrs=primary"])
-async def test_a_standby_is_passed_over(shared_standby: Standby, shared_primary: Postgres, more: str) -> None:
+async def test_a_standby_is_skipped(shared_standby: Standby, shared_primary: Postgres, more: str) -> None:
     """Whether or not the URL asks for that."""
     store = find_store(url(shared_standby.directory, shared_primary.directory, more=more))
     await store.open()
@@ -92,7 +92,7 @@ async def test_a_standby_is_passed_over(shared_standby: Standby, shared_primary:
     await store.aclose()
 
 
-async def test_a_host_that_says_nothing_is_passed_over_once(shared_primary: Postgres, tmp_path: Path) -> None:
+async def test_a_silent_host_is_tried_once(shared_primary: Postgres, tmp_path: Path) -> None:
     """It is waited for as long as connect_timeout says, and tried last from then on."""
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / ".s.PGSQL.5432"))
@@ -106,8 +106,8 @@ async def test_a_host_that_says_nothing_is_passed_over_once(shared_primary: Post
             silent.accept()
 
 
-async def test_each_host_says_why_it_does_not_take_us(shared_standby: Standby, tmp_path: Path) -> None:
-    with pytest.raises(StoreUnavailable, match="no host takes us") as caught:
+async def test_the_error_names_each_hosts_reason(shared_standby: Standby, tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="no host accepts a connection") as caught:
         await find_store(url(tmp_path, shared_standby.directory)).open()
     assert f"{tmp_path}: " in str(caught.value)
     assert f"{shared_standby.directory}: " in str(caught.value)
@@ -131,7 +131,7 @@ def _places(url: str) -> list[tuple[str | None, str | None]]:
 # who takes over
 
 
-async def test_a_statement_that_takes_long_is_waited_for(
+async def test_a_long_statement_is_waited_for(
     shared_standby: Standby, shared_primary: Postgres, tmp_path: Path
 ) -> None:
     """The server is no other for having two names, nor is it a standby."""
@@ -163,7 +163,7 @@ Fault = Callable[[Postgres, SilentProxy], None]
 @pytest.mark.parametrize(
     ("fault", "idempotent"), [(_kill, True), (_freeze, False), (_cut_off, True), (_stop, False), (_stop, True)]
 )
-async def test_a_worker_goes_on_where_the_standby_has_taken_over(
+async def test_a_worker_continues_after_the_standby_has_taken_over(
     primary: Postgres, standby: Standby, fpm: LocalFPM, tmp_path: Path, fault: Fault, idempotent: bool
 ) -> None:
     """With synchronous replication every job runs once, whatever happened to the primary."""
@@ -186,7 +186,7 @@ async def test_a_worker_goes_on_where_the_standby_has_taken_over(
     assert Counter(begun(marks).values()) == {1: JOBS}
 
 
-async def test_who_listens_hears_the_server_that_has_taken_over(primary: Postgres, standby: Standby) -> None:
+async def test_a_listener_follows_to_the_new_server(primary: Postgres, standby: Standby) -> None:
     """A server that is frozen does not end the connection on which it would tell of jobs."""
     store, other = find_store(url(primary.directory, standby.directory)), find_store(url(standby.directory))
     await store.open()
@@ -208,9 +208,7 @@ async def test_who_listens_hears_the_server_that_has_taken_over(primary: Postgre
     await store.aclose()
 
 
-async def test_a_worker_outlives_a_server_that_takes_no_writes(
-    primary: Postgres, fpm: LocalFPM, tmp_path: Path
-) -> None:
+async def test_a_worker_survives_a_read_only_server(primary: Postgres, fpm: LocalFPM, tmp_path: Path) -> None:
     """As one does that is about to become a standby: no job fails of it, and it goes on with the first that does."""
     marks, task = tmp_path / "marks", make_task(idempotent=False)
     async with (

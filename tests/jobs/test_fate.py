@@ -61,19 +61,19 @@ def may_have_run(error: FastCGIError) -> FastCGIError:
 
 @pytest.mark.parametrize("task", [ONCE, AGAIN, RETRY, DEAD], ids=lambda task: task.name)
 @pytest.mark.parametrize("error", [ConnectError("x"), ConnectionLost("x"), DispatcherClosed("x")], ids=repr)
-def test_what_php_did_not_start_is_ready_and_not_counted(task: Task, error: FastCGIError) -> None:
+def test_an_unstarted_job_is_ready_and_not_counted(task: Task, error: FastCGIError) -> None:
     fate = decide(task, 4, error, now=NOW)
     assert (fate.state, fate.counts) == ("ready", False)
 
 
-def test_what_a_peer_rejects_waits_a_little_and_is_not_counted() -> None:
+def test_a_rejected_job_waits_a_little_and_is_not_counted() -> None:
     fate = decide(ONCE, 4, Overloaded("x"), now=NOW)
     assert (fate.state, fate.counts) == ("delayed", False)
     assert fate.delay > 0
 
 
 @pytest.mark.parametrize("error", [InvalidJob("x"), PayloadTooLarge("x")], ids=repr)
-def test_what_can_never_be_sent_is_dead(error: FastCGIError) -> None:
+def test_an_invalid_job_is_dead(error: FastCGIError) -> None:
     assert decide(AGAIN, 0, error, now=NOW).state == "dead"
 
 
@@ -97,7 +97,7 @@ def test_2xx_and_3xx_are_done(status: int) -> None:
         (response(503, ("Retry-After", "9" * 400)), 10),
     ],
 )
-def test_busy_is_later(task: Task, answer: Response, delay: float) -> None:
+def test_a_busy_answer_delays_the_job(task: Task, answer: Response, delay: float) -> None:
     fate = decide(task, 0, answer, now=NOW)
     assert (fate.state, fate.counts, fate.delay) == ("delayed", True, delay)
 
@@ -120,7 +120,7 @@ def test_another_4xx_is_dead(status: int) -> None:
     ],
     ids=["500", "app_status", "404 and app_status", "no mark", "cut", "timeout", "lost"],
 )
-def test_what_may_have_run_is_tried_again_or_in_doubt(ended: Response | FastCGIError) -> None:
+def test_a_job_that_may_have_run_is_retried_or_in_doubt(ended: Response | FastCGIError) -> None:
     states = [decide(task, 0, ended, now=NOW).state for task in (ONCE, AGAIN, RETRY, DEAD)]
     assert states == ["in_doubt", "delayed", "delayed", "dead"]
     fate = decide(AGAIN, 1, ended, now=NOW)
@@ -129,7 +129,7 @@ def test_what_may_have_run_is_tried_again_or_in_doubt(ended: Response | FastCGIE
 
 
 @pytest.mark.parametrize("failed", [4, 9])
-def test_later_is_dead_once_attempts_are_used_up(failed: int) -> None:
+def test_a_delayed_job_without_attempts_left_is_dead(failed: int) -> None:
     assert decide(AGAIN, 3, response(503), now=NOW).state == "delayed"
     fate = decide(AGAIN, failed, response(503), now=NOW)
     assert fate.state == "dead"
@@ -150,7 +150,7 @@ def test_later_is_dead_once_attempts_are_used_up(failed: int) -> None:
         ("perhaps", "in_doubt", 0),
     ],
 )
-def test_the_scripts_own_word_overrides(order: str, state: str, delay: float) -> None:
+def test_the_scripts_own_headers_override(order: str, state: str, delay: float) -> None:
     fate = decide(ONCE, 0, response(500, ("FCGI-Job", order)), now=NOW)
     assert (fate.state, fate.delay) == (state, delay)
 
@@ -176,6 +176,6 @@ def test_waiting_times_grow_to_their_bound() -> None:
     assert [BACKOFF.delay(failed) for failed in (1, 2, 3, 4, 5000)] == [10, 20, 40, 60, 60]
 
 
-def test_full_jitter_takes_any_time_up_to_that() -> None:
+def test_full_jitter_takes_any_time_up_to_the_bound() -> None:
     waits = [Backoff(first=10).delay(2) for _ in range(200)]
     assert min(waits) < 5 < 15 < max(waits) <= 20

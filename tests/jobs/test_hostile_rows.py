@@ -91,9 +91,7 @@ async def test_sqlite_refuses_values_of_another_type(store: Store, execute: Exec
         ("created", "1.5", "created must be a whole number"),
     ],
 )
-async def test_what_cannot_be_read_is_dead(
-    announced: Store, jobs_url: str, column: str, value: str, fault: str
-) -> None:
+async def test_an_unreadable_job_is_dead(announced: Store, jobs_url: str, column: str, value: str, fault: str) -> None:
     """Where SQLite took it nevertheless; it can be found, counted and deleted."""
     store, columns = announced, {"task": "'mail'", "data": "'{}'", column: value}
     with closing(sqlite3.connect(jobs_url.removeprefix("sqlite://"))) as connection, connection:
@@ -109,7 +107,7 @@ async def test_what_cannot_be_read_is_dead(
     assert await store.change("purge", Query(ids=(record.id,))) == 1
 
 
-async def test_a_batch_counts_a_job_that_cannot_be_read(open_jobs: OpenJobs, execute: Execute) -> None:
+async def test_a_batch_counts_an_unreadable_job(open_jobs: OpenJobs, execute: Execute) -> None:
     jobs, mail = await open_jobs(), Task("mail", SCRIPT)
     async with jobs.batch() as batch:
         await batch.add(mail)
@@ -121,7 +119,7 @@ async def test_a_batch_counts_a_job_that_cannot_be_read(open_jobs: OpenJobs, exe
 
 
 @pytest.mark.parametrize("id", ["x&route=admin", "x%26route=admin", "ä", "a b", "x\nforged: line"])
-async def test_an_id_gives_no_parameters(
+async def test_an_id_cannot_inject_parameters(
     fpm: LocalFPM, open_jobs: OpenJobs, execute: Execute, id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It stands in the query string, encoded; and in the log, where it stays on its line."""
@@ -141,7 +139,7 @@ async def test_an_id_gives_no_parameters(
     assert f"job {shown(id)}3 of task job is dead" in caplog.text
 
 
-async def test_what_follows_a_job_is_checked(announced: Store, execute: Execute) -> None:
+async def test_a_stored_successor_is_checked(announced: Store, execute: Execute) -> None:
     """A chain that no client has written keeps no job from ending."""
     store = announced
     for chain in ('[{"id": "a\\nb", "task": "mail"}]', '[{"id": "a", "task": "mail", "data": "\\u0000"}]', "x"):
@@ -164,7 +162,7 @@ async def test_a_response_that_was_not_stored_by_a_worker(store: Store, execute:
     assert [record.response for record in await store.find(Query(content=True))] == [None, None]
 
 
-async def test_keys_whose_time_is_over_are_free(open_jobs: OpenJobs, execute: Execute) -> None:
+async def test_expired_keys_are_free(open_jobs: OpenJobs, execute: Execute) -> None:
     """For an INSERT of the application's own, too; while they are held the job that has ended stays."""
     jobs, mail = await open_jobs(), Task("mail", SCRIPT)
     await jobs.store.register("w", MAIL)
@@ -195,5 +193,5 @@ def test_text_for_a_log() -> None:
 
 
 @pytest.mark.usefixtures("anyio_backend")
-def test_the_dispatcher_names_a_job_by_what_can_be_shown() -> None:
+def test_the_dispatcher_shows_only_printable_names() -> None:
     assert Task("job", SCRIPT)._job("a\nb", 1, "1", None, None).tag == "a\\nb"

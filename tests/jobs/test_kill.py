@@ -28,7 +28,7 @@ KILLS = 5
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_killed_five_times_no_job_is_lost(
+async def test_five_kills_lose_no_job(
     workers: int,
     open_jobs: OpenJobs,
     start_worker: StartWorker,
@@ -80,7 +80,7 @@ async def _is_announced(jobs: Jobs, pid: int) -> bool:
 
 
 @ON_SQLITE
-async def test_a_killed_worker_leaves_in_doubt_only_what_it_had_begun(
+async def test_only_started_jobs_of_a_killed_worker_are_in_doubt(
     open_jobs: OpenJobs, start_worker: StartWorker, fpm: LocalFPM, tmp_path: Path
 ) -> None:
     """What was claimed ahead certainly has not run: it is ready again, and not counted."""

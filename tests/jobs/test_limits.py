@@ -37,7 +37,7 @@ async def store(store: Store) -> Store:
 # across hosts, on every store
 
 
-async def test_a_rate_holds_over_all_who_claim(store: Store, make_store: MakeStore) -> None:
+async def test_a_rate_applies_to_all_workers_together(store: Store, make_store: MakeStore) -> None:
     await store.put([job() for _ in range(50)])
     other, lanes = make_store(), [lane("mail", rate=(10, 36000.0))]
     await other.open()
@@ -54,7 +54,7 @@ async def test_a_rate_holds_over_all_who_claim(store: Store, make_store: MakeSto
     await other.aclose()
 
 
-async def test_running_holds_over_all_who_claim(store: Store, make_store: MakeStore) -> None:
+async def test_a_limit_of_running_jobs_applies_to_all_workers_together(store: Store, make_store: MakeStore) -> None:
     await store.put([job() for _ in range(50)])
     other, lanes = make_store(), [lane("mail", running=3)]
     await other.open()
@@ -74,7 +74,7 @@ async def test_running_holds_over_all_who_claim(store: Store, make_store: MakeSt
     await other.aclose()
 
 
-async def test_a_rate_that_is_used_up_says_when_it_allows_more(store: Store) -> None:
+async def test_a_used_up_rate_tells_when_it_allows_more(store: Store) -> None:
     """The worker need not look until then, and not later."""
     await store.put([job() for _ in range(5)])
     found = await store.claim("worker-1", [lane("mail", rate=(2, 3600.0))], 9, durable=False)
@@ -83,14 +83,14 @@ async def test_a_rate_that_is_used_up_says_when_it_allows_more(store: Store) -> 
     assert 900 < found.wait <= 1800
 
 
-async def test_a_task_that_is_held_up_lets_others_of_its_queue_pass(store: Store) -> None:
+async def test_a_limited_task_does_not_block_its_queue(store: Store) -> None:
     await store.put([job(priority=9) for _ in range(5)] + [job("report")])
     limited, free = lane("mail", running=1).tasks[0], lane("report").tasks[0]
     lanes = [Lane(queue="default", weight=1, tasks=(limited, free))]
     assert [claimed.task for claimed in await claim(store, lanes)] == ["mail", "report"]
 
 
-async def test_a_queue_that_has_nothing_gives_its_turns_away(store: Store) -> None:
+async def test_an_empty_queue_gives_its_turns_away(store: Store) -> None:
     await store.put([job("b") for _ in range(10)])
     lanes = [lane("a", queue="a", weight=3), lane("b", queue="b", weight=1)]
     assert len(await claim(store, lanes, 8)) == 8
@@ -100,7 +100,7 @@ async def test_a_queue_that_has_nothing_gives_its_turns_away(store: Store) -> No
     assert (tasks.count("a"), tasks.count("b")) == (6, 2)
 
 
-async def test_many_that_become_due_at_once_leave_priorities_alone(store: Store) -> None:
+async def test_many_due_jobs_keep_their_priorities(store: Store) -> None:
     """10,000 delayed ones are due: an urgent one still comes first, and none of them is lost."""
     await store.put([job(delay=0.001) for _ in range(10_000)])
     urgent = job(priority=1)
@@ -115,7 +115,7 @@ async def test_many_that_become_due_at_once_leave_priorities_alone(store: Store)
     assert (await store.counts()).states["ready"] == 10_000
 
 
-async def test_ten_thousand_delayed_ones_are_not_read_by_a_claim(store: Store) -> None:
+async def test_a_claim_does_not_read_ten_thousand_delayed_jobs(store: Store) -> None:
     """A new one is claimed at once, however many are due before long."""
     await store.put([job(delay=3600) for _ in range(10_000)])
     new = job()
@@ -126,7 +126,7 @@ async def test_ten_thousand_delayed_ones_are_not_read_by_a_claim(store: Store) -
 # with workers
 
 
-async def test_what_waits_for_one_less_to_run_begins_at_once(
+async def test_a_job_starts_as_soon_as_the_limit_allows(
     fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The end of a job wakes the workers of others; nobody looks by himself here."""

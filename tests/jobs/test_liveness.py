@@ -15,7 +15,7 @@ def die(file: WorkerFile) -> None:
     os.close(file._fd)
 
 
-def test_a_living_worker_is_seen(tmp_path: Path) -> None:
+def test_a_living_worker_is_recognized(tmp_path: Path) -> None:
     file = WorkerFile(tmp_path, "w")
     with lost_workers(tmp_path) as found:
         assert found == {"w": None}
@@ -24,7 +24,7 @@ def test_a_living_worker_is_seen(tmp_path: Path) -> None:
         assert found == {}
 
 
-def test_a_lost_one_tells_what_it_had_not_begun(tmp_path: Path) -> None:
+def test_the_unstarted_jobs_of_a_lost_worker_are_known(tmp_path: Path) -> None:
     """Once: then its file is gone."""
     file = WorkerFile(tmp_path, "w")
     file.add([1, 2, 3])
@@ -38,7 +38,7 @@ def test_a_lost_one_tells_what_it_had_not_begun(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_after_another_boot_nothing_of_that_is_believed(tmp_path: Path) -> None:
+def test_after_a_reboot_no_job_counts_as_unstarted(tmp_path: Path) -> None:
     file = WorkerFile(tmp_path, "w")
     file.add([1])
     os.pwrite(file._fd, b"another boot" + b" " * 24, 0)
@@ -47,7 +47,7 @@ def test_after_another_boot_nothing_of_that_is_believed(tmp_path: Path) -> None:
         assert found == {"w": frozenset()}
 
 
-def test_who_cannot_decide_leaves_the_file(tmp_path: Path) -> None:
+def test_an_undecided_check_keeps_the_file(tmp_path: Path) -> None:
     die(WorkerFile(tmp_path, "w"))
     with pytest.raises(ValueError, match="no"):
         with lost_workers(tmp_path) as found:
@@ -56,13 +56,13 @@ def test_who_cannot_decide_leaves_the_file(tmp_path: Path) -> None:
         assert found == {"w": frozenset()}
 
 
-def test_two_that_look_do_not_both_decide(tmp_path: Path) -> None:
+def test_only_one_of_two_checks_decides(tmp_path: Path) -> None:
     die(WorkerFile(tmp_path, "w"))
     with lost_workers(tmp_path) as first, lost_workers(tmp_path) as second:
         assert (first, second) == ({"w": frozenset()}, {"w": None})
 
 
-def test_many_places_are_used_again(tmp_path: Path) -> None:
+def test_many_slots_are_reused(tmp_path: Path) -> None:
     """The file stays as long as what is claimed at once."""
     file = WorkerFile(tmp_path, "w")
     for number in range(1, 5000):

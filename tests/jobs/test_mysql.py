@@ -36,7 +36,7 @@ async def test_a_job_is_put_in_the_callers_own_transaction(open_jobs: OpenJobs, 
     assert record.due - record.created == 5
 
 
-async def test_an_idle_connection_that_was_ended_is_made_anew(
+async def test_a_closed_idle_connection_is_replaced(
     store: Store, execute: Execute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that was used a moment ago is not asked first: the call says so, and stores nothing."""
@@ -52,14 +52,14 @@ async def test_an_idle_connection_that_was_ended_is_made_anew(
     assert len(await store.find(Query())) == 2
 
 
-async def test_names_that_end_in_spaces_are_others(store: Store) -> None:
+async def test_trailing_spaces_distinguish_names(store: Store) -> None:
     """As everywhere, and not as MySQL compares by default."""
     await store.register("w", [])
     await store.put([job("mail "), job("MAIL"), job("mail", unique="é"), job("mail", unique="e")])
     assert [claimed.task for claimed in await claim(store, 9)] == ["mail", "mail"]
 
 
-async def test_what_is_wrong_is_said_without_the_password(jobs_url: str) -> None:
+async def test_errors_do_not_show_the_password(jobs_url: str) -> None:
     for url, what in (
         ("mysql://jobs:secret@127.0.0.1:1/jobs", "refused"),
         (jobs_url.replace("jobs@", "jobs:secret@"), "see the user and the password"),
@@ -79,7 +79,7 @@ async def test_what_is_wrong_is_said_without_the_password(jobs_url: str) -> None
         assert "secret" not in str(refused.value)
 
 
-async def test_several_open_an_empty_database_at_once(make_store: MakeStore) -> None:
+async def test_several_processes_open_an_empty_database_at_once(make_store: MakeStore) -> None:
     stores = [make_store() for _ in range(5)]
     async with anyio.create_task_group() as tasks:
         for store in stores:

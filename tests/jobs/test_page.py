@@ -89,7 +89,7 @@ async def stuck(jobs: Jobs, *states: State, error: str = "") -> list[str]:
     return ids
 
 
-async def test_it_shows_what_there_is(open_jobs: OpenJobs) -> None:
+async def test_it_shows_counts_and_queues(open_jobs: OpenJobs) -> None:
     """Counts, queues with their age, running jobs by host, and those that are stuck, with their errors."""
     jobs = await open_jobs()
     dead, doubtful = await stuck(jobs, "dead", "in_doubt", error="PHP answered with status 500")
@@ -165,7 +165,7 @@ async def test_everything_is_escaped(open_jobs: OpenJobs) -> None:
     assert (await ask(page, urlencode({"id": EVIL}))).status == 200
 
 
-async def test_it_may_only_be_looked_at(open_jobs: OpenJobs) -> None:
+async def test_it_can_be_read_only(open_jobs: OpenJobs) -> None:
     jobs = await open_jobs()
     [dead] = await stuck(jobs, "dead")
     form = {"action": "retry", "id": dead, "csrf": jobs.page(actions=True)._csrf()}
@@ -209,7 +209,9 @@ async def test_a_person_decides(open_jobs: OpenJobs) -> None:
         ({}, 303),
     ],
 )
-async def test_a_form_of_another_site_does_nothing(open_jobs: OpenJobs, headers: dict[str, str], status: int) -> None:
+async def test_a_form_of_another_site_is_refused_by_the_page(
+    open_jobs: OpenJobs, headers: dict[str, str], status: int
+) -> None:
     jobs = await open_jobs()
     [dead] = await stuck(jobs, "dead")
     page = jobs.page(actions=True)
@@ -228,7 +230,7 @@ async def test_a_form_needs_the_pages_own_mark(open_jobs: OpenJobs) -> None:
     assert jobs.page(token="t")._csrf() == jobs.page(token="t")._csrf() != jobs.page(token="u")._csrf()
 
 
-async def test_a_token_is_asked_for(open_jobs: OpenJobs) -> None:
+async def test_the_page_needs_its_token(open_jobs: OpenJobs) -> None:
     jobs = await open_jobs()
     page = jobs.page(token="sécret:1")
 
@@ -255,7 +257,7 @@ async def test_only_its_names_are_served(open_jobs: OpenJobs, host: str, status:
     assert (await ask(page, host=host)).status == status
 
 
-async def test_what_a_browser_is_told(open_jobs: OpenJobs) -> None:
+async def test_the_headers_for_a_browser(open_jobs: OpenJobs) -> None:
     answer = await ask((await open_jobs()).page())
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'; style-src 'sha256-" in policy
@@ -266,14 +268,14 @@ async def test_what_a_browser_is_told(open_jobs: OpenJobs) -> None:
     assert (await ask((await open_jobs()).page(), method="PUT")).status == 405
 
 
-async def test_what_cannot_be_read_is_refused(open_jobs: OpenJobs) -> None:
+async def test_an_unreadable_request_is_refused(open_jobs: OpenJobs) -> None:
     page = (await open_jobs()).page(actions=True)
     assert (await ask(page, method="POST", form=b"x" * (65 << 10))).status == 413
     assert (await ask(page, method="POST", form=b"\xff")).status == 400
     assert (await ask(page, "&".join(f"a{number}=1" for number in range(999)))).status == 400
 
 
-async def test_a_database_that_is_away_is_said(open_jobs: OpenJobs) -> None:
+async def test_an_unreachable_database_is_reported(open_jobs: OpenJobs) -> None:
     jobs = await open_jobs()
     page = jobs.page()
     await jobs.store.aclose()

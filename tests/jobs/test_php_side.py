@@ -100,7 +100,7 @@ async def test_a_key_is_held_for_its_time(php_fpm: LocalFPM, url: str) -> None:
 @ON_MARIADB
 @pytest.mark.parametrize("found_rows", [False, True])
 @pytest.mark.parametrize(("again", "answer"), [({"id": "mine"}, "mine"), ({"unique": "7"}, None)])
-async def test_what_was_put_during_the_transaction_is_seen(
+async def test_a_job_put_during_the_transaction_is_seen(
     php_fpm: LocalFPM, url: str, tmp_path: Path, found_rows: bool, again: dict[str, str], answer: str | None
 ) -> None:
     """Though reads of the transaction do not see it, and whatever the driver counts."""
@@ -123,7 +123,7 @@ async def test_what_was_put_during_the_transaction_is_seen(
 
 
 @ON_MARIADB
-async def test_an_open_transaction_keeps_nobody_from_putting(php_fpm: LocalFPM, url: str, tmp_path: Path) -> None:
+async def test_an_open_transaction_blocks_no_put(php_fpm: LocalFPM, url: str, tmp_path: Path) -> None:
     """Though MariaDB's usual isolation locks the gaps around what was looked for and not found."""
     gates = tmp_path / "put", tmp_path / "late"
     async with Dispatcher(php_fpm.address, max_children=2) as php, Jobs(url) as jobs:
@@ -156,7 +156,7 @@ async def test_an_open_transaction_keeps_nobody_from_putting(php_fpm: LocalFPM, 
 
 
 @ON_MARIADB
-async def test_a_transaction_that_takes_a_key_over_holds_only_its_neighbours_up(
+async def test_a_transaction_that_takes_over_a_key_blocks_only_its_neighbours(
     php_fpm: LocalFPM, url: str, tmp_path: Path
 ) -> None:
     """InnoDB locks the places beside a key that was there, until the commit; then those that waited go on."""
@@ -235,7 +235,7 @@ async def test_a_transaction_rings_after_its_commit(php_fpm: LocalFPM, url: str)
 
 
 @pytest.mark.parametrize("commit", [True, False])
-async def test_a_job_tells_how_far_it_is(php_fpm: LocalFPM, url: str, tmp_path: Path, commit: bool) -> None:
+async def test_a_job_reports_its_progress(php_fpm: LocalFPM, url: str, tmp_path: Path, commit: bool) -> None:
     """SQLite is found by itself; within a transaction it is told with the commit, or not at all."""
     gate = tmp_path / "gate"
     async with Dispatcher(php_fpm.address, max_children=1) as php, Jobs(url) as jobs:
@@ -276,7 +276,7 @@ async def test_a_job_completes_itself_with_its_effects(php_fpm: LocalFPM, url: s
         assert perform(url, "SELECT id FROM effects") == [(handle.id,)]
 
 
-async def test_a_completion_that_is_rolled_back_is_none(php_fpm: LocalFPM, url: str) -> None:
+async def test_a_rolled_back_completion_does_not_count(php_fpm: LocalFPM, url: str) -> None:
     """The response decides then."""
     async with Dispatcher(php_fpm.address, max_children=1) as php, Jobs(url) as jobs:
         perform(url, "CREATE TABLE effects (id VARCHAR(100))")
@@ -324,7 +324,7 @@ async def test_an_attempt_that_lost_its_job_has_no_effect(php_fpm: LocalFPM, url
         assert perform(url, "SELECT id FROM effects") == [(handle.id,)]
 
 
-async def test_misuse_is_said(php_fpm: LocalFPM, url: str) -> None:
+async def test_misuse_is_reported(php_fpm: LocalFPM, url: str) -> None:
     """And nothing is written."""
     async with Dispatcher(php_fpm.address, max_children=1) as php, Jobs(url) as jobs:
         assert "begin a transaction first" in (await call(php, url, "misuse")).text
@@ -342,7 +342,7 @@ async def test_misuse_is_said(php_fpm: LocalFPM, url: str) -> None:
 
 
 @ON_SERVERS
-async def test_a_server_is_not_found_by_itself(php_fpm: LocalFPM, url: str) -> None:
+async def test_the_server_must_be_named(php_fpm: LocalFPM, url: str) -> None:
     """The worker tells no script how to reach it: the application knows."""
     async with Dispatcher(php_fpm.address, max_children=1) as php, Jobs(url) as jobs:
         worker = Worker(php, jobs, [TASK])

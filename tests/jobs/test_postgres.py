@@ -88,7 +88,7 @@ async def test_a_job_is_put_in_the_callers_own_transaction(open_jobs: OpenJobs, 
 # a server that was killed has forgotten its last transactions that need not have been on disk
 
 
-async def test_a_forgotten_claim_is_taken_again(store: Store, execute: Execute, postgres: Postgres) -> None:
+async def test_a_lost_claim_is_claimed_again(store: Store, execute: Execute, postgres: Postgres) -> None:
     """Nobody claims before what is in hand was compared."""
     await store.register("w", MAIL)
     await store.put([job(), job()])
@@ -104,7 +104,7 @@ async def test_a_forgotten_claim_is_taken_again(store: Store, execute: Execute, 
         assert await finish(store, claimed)
 
 
-async def test_a_settlement_of_a_forgotten_claim_counts(store: Store, execute: Execute, postgres: Postgres) -> None:
+async def test_a_settlement_of_a_lost_claim_counts(store: Store, execute: Execute, postgres: Postgres) -> None:
     await store.register("w", MAIL)
     await store.put([job()])
     [claimed] = await claim(store)
@@ -114,7 +114,7 @@ async def test_a_settlement_of_a_forgotten_claim_counts(store: Store, execute: E
     assert (await store.counts()).states["done"] == 1
 
 
-async def test_a_forgotten_settlement_is_written_again(store: Store, execute: Execute, postgres: Postgres) -> None:
+async def test_a_lost_settlement_is_written_again(store: Store, execute: Execute, postgres: Postgres) -> None:
     """Whether or not the claim was forgotten too."""
     await store.register("w", MAIL)
     await store.put([job(), job()])
@@ -132,12 +132,14 @@ async def test_a_forgotten_settlement_is_written_again(store: Store, execute: Ex
 # connections
 
 
-async def test_an_idle_connection_that_was_ended_is_made_anew(store: Store, postgres: Postgres) -> None:
+async def test_a_closed_idle_connection_is_replaced(store: Store, postgres: Postgres) -> None:
     await _cut(store, postgres)
     assert await store.put([job()]) == [None]
 
 
-async def test_listening_goes_on_after_a_cut(store: Store, postgres: Postgres, make_store: MakeStore) -> None:
+async def test_listening_continues_after_a_lost_connection(
+    store: Store, postgres: Postgres, make_store: MakeStore
+) -> None:
     heard = await store.wait("work", -1, 0)
     await _cut(store, postgres)
     with anyio.fail_after(20):
@@ -150,7 +152,7 @@ async def test_listening_goes_on_after_a_cut(store: Store, postgres: Postgres, m
     await other.aclose()
 
 
-async def test_what_is_wrong_is_said_without_the_password(jobs_url: str, postgres: Postgres) -> None:
+async def test_errors_do_not_show_the_password(jobs_url: str, postgres: Postgres) -> None:
     for url, what in (
         ("postgresql://jobs:secret@127.0.0.1:1/jobs", "refused"),
         (jobs_url.replace("jobs@", "nobody:secret@"), 'role "nobody" does not exist'),
@@ -181,7 +183,7 @@ async def test_a_role_that_may_only_read_is_not_a_standby(store: Store, execute:
         assert all(word in str(translated) for word in words)
 
 
-async def test_text_that_postgres_does_not_take_is_an_error_of_the_store(store: Store) -> None:
+async def test_text_that_postgres_rejects_is_an_error_of_the_store(store: Store) -> None:
     """Those beside it in the same commit are stored."""
     answers: list[object] = []
 
@@ -201,7 +203,7 @@ async def test_text_that_postgres_does_not_take_is_an_error_of_the_store(store: 
 # the schema
 
 
-async def test_several_open_an_empty_database_at_once(make_store: MakeStore) -> None:
+async def test_several_processes_open_an_empty_database_at_once(make_store: MakeStore) -> None:
     stores = [make_store() for _ in range(5)]
     async with anyio.create_task_group() as tasks:
         for store in stores:

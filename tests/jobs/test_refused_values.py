@@ -32,7 +32,7 @@ async def put(store: Store, **settings: Any) -> bool:
     return True
 
 
-async def test_one_that_is_refused_fails_alone(store: Store) -> None:
+async def test_a_refused_job_fails_alone(store: Store) -> None:
     """Those beside it in the same commit are stored."""
     taken: dict[object, bool] = {}
 
@@ -82,7 +82,7 @@ async def test_encodings_of_postgres(encoded_url: str, taken: str, error: str) -
 
 
 @pytest.mark.parametrize("encoded_url", ["SQL_ASCII"], indirect=True)
-async def test_bytes_that_are_no_text_are_dead(encoded_url: str) -> None:
+async def test_a_job_with_undecodable_bytes_is_dead(encoded_url: str) -> None:
     """PostgreSQL without an encoding takes any from an INSERT of others."""
     store = find_store(encoded_url)
     await store.open()
@@ -100,7 +100,7 @@ async def test_bytes_that_are_no_text_are_dead(encoded_url: str) -> None:
 
 
 @ON_MARIADB
-async def test_many_jobs_are_more_than_one_message(open_jobs: OpenJobs) -> None:
+async def test_many_jobs_take_several_messages(open_jobs: OpenJobs) -> None:
     """They are one transaction all the same."""
     jobs = await open_jobs(payload_limit=1 << 21)
     assert len(await jobs.enqueue_many((MAIL_TASK, "x" * (1 << 20)) for _ in range(20))) == 20

@@ -18,7 +18,7 @@ from tests.jobs.test_worker import task
 pytestmark = [pytest.mark.anyio, ON_EACH]
 
 
-async def test_old_ones_are_purged(open_jobs: OpenJobs) -> None:
+async def test_old_jobs_are_purged(open_jobs: OpenJobs) -> None:
     """Those that ended long ago, and those in doubt if they are named; not what waits."""
     jobs = await open_jobs()
     ended, doubtful, waiting = [await jobs.enqueue(task("mail")) for _ in range(3)]
@@ -39,7 +39,7 @@ async def test_old_ones_are_purged(open_jobs: OpenJobs) -> None:
         await jobs.purge(older=-1)
 
 
-async def test_thousands_are_purged_in_several_steps(open_jobs: OpenJobs) -> None:
+async def test_thousands_of_jobs_are_purged_in_several_steps(open_jobs: OpenJobs) -> None:
     jobs = await open_jobs()
     await jobs.enqueue_many((task("mail"), None) for _ in range(1_201))
     assert await jobs.store.change("cancel", Query(limit=1_200)) == 1_200
@@ -65,7 +65,7 @@ async def test_jobs_of_a_queue_are_found(open_jobs: OpenJobs) -> None:
     assert await jobs.find(queue="none") == []
 
 
-async def test_a_list_does_not_read_what_may_be_long(open_jobs: OpenJobs) -> None:
+async def test_a_list_does_not_read_long_values(open_jobs: OpenJobs) -> None:
     """But the end of what PHP logged."""
     jobs = await open_jobs()
     handle = await jobs.enqueue(task("mail"), {"long": "x" * 5_000})
@@ -105,7 +105,7 @@ async def test_jobs_are_entered_once_at_a_time(open_jobs: OpenJobs) -> None:
     assert await jobs.find() == []
 
 
-async def test_progress_is_the_running_attempts(open_jobs: OpenJobs) -> None:
+async def test_progress_belongs_to_the_running_attempt(open_jobs: OpenJobs) -> None:
     jobs = await open_jobs()
     handle, store = await jobs.enqueue(task("mail")), jobs.store
     assert await handle.progress() is None

@@ -37,7 +37,7 @@ def test_a_time_is_put_when_it_has_come() -> None:
     ("missed", "found"),
     [("once", ["01-04 03:15:00"]), ("skip", []), ("all", [f"01-0{day} 03:15:00" for day in (1, 2, 3, 4)])],
 )
-def test_what_was_missed(missed: str, found: list[str]) -> None:
+def test_missed_times(missed: str, found: list[str]) -> None:
     assert due(cron(missed=missed), "2026-01-01T00:00Z", "2026-01-04T12:00Z") == found
 
 
@@ -64,14 +64,14 @@ def test_a_long_time_away_costs_little() -> None:
     assert cron("* * * * *").due(at("2020-01-01T00:00Z"), at("2026-01-01T00:00Z"))[-1] == found[-1]
 
 
-def test_a_time_zone_is_kept_to() -> None:
+def test_a_time_zone_is_respected() -> None:
     """In Berlin it is an hour later in winter, and two in summer."""
     berlin = cron(timezone="Europe/Berlin", missed="all")
     assert due(berlin, "2026-01-01T00:00Z", "2026-01-01T12:00Z") == ["01-01 02:15:00"]
     assert due(berlin, "2026-07-01T00:00Z", "2026-07-01T12:00Z") == ["07-01 01:15:00"]
 
 
-def test_a_time_that_is_left_out_runs_after_it() -> None:
+def test_a_time_skipped_by_summer_time_runs_after_the_gap() -> None:
     """On 29 March 2026, 02:00 to 03:00 is no time in Berlin."""
     berlin = cron("30 2 * * *", timezone="Europe/Berlin", missed="all")
     assert due(berlin, "2026-03-28T00:00Z", "2026-03-30T12:00Z") == [
@@ -106,7 +106,7 @@ def test_a_line_of_every_quarter_runs_through_all_of_it(day: str) -> None:
 
 @pytest.mark.parametrize("line", ["30 2 * * *", "0 2 * * *", "5,35 1-3 * * *", "0 */2 * * *"])
 @pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25"])
-def test_it_does_not_matter_when_it_is_looked(line: str, day: str) -> None:
+def test_times_do_not_depend_on_when_they_are_computed(line: str, day: str) -> None:
     schedule = cron(line, timezone="Europe/Berlin", missed="all")
     begin = at(f"{day}T00:00Z") - 6 * 3600
     parts: list[int] = []
@@ -135,7 +135,7 @@ def test_the_id_of_a_time_is_always_the_same() -> None:
         ({"task": "mail"}, "must be a Task"),
     ],
 )
-def test_what_a_schedule_refuses(settings: dict[str, object], what: str) -> None:
+def test_wrong_arguments_of_a_schedule_are_refused(settings: dict[str, object], what: str) -> None:
     with pytest.raises(ConfigurationError, match=what):
         Cron(**{"name": "n", "line": "15 3 * * *", "task": MAIL, **settings})  # type: ignore[arg-type]
 

@@ -30,7 +30,7 @@ async def ids(store: Store) -> list[str]:
 
 
 @ON_EACH
-async def test_it_begins_with_the_first_who_has_it(store: Store) -> None:
+async def test_a_schedule_starts_with_its_first_worker(store: Store) -> None:
     await store.begin_crons([SECONDS, YEARLY])
     wait = await store.tick([SECONDS, YEARLY])
     assert wait is not None
@@ -42,7 +42,7 @@ async def test_it_begins_with_the_first_who_has_it(store: Store) -> None:
 
 
 @ON_EACH
-async def test_each_time_is_put_once_by_however_many(store: Store, make_store: MakeStore) -> None:
+async def test_many_workers_put_each_time_once(store: Store, make_store: MakeStore) -> None:
     other = make_store()
     await other.open()
     for each in (store, other):
@@ -100,7 +100,7 @@ async def test_a_stepped_clock(clocked: Store, clock: list[float]) -> None:
     await clocked.aclose()
 
 
-async def test_a_clock_that_was_far_ahead_stops_nothing(clocked: Store, clock: list[float]) -> None:
+async def test_a_schedule_continues_after_a_clock_was_far_ahead(clocked: Store, clock: list[float]) -> None:
     hourly = Cron("hourly", "0 * * * *", MAIL)
     await clocked.begin_crons([hourly])
     clock[0] += 100 * 86400
@@ -113,7 +113,7 @@ async def test_a_clock_that_was_far_ahead_stops_nothing(clocked: Store, clock: l
     await clocked.aclose()
 
 
-async def test_another_line_begins_anew(clocked: Store, clock: list[float]) -> None:
+async def test_a_changed_line_restarts_the_schedule(clocked: Store, clock: list[float]) -> None:
     """What it would have meant before is not put; the same line goes on where it was."""
     await clocked.begin_crons([Cron("a", "0 * * * *", MAIL), Cron("b", "0 * * * *", MAIL)])
     clock[0] += 5400
@@ -127,7 +127,7 @@ async def test_another_line_begins_anew(clocked: Store, clock: list[float]) -> N
 # with a worker
 
 
-async def test_workers_run_what_the_clock_puts(fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path) -> None:
+async def test_workers_run_the_jobs_of_schedules(fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path) -> None:
     """Two of them; what is put before both look is put once."""
     jobs, data = await open_jobs(), {"marks": str(tmp_path / "marks")}
     schedule = Cron("seconds", "* * * * * *", MAIL, data)
@@ -141,7 +141,7 @@ async def test_workers_run_what_the_clock_puts(fpm: LocalFPM, open_jobs: OpenJob
     assert len(begun) == len(set(begun))
 
 
-async def test_what_schedules_a_worker_refuses(open_jobs: OpenJobs) -> None:
+async def test_wrong_schedules_of_a_worker_are_refused(open_jobs: OpenJobs) -> None:
     jobs, php = await open_jobs(), Dispatcher("unix:///none.sock", max_children=1)
     with pytest.raises(ConfigurationError, match="must be Crons"):
         Worker(php, jobs, [MAIL], schedules=["15 3 * * *"])  # type: ignore[list-item]

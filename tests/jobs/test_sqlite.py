@@ -57,7 +57,7 @@ def run_python(source: str, *arguments: str | Path) -> subprocess.Popen[bytes]:
 # the disk
 
 
-def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_nothing_is_lost(tmp_path: Path) -> None:
     """What was put is there, what was refused is not, and it goes on once there is room."""
     space = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
     probe = subprocess.run([*space, "mount", "-t", "tmpfs", "tmpfs", tmp_path], check=False, capture_output=True)
@@ -95,13 +95,13 @@ def test_the_kind_of_a_disk_is_known() -> None:
 # the file
 
 
-async def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_database_is_reported(tmp_path: Path) -> None:
     (tmp_path / "jobs.db").write_bytes(b"not a database, and long enough to be looked at" * 100)
     with pytest.raises(StoreCorrupt, match="restore it from a backup"):
         await SQLiteStore(tmp_path / "jobs.db").open()
 
 
-async def test_a_damaged_file_is_said(tmp_path: Path) -> None:
+async def test_a_damaged_file_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     async with opened(path) as store:
         await store.put([job(data=f'"{"x" * 500}"') for _ in range(1000)])
@@ -132,7 +132,7 @@ def nobody(tmp_path: Path) -> Iterator[None]:
         os.seteuid(0)
 
 
-async def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+async def test_a_read_only_file_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     async with opened(path):
         pass
@@ -144,12 +144,12 @@ async def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
             await SQLiteStore(path).open()
 
 
-async def test_a_missing_folder_is_said(tmp_path: Path) -> None:
+async def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="its folder must be there"):
         await SQLiteStore(tmp_path / "none" / "jobs.db").open()
 
 
-async def test_a_file_that_is_removed_in_use_is_said(tmp_path: Path) -> None:
+async def test_a_file_removed_in_use_is_reported(tmp_path: Path) -> None:
     """Nothing is written into a file that nobody will find; the next call makes a new one."""
     async with opened(tmp_path / "jobs.db") as store:
         await store.put([job()])
@@ -165,12 +165,12 @@ async def test_a_file_that_is_removed_in_use_is_said(tmp_path: Path) -> None:
     ("url", "what"),
     [("sqlite://", "names no file"), ("sqlite:///", "names no file"), ("redis://x", "is not a store"), (3, "a Path")],
 )
-async def test_what_is_no_file_is_refused(url: str, what: str) -> None:
+async def test_a_path_that_is_not_a_file_is_refused(url: str, what: str) -> None:
     with pytest.raises(ConfigurationError, match=what):
         Jobs(url)
 
 
-async def test_a_file_in_the_way_of_the_folder_is_said(tmp_path: Path) -> None:
+async def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "jobs.db-live").touch()
     with pytest.raises(StoreUnavailable, match=r"jobs\.db-live"):
         await SQLiteStore(tmp_path / "jobs.db").open()
@@ -179,7 +179,7 @@ async def test_a_file_in_the_way_of_the_folder_is_said(tmp_path: Path) -> None:
 # versions
 
 
-def test_processes_that_open_an_empty_file_at_once_agree(tmp_path: Path) -> None:
+def test_processes_can_open_an_empty_file_at_the_same_time(tmp_path: Path) -> None:
     source = (
         "import anyio, sys, time; from pathlib import Path; from fcgi_async.jobs import *\n"
         "async def main():\n"
@@ -197,7 +197,7 @@ def test_processes_that_open_an_empty_file_at_once_agree(tmp_path: Path) -> None
         process.communicate()
 
 
-async def test_a_schema_from_the_future_is_refused(tmp_path: Path) -> None:
+async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     async with opened(tmp_path / "jobs.db"):
         pass
     with closing(sqlite3.connect(tmp_path / "jobs.db")) as connection, connection:
@@ -229,7 +229,7 @@ async def test_an_older_schema_is_migrated_in_one_transaction(tmp_path: Path, mo
         ]
 
 
-async def test_tables_of_others_are_refused(tmp_path: Path) -> None:
+async def test_tables_of_another_program_are_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "jobs.db")) as connection, connection:
         connection.execute("CREATE TABLE fcgi_jobs (x)")
     with pytest.raises(SchemaMismatch, match="is not ours"):
@@ -274,7 +274,7 @@ async def test_a_statement_puts_with_the_callers_transaction(tmp_path: Path) -> 
 # the clock
 
 
-async def test_a_clock_that_is_stepped_back_holds_up_nothing_ready(tmp_path: Path) -> None:
+async def test_ready_jobs_run_after_the_clock_is_set_back(tmp_path: Path) -> None:
     """What was put before is ready all the same; what is delayed is due later by as much."""
     now = [1_800_000_000.0]
     async with opened(tmp_path / "jobs.db", clock=lambda: now[0]) as store:
@@ -291,7 +291,7 @@ async def test_a_clock_that_is_stepped_back_holds_up_nothing_ready(tmp_path: Pat
 # bells and workers
 
 
-async def test_a_bell_that_is_full_or_dead_holds_nobody_up(tmp_path: Path) -> None:
+async def test_a_full_or_dead_bell_blocks_no_call(tmp_path: Path) -> None:
     async with opened(tmp_path / "jobs.db") as store, opened(tmp_path / "jobs.db") as other:
         dead = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         dead.bind(str(tmp_path / "jobs.db-live" / "work-dead.bell"))
@@ -349,7 +349,7 @@ async def test_a_job_that_its_script_completed_is_done(tmp_path: Path) -> None:
         assert all(record.keep_until for record in records)
 
 
-async def test_another_process_that_keeps_the_file_locked_is_waited_for(tmp_path: Path) -> None:
+async def test_calls_wait_while_another_process_locks_the_file(tmp_path: Path) -> None:
     async with opened(tmp_path / "jobs.db") as store:
         with closing(sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")

@@ -75,7 +75,7 @@ async def the(store: Store, id: str, *, content: bool = False) -> Record:
 # putting
 
 
-async def test_a_job_that_was_put_is_there(store: Store) -> None:
+async def test_a_put_job_is_stored(store: Store) -> None:
     new = job(data='{"to": "a"}', priority=3, trace="t", batch="b", chain="[]")
     assert await store.put([new]) == [None]
     record = await the(store, new.id)
@@ -125,7 +125,7 @@ async def test_one_job_holds_a_unique_key(store: Store) -> None:
     assert (await store.counts()).states["ready"] == 2
 
 
-async def test_a_job_that_is_done_lets_go_of_its_key(store: Store) -> None:
+async def test_a_done_job_releases_its_key(store: Store) -> None:
     await store.put([job(unique="7")])
     await settle(store, await one(store))
     assert await store.put([job(unique="7")]) == [None]
@@ -161,7 +161,7 @@ async def test_jobs_come_by_priority_then_time_then_number(store: Store) -> None
     assert [claimed.id for claimed in await claim(store)] == [jobs[1].id, jobs[0].id, jobs[2].id, jobs[3].id]
 
 
-async def test_a_claimed_job_runs_and_is_nobody_elses(store: Store) -> None:
+async def test_a_claimed_job_is_running_and_not_claimed_again(store: Store) -> None:
     new = job(data="[1]", batch="b")
     await store.put([new])
     [claimed] = await claim(store)
@@ -223,7 +223,7 @@ async def test_a_paused_queue_gives_nothing(store: Store) -> None:
     assert [claimed.task for claimed in await claim(store, lanes=lanes)] == ["mail"]
 
 
-async def test_a_rate_bounds_what_begins(store: Store) -> None:
+async def test_a_rate_limits_the_starts(store: Store) -> None:
     await store.put([job() for _ in range(5)])
     lanes = [lane("mail", rate=(2, 3600.0))]
     assert len(await claim(store, lanes=lanes)) == 2
@@ -233,7 +233,7 @@ async def test_a_rate_bounds_what_begins(store: Store) -> None:
     assert 900 < refused.wait <= 1800
 
 
-async def test_running_is_bounded(store: Store) -> None:
+async def test_running_jobs_are_limited(store: Store) -> None:
     await store.put([job() for _ in range(5)])
     lanes = [lane("mail", running=2)]
     first = await claim(store, lanes=lanes)
@@ -245,7 +245,7 @@ async def test_running_is_bounded(store: Store) -> None:
 # settling
 
 
-async def test_done_with_its_response(store: Store) -> None:
+async def test_a_done_job_has_its_response(store: Store) -> None:
     new = job()
     await store.put([new])
     response = StoredResponse(status=201, headers={"x": "y"}, content=b"\0\xff")
@@ -258,7 +258,7 @@ async def test_done_with_its_response(store: Store) -> None:
     assert (await the(store, new.id)).response is None
 
 
-async def test_delayed_with_the_reason(store: Store) -> None:
+async def test_a_delayed_job_has_its_reason(store: Store) -> None:
     new = job()
     await store.put([new])
     assert await settle(store, await one(store), state="delayed", delay=60.0, counts=True, error="busy", status=503)
@@ -268,7 +268,7 @@ async def test_delayed_with_the_reason(store: Store) -> None:
     assert await claim(store) == []
 
 
-async def test_ready_again_keeps_its_place(store: Store) -> None:
+async def test_a_job_that_is_ready_again_keeps_its_place(store: Store) -> None:
     jobs = [job(), job()]
     await store.put(jobs)
     [first] = await claim(store, 1)
@@ -306,7 +306,7 @@ async def test_a_living_worker_keeps_its_jobs(store: Store, make_store: MakeStor
     await other.aclose()
 
 
-async def test_who_leaves_gives_back(store: Store) -> None:
+async def test_a_leaving_worker_gives_its_jobs_back(store: Store) -> None:
     new = job()
     await store.register(WORKER, MAIL)
     await store.put([new])
@@ -317,7 +317,7 @@ async def test_who_leaves_gives_back(store: Store) -> None:
     assert (await store.counts()).workers == ()
 
 
-async def test_what_a_worker_does_not_hold_is_ready_again(store: Store) -> None:
+async def test_jobs_unknown_to_their_worker_are_ready_again(store: Store) -> None:
     await store.register(WORKER, MAIL)
     await store.put([job(), job()])
     held, lost = await claim(store)
@@ -354,7 +354,7 @@ async def test_counting(store: Store) -> None:
     assert counts.oldest is not None
 
 
-async def test_retrying_and_purging_what_is_stuck(store: Store) -> None:
+async def test_retrying_and_purging_stuck_jobs(store: Store) -> None:
     jobs = [job(), job(), job(), job()]
     await store.put(jobs)
     ends: tuple[State, ...] = ("done", "dead", "in_doubt")
@@ -383,7 +383,7 @@ async def test_cancelling(store: Store) -> None:
     assert [record.state for record in await store.find(Query())] == ["cancelled", "done", "cancelled"]
 
 
-async def test_what_need_not_be_kept_is_swept(store: Store) -> None:
+async def test_expired_jobs_are_swept(store: Store) -> None:
     await store.put([job(), job(), job()])
     gone, kept, forever = await claim(store)
     await settle(store, gone, keep=0.0)
@@ -400,7 +400,7 @@ async def test_what_need_not_be_kept_is_swept(store: Store) -> None:
 # bells
 
 
-async def test_putting_wakes_who_waits_for_work(store: Store, make_store: MakeStore) -> None:
+async def test_putting_a_job_wakes_workers(store: Store, make_store: MakeStore) -> None:
     """In another process too; and so does retrying."""
     heard = await store.wait("work", -1, 0)
     assert await store.wait("work", heard, 0.01) == heard
@@ -418,7 +418,7 @@ async def test_putting_wakes_who_waits_for_work(store: Store, make_store: MakeSt
     await other.aclose()
 
 
-async def test_an_end_wakes_all_who_wait_for_ends(store: Store) -> None:
+async def test_an_end_wakes_all_that_wait_for_ends(store: Store) -> None:
     heard = await store.wait("ends", -1, 0)
     await store.put([job()])
     [claimed] = await claim(store)
@@ -440,7 +440,7 @@ async def test_an_end_wakes_all_who_wait_for_ends(store: Store) -> None:
 # calls
 
 
-async def test_calls_at_once_are_all_answered(store: Store) -> None:
+async def test_simultaneous_calls_are_all_answered(store: Store) -> None:
     """Many of them share one commit."""
 
     async def put(answers: list[list[str | None]]) -> None:
@@ -454,7 +454,7 @@ async def test_calls_at_once_are_all_answered(store: Store) -> None:
     assert (await store.counts()).states["ready"] == 300
 
 
-async def test_a_claim_whose_caller_is_gone_is_given_back(store: Store) -> None:
+async def test_a_claim_of_a_cancelled_caller_is_given_back(store: Store) -> None:
     await store.put([job() for _ in range(3)])
     for _ in range(20):
         with anyio.CancelScope() as scope:
@@ -469,7 +469,7 @@ async def test_a_claim_whose_caller_is_gone_is_given_back(store: Store) -> None:
     await until(are_ready)
 
 
-async def test_two_that_claim_get_different_jobs(store: Store, make_store: MakeStore) -> None:
+async def test_simultaneous_claims_get_different_jobs(store: Store, make_store: MakeStore) -> None:
     await store.put([job() for _ in range(200)])
     other = make_store()
     await other.open()

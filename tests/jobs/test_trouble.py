@@ -41,7 +41,7 @@ def failing(
 @pytest.mark.anyio
 @pytest.mark.parametrize("performed", [False, True], ids=["not performed", "answer lost"])
 @pytest.mark.parametrize("method", ["claim", "settle"])
-async def test_a_database_that_is_away_is_waited_for(
+async def test_the_worker_waits_for_an_unreachable_database(
     fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, performed: bool
 ) -> None:
     """Each job runs once, whether the call came through or not."""
@@ -79,7 +79,7 @@ async def test_a_damaged_database_ends_the_worker(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("error", [StoreRefused("no such character"), PayloadTooLarge("too long")])
-async def test_an_end_that_the_database_cannot_hold_makes_the_job_dead(
+async def test_a_result_that_the_database_rejects_makes_the_job_dead(
     fpm: LocalFPM, open_jobs: OpenJobs, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """With the reason; the worker goes on."""
@@ -133,7 +133,7 @@ async def test_a_settlement_that_comes_too_late_is_counted(
 
 
 @pytest.mark.anyio
-async def test_a_settlement_that_was_written_while_the_worker_left_is_not_lost(
+async def test_a_settlement_during_the_end_of_the_worker_is_not_lost(
     fpm: LocalFPM, open_jobs: OpenJobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is written, and the worker leaves before it hears so: it writes it again."""

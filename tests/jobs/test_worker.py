@@ -129,7 +129,7 @@ async def test_a_uri_gets_the_id_too(fpm: LocalFPM, open_jobs: OpenJobs) -> None
     assert queries == {"a": "fcgi_job=ID", "b": "x=1&fcgi_job=ID", "c": ""}
 
 
-async def test_busy_is_tried_again_until_it_is_dead(fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path) -> None:
+async def test_a_busy_job_is_retried_until_it_is_dead(fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path) -> None:
     jobs, busy = await open_jobs(), task(attempts=3)
     async with working(fpm, jobs, busy):
         handle = await jobs.enqueue(busy, {"marks": str(tmp_path / "marks"), "status": 503, "log": "too much"})
@@ -141,7 +141,7 @@ async def test_busy_is_tried_again_until_it_is_dead(fpm: LocalFPM, open_jobs: Op
         assert marks(tmp_path / "marks")[handle.id] == 3
 
 
-async def test_what_may_have_run_is_in_doubt_until_a_person_decides(
+async def test_a_job_that_may_have_run_is_in_doubt_until_a_person_decides(
     fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path
 ) -> None:
     jobs, once = await open_jobs(), task(keep_result=60)
@@ -158,9 +158,7 @@ async def test_what_may_have_run_is_in_doubt_until_a_person_decides(
             await handle.result(1)
 
 
-async def test_a_timeout_is_tried_again_if_that_does_no_harm(
-    fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path
-) -> None:
+async def test_a_timed_out_idempotent_job_is_retried(fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path) -> None:
     jobs, slow = await open_jobs(), task(idempotent=True, run_timeout=0.05, attempts=2)
     async with working(fpm, jobs, slow):
         record = await (await jobs.enqueue(slow, {"marks": str(tmp_path / "marks"), "milliseconds": 300})).wait(30)
@@ -168,7 +166,7 @@ async def test_a_timeout_is_tried_again_if_that_does_no_harm(
         assert "JobTimeout" in str(record.error)
 
 
-async def test_the_script_says_when(fpm: LocalFPM, open_jobs: OpenJobs) -> None:
+async def test_the_script_chooses_the_delay(fpm: LocalFPM, open_jobs: OpenJobs) -> None:
     jobs, plain = await open_jobs(), task()
     async with working(fpm, jobs, plain):
         later = await jobs.enqueue(plain, {"headers": ["FCGI-Job: retry;delay=60"]})
@@ -203,7 +201,7 @@ async def test_hostile_records_are_never_executed(fpm: LocalFPM, open_jobs: Open
     assert not (tmp_path / "ran").exists()
 
 
-async def test_delayed_ones_do_not_starve_new_ones(fpm: LocalFPM, open_jobs: OpenJobs) -> None:
+async def test_delayed_jobs_do_not_starve_new_ones(fpm: LocalFPM, open_jobs: OpenJobs) -> None:
     jobs, plain = await open_jobs(), task(keep_result=60)
     await jobs.store.put([job("job", delay=3600) for _ in range(10_000)])
     async with working(fpm, jobs, plain):
@@ -219,7 +217,7 @@ async def test_a_delayed_job_begins_when_it_is_due(fpm: LocalFPM, open_jobs: Ope
         assert record.started >= record.due
 
 
-async def test_a_paused_queue_goes_on_later(fpm: LocalFPM, open_jobs: OpenJobs) -> None:
+async def test_a_paused_queue_can_be_resumed(fpm: LocalFPM, open_jobs: OpenJobs) -> None:
     jobs, paused, other = await open_jobs(), task("mail", queue="mail"), task("report")
     await jobs.pause("mail")
     async with working(fpm, jobs, paused, other):
@@ -230,7 +228,7 @@ async def test_a_paused_queue_goes_on_later(fpm: LocalFPM, open_jobs: OpenJobs) 
         assert (await waits.wait(30)).state == "done"
 
 
-async def test_stopping_finishes_what_runs_and_gives_the_rest_back(
+async def test_stopping_finishes_running_jobs_and_gives_the_others_back(
     fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path, gate: Gate
 ) -> None:
     jobs, plain = await open_jobs(), task()
@@ -246,7 +244,7 @@ async def test_stopping_finishes_what_runs_and_gives_the_rest_back(
     assert {record.failed for record in await jobs.find()} == {0}
 
 
-async def test_what_does_not_end_in_time_may_have_run(
+async def test_a_job_unfinished_at_the_stop_may_have_run(
     fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path, gate: Gate
 ) -> None:
     jobs, once, again = await open_jobs(), task("once"), task("again", idempotent=True)
@@ -261,7 +259,7 @@ async def test_what_does_not_end_in_time_may_have_run(
     assert (await jobs.counts()).workers == ()
 
 
-async def test_cancelling_the_worker_settles_what_runs(
+async def test_cancelling_the_worker_settles_running_jobs(
     fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path, gate: Gate
 ) -> None:
     jobs, once = await open_jobs(), task()
@@ -277,7 +275,7 @@ async def test_cancelling_the_worker_settles_what_runs(
     assert (await jobs.counts()).workers == ()
 
 
-async def test_no_more_are_in_hand_than_php_workers_and_ahead(
+async def test_a_worker_claims_no_more_than_it_can_run_and_ahead(
     fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path, gate: Gate
 ) -> None:
     jobs, plain = await open_jobs(), task()
@@ -334,7 +332,7 @@ async def test_results(fpm: LocalFPM, open_jobs: OpenJobs) -> None:
         assert (await (await jobs.enqueue(short, {"body": "123"})).result(30)).content == b"123"
 
 
-async def test_what_cannot_be_put_is_said(open_jobs: OpenJobs) -> None:
+async def test_invalid_jobs_are_refused(open_jobs: OpenJobs) -> None:
     jobs, plain = await open_jobs(payload_limit=10), task()
     await jobs.enqueue(plain, unique="7", id="mine")
     with pytest.raises(DuplicateJob) as duplicate:
@@ -349,7 +347,7 @@ async def test_what_cannot_be_put_is_said(open_jobs: OpenJobs) -> None:
     assert [record.id for record in await jobs.find()] == ["mine"]
 
 
-async def test_a_put_that_is_repeated_is_stored_once(open_jobs: OpenJobs) -> None:
+async def test_a_repeated_put_is_stored_once(open_jobs: OpenJobs) -> None:
     jobs, plain = await open_jobs(), task()
     for _ in range(3):
         await jobs.enqueue(plain, unique="7", id="mine")
@@ -366,7 +364,9 @@ async def test_a_put_that_is_repeated_is_stored_once(open_jobs: OpenJobs) -> Non
         ([task()], {"ahead": -1}, "must be a whole number of at least 0"),
     ],
 )
-async def test_what_a_worker_refuses(open_jobs: OpenJobs, tasks: list[Task], settings: dict, what: str) -> None:
+async def test_wrong_arguments_of_a_worker_are_refused(
+    open_jobs: OpenJobs, tasks: list[Task], settings: dict, what: str
+) -> None:
     jobs = await open_jobs()
     with pytest.raises(ConfigurationError, match=what):
         Worker(Dispatcher("unix:///none.sock", max_children=1), jobs, tasks, **settings)

@@ -157,7 +157,7 @@ def check(dialect: Dialect) -> list[str]:
 
 
 def _too_long(lengths: Row, most: int) -> dict[str, int]:
-    """Return how long those are of which a part was read."""
+    """Return the lengths of the values that were read in part."""
     return {
         name: length for name, length in zip(LONG, lengths, strict=True) if isinstance(length, int) and length > most
     }

@@ -45,7 +45,7 @@ def claim(
     *,
     lease: float | None = None,
 ) -> Claim:
-    """Take jobs; see `Store.claim()`. If workers have a lease, in seconds, one that is not announced gets nothing."""
+    """Claim jobs; see `Store.claim()`. If workers have a lease, in seconds, one that is not announced gets nothing."""
     unlimited = [limits.task for lane in lanes for limits in lane.tasks if not _is_limited(limits)]
     asked: list[tuple[str, dict[str, object]]] = [(PROMOTE, {}), (PAUSED, {}), (NEXT_DUE, {})]
     spread = dialect.spread if dialect.optimistic else 0
@@ -69,7 +69,7 @@ def claim(
         free = {row[0] for row in dialect.query(f"{LOCK_READY} AND {which}{{skip_locked}}", numbers)}
         picked = [candidate for candidate in picked if candidate[2] in free]
         if not picked:
-            # others have them; the rest is looked at as if there were one node
+            # others have these; treat the rest as if there were one node
             rest = [dialect.query(READY, {"task": task, "count": count + 1}) for task in unlimited]
             ready = {task: _readable(dialect, rows) for task, rows in zip(unlimited, rest, strict=True)}
             picked, found, wait = _pick(dialect, served, ready, count, turns)
@@ -182,7 +182,7 @@ def _take(
         limits = of_task[0][3]
         asked.append(_of(TAKE, of_task, worker=worker, on_loss=limits.on_loss, attempts=limits.attempts))
     if lease is not None and dialect.optimistic:
-        # who takes this worker for dead on another node changes that row too: one of the two is forced back
+        # a worker on another node that considers this one dead changes the row too, so one of the two is rolled back
         asked.append((SEEN, {"worker": worker, "lease": round(lease * 1000)}))
     rows, *_ = dialect.ask(asked)
     wait: float | None = None
@@ -190,7 +190,7 @@ def _take(
     for of_task in by_task.values():
         limits = of_task[0][3]
         if limits.rate is None and limits.running is not None and dialect.optimistic:
-            # likewise who takes of this task
+            # likewise a worker that claims jobs of this task
             dialect.change(WRITE_RATE, {"task": limits.task, "arrival": _rate(dialect, limits.task)[0] + 1})
         if limits.rate is not None:
             arrival, now = _rate(dialect, limits.task)

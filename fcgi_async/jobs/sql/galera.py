@@ -1,11 +1,11 @@
-"""MariaDB with Galera: nodes that take writes all of them, and compare what was written when it is committed.
+"""MariaDB with Galera: each node accepts writes, and a commit compares them with those of the other nodes.
 
-Theory of operation. A lock is known to its node alone. Of two transactions on two nodes that change the same row, the
-first to commit wins, and the other one is forced back, as by a deadlock: it is made again. Rows that were locked and
-not changed are not compared, so whatever has to exclude others changes a row that they change too; see
-`fcgi_async.jobs.sql.dialect.Dialect.optimistic`. A transaction sees what was committed on any node before it began.
+Theory of operation. Only the node itself knows a lock. If two transactions on two nodes change the same row, the first
+to commit wins. The other one is rolled back, as after a deadlock, and is performed again. Rows that were locked but not
+changed are not compared, so a transaction that has to exclude others changes a row that they change too; see
+`fcgi_async.jobs.sql.dialect.Dialect.optimistic`. A transaction sees all commits of all nodes from before its start.
 
-Tables are made and altered on all nodes in one order, each statement by itself and outside of transactions.
+Statements that create or alter tables run on all nodes in the same order, each alone and outside of transactions.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from fcgi_async.jobs.errors import StoreUnavailable
 
 __all__ = ("begin_session", "prepare")
 
-# a table, an index and a row that are there already
+# a table, an index or a row already exists
 _IS_THERE: Final = frozenset({1050, 1061, 1062})
 _FORCED_BACK: Final = 1213
-# times that preparing begins anew because of others who do the same
+# how often to start the preparation again if others prepare at the same time
 _TIMES: Final = 50
 
 
 class _Session(Protocol):
-    """What is needed of a `fcgi_async.jobs.sql.mysql.MySQLDialect`."""
+    """The methods of `fcgi_async.jobs.sql.mysql.MySQLDialect` that are used here."""
 
     def query(self, statement: str, /) -> list[tuple[object, ...]]: ...
 
@@ -37,10 +37,10 @@ class _Session(Protocol):
 
 
 def begin_session(session: _Session) -> bool:
-    """Return whether the server is a node of a cluster; it then shows what was committed on any of them.
+    """Return whether the server is a node of a cluster; if so, make it show the commits of all nodes.
 
     Raises:
-        StoreUnavailable: it is one that has lost the others, or has not caught up with them yet.
+        StoreUnavailable: the node has lost the others, or is not up to date yet.
     """
     if _shown(session, "VARIABLES", "wsrep_on") != "ON":
         return False
@@ -51,9 +51,9 @@ def begin_session(session: _Session) -> bool:
 
 
 def prepare(session: _Session, creation: Sequence[str], prepare_schema: Callable[[], None]) -> None:
-    """Make what is missing of the tables, or migrate them, while others may do the same on other nodes.
+    """Create missing tables, or migrate them; others may do the same on other nodes at the same time.
 
-    No lock keeps these out, so each statement may find its work done; where one was killed the next one goes on.
+    No lock prevents that, so each statement may find its work done. If one process is killed, the next one continues.
     """
     for left in reversed(range(_TIMES)):
         try:
@@ -67,7 +67,7 @@ def prepare(session: _Session, creation: Sequence[str], prepare_schema: Callable
 
 
 def _is_made(session: _Session) -> bool:
-    """Return whether there are tables; the version comes last, and a table of jobs without one is not ours."""
+    """Return whether the tables exist; the version is stored last; a table of jobs without a version is not ours."""
     tables = session.tables()
     if "fcgi_schema" not in tables:
         return "fcgi_jobs" in tables

@@ -1,4 +1,4 @@
-"""Where a MariaDB or MySQL database is, without its password in anything that is shown."""
+"""The address of a MariaDB or MySQL database; its password is never shown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fcgi_async.errors import ConfigurationError
 
 __all__ = ("Address",)
 
-# seconds to connect, and for which an answer is waited for, of one host and of the first of several
+# seconds to connect and to wait for an answer: with a single host, then with several
 _CONNECT: Final = 10
 _ANSWER: Final = 30
 _CONNECT_ONE: Final = 3
@@ -25,16 +25,16 @@ _KNOWN: Final = {"unix_socket", "ssl_ca", "ssl_cert", "ssl_key"}
 
 @attrs.frozen(str=False)
 class Address:
-    """Where a database is.
+    """The address of a database.
 
     Args:
         url: mysql://user:password@host:port/database?unix_socket=PATH, with several hosts if they are nodes of one
             cluster: mysql://user@host,host:port/database; also ssl_ca, ssl_cert and ssl_key.
 
     Attributes:
-        settings: what PyMySQL takes.
-        hosts: the hosts, each with its port; one at least.
-        answer: seconds for which an answer of the server is waited for.
+        settings: the arguments for PyMySQL.
+        hosts: the hosts with their ports, at least one.
+        answer: seconds to wait for an answer of the server.
 
     Raises:
         ConfigurationError: it is no such URL.
@@ -73,7 +73,7 @@ class Address:
 
     @property
     def answer(self) -> int:
-        """Seconds for which an answer is waited for: not long where another host may have it."""
+        """Seconds to wait for an answer: only a few if another host may give it."""
         return _ANSWER if len(self.hosts) == 1 else _ANSWER_ONE
 
     def connect(self, place: int = 0, *, client_flag: int = 0) -> pymysql.Connection[Cursor]:
@@ -97,13 +97,13 @@ class Address:
             defer_connect=True,
         )
         path = self.settings.get("unix_socket")
-        # PyMySQL leaves a socket of its own open when nothing listens there
+        # PyMySQL does not close its own socket if nothing listens there
         own = None if path is None else socket.socket(socket.AF_UNIX)
         try:
             if own is not None and path is not None:
                 own.settimeout(_CONNECT)
                 own.connect(path)
-                # as it takes its own: no one listens in
+                # as PyMySQL does with its own unix socket: nobody can listen in
                 vars(connection)["_secure"] = True
             connection.connect(own)
         except BaseException:
@@ -124,5 +124,5 @@ def _host(text: str) -> tuple[str, int]:
         ValueError: that is not a number.
     """
     parts = urlsplit(f"//{text}")
-    # as PyMySQL takes it
+    # as PyMySQL does
     return unquote(parts.hostname or "localhost"), parts.port or 0

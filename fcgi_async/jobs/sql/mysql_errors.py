@@ -1,4 +1,4 @@
-"""What MariaDB's and MySQL's errors mean for who puts or runs jobs."""
+"""Translate errors of MariaDB and MySQL into errors of the store."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ("is_of_node", "is_transient", "translate", "waited_in_vain")
 _TRANSIENT: Final = frozenset({1213})
 _LOCKED: Final = frozenset({1205})
 _FULL: Final = frozenset({1021, 1114})
-# text, numbers and lengths that a column does not take, and a constraint of the table
+# a column cannot hold the text, number or length, or a constraint of the table forbids it
 _REFUSED: Final = frozenset({1264, 1366, 1406, 3819, 4025})
 _CORRUPT: Final = frozenset({1034, 1194, 1712})
-# a node of a cluster that has lost the others, or that is leaving; it may have said so in the middle of a COMMIT
+# a node of a cluster has lost the others or is leaving; this may happen during a COMMIT
 _OF_NODE: Final = frozenset({1047, 1053, 1180})
-# a replica: the next connection may find what is right
+# a replica: the next connection may reach the right server
 _RECONNECT: Final = frozenset({1290, 1836})
 _ADVICE: Final = {
     1047: "name the other nodes in the URL, too",
@@ -36,29 +36,29 @@ _ADVICE: Final = {
 
 
 def is_transient(error: Exception) -> bool:
-    """Return whether other transactions forced one back, so that it may be made again at once."""
+    """Return whether the transaction was rolled back because of others, so that it may be performed again at once."""
     return isinstance(error, pymysql.Error) and _code(error) in _TRANSIENT
 
 
 def waited_in_vain(error: Exception) -> bool:
-    """Return whether another transaction kept rows or tables locked for as long as we wait."""
+    """Return whether another transaction kept rows or tables locked for longer than we wait."""
     return isinstance(error, pymysql.Error) and _code(error) in _LOCKED
 
 
 def is_of_node(error: Exception) -> bool:
-    """Return whether a node of a cluster says that it cannot work, so that another one may."""
+    """Return whether a node of a cluster reports that it cannot work; another node may be able to."""
     if not isinstance(error, pymysql.Error):
         return False
     return _code(error) in _OF_NODE or (_code(error) in _LOCKED and "Synchronous wait" in str(error.args[1:]))
 
 
 def translate(error: Exception, address: Address, *, may_be_stored: bool) -> tuple[StoreError, bool]:
-    """Return what to raise, and whether the connection is to be given up.
+    """Return the error to raise, and whether to close the connection.
 
     Args:
-        error: the driver's.
-        address: of the database.
-        may_be_stored: whether it was the answer to a COMMIT that got lost.
+        error: the driver's error.
+        address: the address of the database.
+        may_be_stored: whether the answer to a COMMIT was lost.
     """
     code = _code(error)
     reason = " ".join(str(part) for part in error.args[1:]) or str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""MySQLStore: jobs in MariaDB or MySQL; leases say who is alive, and who waits looks by itself."""
+"""MySQLStore: jobs in MariaDB or MySQL; leases show which workers are alive, and workers poll for jobs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from fcgi_async.jobs.thread_calls import current_post
 
 __all__ = ("MySQLStore",)
 
-# seconds between looks: short after something was found, and longer and longer while there is nothing
+# seconds between looks: few after something was found, and more after each look that finds nothing
 _SHORTEST: Final = 0.05
 _LONGEST: Final = 1.0
 _GROWTH: Final = 1.3
-# what others made ready again has no new number, and what waited for one less to run is ready all the time
+# a job that others made ready again has no new number, and one that waited for a limit was always ready
 _WORK: Final = """SELECT (SELECT COALESCE(MAX(number), 0) FROM fcgi_jobs),
     (SELECT COUNT(*) FROM (SELECT 1 FROM fcgi_jobs WHERE state = 'ready' LIMIT 1000) AS found),
     (SELECT COUNT(*) FROM fcgi_jobs WHERE worker IS NOT NULL)"""
@@ -33,8 +33,8 @@ class MySQLStore(ServerStore[MySQLDialect]):
     """Jobs in MariaDB or MySQL, for processes of any number of machines.
 
     Args:
-        url: of the database.
-        lease: seconds after its last sign in which a worker is dead.
+        url: the URL of the database.
+        lease: seconds after its last renewal until a worker counts as dead.
 
     Raises:
         ConfigurationError: it is no such URL.
@@ -44,9 +44,9 @@ class MySQLStore(ServerStore[MySQLDialect]):
 
     def __init__(self, url: str, lease: float) -> None:
         super().__init__(MySQLDialect(Address(url), lease), lease)
-        # the highest number, and how many were ready and in hands at the last look
+        # at the last look: the highest number, and how many jobs were ready and claimed
         self._seen = (0, 0, 0)
-        # how often there was work, and how many looks found none since
+        # how often there was work, and how many looks have found none since
         self._found = self._looks = 0
         self._change = Change()
 
@@ -64,7 +64,7 @@ class MySQLStore(ServerStore[MySQLDialect]):
         return claim
 
     async def wait(self, bell: Bell, heard: int, timeout: float) -> int:
-        """As `Store.wait()`: looks for work after 50 ms to 1 s, and takes it that jobs have ended each time."""
+        """As `Store.wait()`: looks for work every 50 ms to 1 s, and assumes that jobs have ended each time."""
         if bell == "ends":
             with anyio.move_on_after(timeout):
                 if heard >= 0:
@@ -101,7 +101,7 @@ class MySQLStore(ServerStore[MySQLDialect]):
         self._change.tell()
 
     def ring(self) -> None:
-        """As `Store.ring()`, in this process; others look by themselves."""
+        """As `Store.ring()`, in this process; other processes poll."""
         self._find()
 
 

@@ -1,4 +1,4 @@
-"""Where a PostgreSQL database is, without its password in anything that is shown."""
+"""The address of a PostgreSQL database; its password is never shown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fcgi_async.jobs.sql.postgres_connection import Connection
 
 __all__ = ("Address",)
 
-# unless the URL says otherwise: a server that is gone is known to be within half a minute
+# unless the URL has other values: a server that is gone is noticed within half a minute
 _DEFAULTS: Final = {
     "connect_timeout": "10",
     "keepalives_idle": "10",
@@ -24,9 +24,9 @@ _DEFAULTS: Final = {
     "tcp_user_timeout": "25000",
     "application_name": "fcgi_async.jobs",
 }
-# one of several that is frozen or cut off must not keep us from the others, and standbys are of no use
+# with several hosts: a frozen or unreachable one must not keep us from the others, and standbys are of no use
 _SEVERAL: Final = _DEFAULTS | {"connect_timeout": "3", "target_session_attrs": "read-write"}
-# what has one value for each host
+# settings with one value for each host
 _PLACED: Final = ("host", "hostaddr", "port")
 
 _Place = Mapping[str, str]
@@ -34,7 +34,7 @@ _Place = Mapping[str, str]
 
 @attrs.frozen(str=False)
 class Address:
-    """Where a database is: on one of several hosts, if it moves from one to another.
+    """The address of a database; it may have several hosts, one of which accepts writes at a time.
 
     Args:
         url: postgresql://user:password@host:port,host:port/database?setting=value, with the settings of libpq.
@@ -46,7 +46,7 @@ class Address:
     _url: str = attrs.field(repr=False)
     _conninfo: str = attrs.field(init=False, repr=False)
     _shown: str = attrs.field(init=False)
-    # in the order in which they are tried: first where it was last, and last where it was not
+    # in the order in which to try them: the last one that worked first, those that failed last
     _places: list[_Place] = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -68,12 +68,12 @@ class Address:
         return self._shown
 
     def connect(self) -> Connection:
-        """Connect to the first host that takes us; each statement is committed by itself unless it says BEGIN.
+        """Connect to the first host that accepts us; each statement is committed by itself unless it says BEGIN.
 
-        Such a connection is given up while it waits for an answer, if its server was replaced.
+        If the server is replaced while the connection waits for an answer, the connection is closed.
 
         Raises:
-            psycopg.Error: none can be reached, or all refuse.
+            psycopg.Error: no host can be reached, or all refuse.
         """
         connection, place = self._connect(tuple(self._places))
         if len(self._places) > 1 or _is_elsewhere(connection):
@@ -97,7 +97,7 @@ class Address:
                 failed.append(place)
                 errors.append(error)
             else:
-                # there is nothing to wait for if it freezes before it is known
+                # do not wait for a server that freezes before it is identified
                 connection.is_replaced = lambda: True
                 self._reorder([place], failed)
                 return connection, place
@@ -105,14 +105,14 @@ class Address:
         if len(errors) == 1:
             raise errors[0]
         said = "; ".join(f"{_name(place)}: {error}" for place, error in zip(failed, errors, strict=True))
-        raise psycopg.OperationalError(f"no host takes us: {said}")
+        raise psycopg.OperationalError(f"no host accepts a connection: {said}")
 
     def _reorder(self, first: list[_Place], last: list[_Place]) -> None:
-        # another thread may connect meanwhile, and sees the one order or the other
+        # another thread may connect meanwhile; it sees the old order or the new one
         self._places[:] = sorted(self._places, key=lambda each: (each not in first, each in last))
 
     def _is_replaced(self, place: _Place, identity: object) -> bool:
-        """Whether another server than that of `identity` is to be had."""
+        """Whether another server than that of `identity` accepts a connection."""
         others = tuple(each for each in self._places if each != place) or (place,)
         try:
             found, _ = self._connect(others)
@@ -125,7 +125,7 @@ class Address:
 
 
 def _split(given: Mapping[str, str]) -> list[_Place]:
-    """Return what names each host.
+    """Return the settings that name each host.
 
     Raises:
         psycopg.ProgrammingError: there are not as many ports, or addresses, as hosts.
@@ -137,7 +137,7 @@ def _split(given: Mapping[str, str]) -> list[_Place]:
     if len(lists.get("port", ())) == 1:
         lists["port"] *= count
     if any(len(values) != count for values in lists.values()):
-        raise psycopg.ProgrammingError("hosts, addresses and ports are not as many")
+        raise psycopg.ProgrammingError("the numbers of hosts, addresses and ports differ")
     return [{name: values[at] for name, values in lists.items()} for at in range(count)]
 
 
@@ -148,5 +148,5 @@ def _name(place: _Place) -> str:
 
 
 def _is_elsewhere(connection: Connection) -> bool:
-    """Whether a name, or what is in between, may lead to another server the next time."""
+    """Whether the name of a host, or a proxy, may lead to another server the next time."""
     return not connection.info.host.startswith("/")

@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors mean for who puts or runs jobs."""
+"""Translate errors of PostgreSQL into errors of the store."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _TRANSIENT: Final = frozenset({"40001", "40P01"})
 _LOCKED: Final = frozenset({"55P03"})
 _FULL: Final = frozenset({"53100"})
 _CORRUPT: Final = frozenset({"XX001", "XX002"})
-# a standby, or plans that another release's migration made wrong: the next connection finds what is right
+# a standby, or cached plans from before a migration: the next connection works
 _RECONNECT: Final = frozenset({"25006", "0A000"})
-# data exceptions, a constraint of the table, and a value longer than an index takes
+# data exceptions, a violated constraint of the table, and a value too long for an index
 _REFUSED: Final = ("22", "23514", "54000")
 _READ_ONLY: Final = "25006"
 _STANDBY: Final = "it is a standby: name the primary, or add target_session_attrs=read-write to the URL"
@@ -36,25 +36,25 @@ _ADVICE: Final = {
 
 
 def is_transient(error: Exception) -> bool:
-    """Return whether other transactions forced one back, so that it may be made again at once."""
+    """Return whether the transaction was rolled back because of others, so that it may be performed again at once."""
     return isinstance(error, psycopg.Error) and error.sqlstate in _TRANSIENT
 
 
 def waited_in_vain(error: Exception) -> bool:
-    """Return whether another transaction kept rows or tables locked for as long as we wait."""
+    """Return whether another transaction kept rows or tables locked for longer than we wait."""
     return isinstance(error, psycopg.Error) and error.sqlstate in _LOCKED
 
 
 def translate(
     error: psycopg.Error, address: Address, *, may_be_stored: bool, standby: str | None = None
 ) -> tuple[StoreError, bool]:
-    """Return what to raise, and whether the connection is to be given up.
+    """Return the error to raise, and whether to close the connection.
 
     Args:
-        error: the driver's.
-        address: of the database.
-        may_be_stored: whether it was the answer to a COMMIT that got lost.
-        standby: what the server says of itself, "on" or "off"; None if it does not, as before PostgreSQL 14.
+        error: the driver's error.
+        address: the address of the database.
+        may_be_stored: whether the answer to a COMMIT was lost.
+        standby: the server's `in_hot_standby`, "on" or "off"; None before PostgreSQL 14, which does not report it.
     """
     state = error.sqlstate or ""
     reason = " ".join(str(error).split()) or type(error).__name__

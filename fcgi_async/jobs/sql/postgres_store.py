@@ -1,4 +1,4 @@
-"""PostgresStore: jobs in PostgreSQL; leases say who is alive, and NOTIFY wakes."""
+"""PostgresStore: jobs in PostgreSQL; leases show which workers are alive, and NOTIFY wakes them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ("PostgresStore",)
 
 # seconds between attempts to listen again
 _PAUSE: Final = 1.0
-# workers that listen if there are more: the server pays for each that it tells of a job, and the others look anyway
+# most workers that listen: notifying one costs the server time, and the others poll anyway
 _LISTENERS: Final = 64
 
 
@@ -38,8 +38,8 @@ class PostgresStore(ServerStore[PostgresDialect]):
     """Jobs in PostgreSQL, for processes of any number of machines.
 
     Args:
-        url: of the database, as libpq reads it.
-        lease: seconds after its last sign in which a worker is dead.
+        url: the URL of the database, as libpq reads it.
+        lease: seconds after its last renewal until a worker counts as dead.
 
     Raises:
         ConfigurationError: it is no such URL.
@@ -52,18 +52,18 @@ class PostgresStore(ServerStore[PostgresDialect]):
         self._address = Address(url)
         super().__init__(PostgresDialect(self._address, lease), lease)
         self._listeners: dict[Bell, _Listener] = {}
-        # between 0 and 1: who draws a high one does not listen in a crowd
+        # between 0 and 1; with many workers, one with a high number does not listen
         self._lot = random.random()
 
     async def aclose(self) -> None:
-        """Perform what was called, then disconnect."""
+        """Perform the waiting calls, then disconnect."""
         await super().aclose()
         for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
 
     async def wait(self, bell: Bell, heard: int, timeout: float) -> int:
-        """As `Store.wait()`; it takes all the time while the server is away, and for some of a crowd of workers."""
+        """As `Store.wait()`; it lasts until the timeout if the server is away, or if this worker does not listen."""
         listener = self._listeners.get(bell)
         if listener is None:
             listener = self._listeners[bell] = _Listener(self._address, bell)
@@ -84,7 +84,7 @@ class PostgresStore(ServerStore[PostgresDialect]):
 
 @attrs.define(eq=False)
 class _Listener(Hearing):
-    """Hears one bell over a connection of its own, which the event loop reads."""
+    """Receives the notifications of one bell over its own connection, which the event loop reads."""
 
     _address: Address
     _bell: Bell
@@ -95,7 +95,7 @@ class _Listener(Hearing):
     _closed: bool = attrs.field(default=False, init=False)
 
     async def listen(self) -> None:
-        """Connect if it is not connected; without a server that is tried again by who waits."""
+        """Connect if it is not connected; if the server is away, the next wait tries again."""
         if self._connection is not None:
             return
         self._tried, generation = time.monotonic(), self._generation
@@ -103,18 +103,18 @@ class _Listener(Hearing):
             self._keep(await anyio.to_thread.run_sync(self._connect), generation)
 
     def follow(self, generation: int) -> None:
-        """Listen anew if the store is on a later connection: a server that is frozen or cut off ends none by itself."""
+        """Connect again if the store has: a frozen or unreachable server does not close this connection."""
         if generation != self._generation:
             self._generation = generation
             self._disconnect()
 
     def rest(self) -> None:
-        """Disconnect until somebody waits."""
+        """Disconnect until the next wait."""
         if not self._reading:
             self._disconnect()
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._closed = True
         self._disconnect()
 
@@ -123,7 +123,7 @@ class _Listener(Hearing):
         if connection is None:
             await anyio.sleep(max(self._tried + _PAUSE - time.monotonic(), 0))
             await self.listen()
-            # something may have come meanwhile
+            # a notification may have come meanwhile
             return self._connection is not None
         try:
             await anyio.wait_readable(connection.fileno())
@@ -139,7 +139,7 @@ class _Listener(Hearing):
         return heard
 
     def _keep(self, connection: psycopg.Connection[tuple[object, ...]], generation: int) -> None:
-        # another call has connected meanwhile, or closed this, or the store has moved on
+        # another call has connected or closed it meanwhile, or the store has connected again
         if self._connection is None and not self._closed and generation == self._generation:
             self._connection = connection
         else:

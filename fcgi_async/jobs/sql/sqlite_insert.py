@@ -1,4 +1,4 @@
-"""An INSERT of several rows in one statement, to begin and end each of which costs more than the rows do."""
+"""An INSERT of several rows: starting and ending a statement costs more than its rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 __all__ = ("ROWS", "insert_rows")
 
-# in one statement: SQLite before 3.32 takes 999 parameters
+# rows in one statement: SQLite before 3.32 accepts 999 parameters
 ROWS: Final = 64
 
 _INSERT: Final = re.compile(r"(INSERT INTO \w+ \([^)]*\) VALUES) (\(.*\))((?: ON CONFLICT DO NOTHING)?)", re.DOTALL)

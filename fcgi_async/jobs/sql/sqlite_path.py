@@ -1,4 +1,4 @@
-"""What is said of an SQLite file's path that looks mistyped."""
+"""A hint for the path of an SQLite file that looks mistyped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQLiteStore: jobs in an SQLite file; locked files say who is alive, and datagrams wake."""
+"""SQLiteStore: jobs in an SQLite file; locked files show which workers are alive, and datagrams wake them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SQLiteStore(SQLStore[SQLiteDialect]):
 
     Args:
         path: the file.
-        clock: returns the seconds since 1970; None for the machine's.
+        clock: returns the seconds since 1970; None for the system's clock.
     """
 
     placeholder: ClassVar[str] = "?"
@@ -45,7 +45,7 @@ class SQLiteStore(SQLStore[SQLiteDialect]):
         return self._dialect.path
 
     async def aclose(self) -> None:
-        """Perform what was called, then disconnect."""
+        """Perform the waiting calls, then disconnect."""
         await super().aclose()
         for listener in self._listeners.values():
             listener.close()
@@ -55,7 +55,7 @@ class SQLiteStore(SQLStore[SQLiteDialect]):
         self._files.clear()
 
     async def register(self, worker: str, lanes: Sequence[Lane]) -> None:
-        """As `Store.register()`: makes the worker's file."""
+        """As `Store.register()`: creates the worker's file."""
         with _files_failing(self._dialect.folder):
             file = self._files[worker] = WorkerFile(self._dialect.folder, worker)
         try:
@@ -73,7 +73,7 @@ class SQLiteStore(SQLStore[SQLiteDialect]):
             file.close()
 
     async def renew(self, worker: str) -> bool:
-        """Return True: the lock says it."""
+        """Return True: the lock of the worker's file needs no renewal."""
         await anyio.lowlevel.checkpoint()
         return True
 
@@ -82,11 +82,11 @@ class SQLiteStore(SQLStore[SQLiteDialect]):
         return None
 
     async def recover(self) -> int:
-        """As `Store.recover()`: the dead are those whose file is not locked, or not there."""
+        """As `Store.recover()`: a worker is dead if its file is unlocked or missing."""
         folder, recovered = self._dialect.folder, 0
         with _files_failing(folder), lost_workers(folder) as found:
             holders = await self._committer.call(_holders, durable=False)
-            # a worker may have come since the folder was read
+            # a worker may have registered since the folder was read
             unknown = [id for id in holders if id not in found and not (folder / f"{id}.worker").exists()]
             dead = [DeadWorker(id, unstarted) for id, unstarted in found.items() if unstarted is not None]
             for worker in (*dead, *map(DeadWorker, unknown)):
@@ -100,7 +100,7 @@ class SQLiteStore(SQLStore[SQLiteDialect]):
             file.remove(job.number)
 
     async def wait(self, bell: Bell, heard: int, timeout: float) -> int:
-        """As `Store.wait()`; without a socket, which only wakes sooner, it takes all the time."""
+        """As `Store.wait()`; without a socket, which only shortens it, it lasts until the timeout."""
         listener = self._listeners.get(bell)
         if listener is None:
             listener = self._listen(bell)
@@ -110,7 +110,7 @@ class SQLiteStore(SQLStore[SQLiteDialect]):
         return await listener.wait(heard, timeout)
 
     def php_params(self) -> Mapping[str, str]:
-        """Return what PDO takes, for `fcgi_jobs.php`."""
+        """Return PDO's arguments, for `fcgi_jobs.php`."""
         return {"FCGI_JOB_DSN": f"sqlite:{self._dialect.path}"}
 
     def ring(self) -> None:
@@ -135,7 +135,7 @@ class SQLiteStore(SQLStore[SQLiteDialect]):
 
 @contextmanager
 def _files_failing(folder: Path) -> Iterator[None]:
-    """Make errors of the folder's files errors of the store."""
+    """Turn errors of the folder's files into errors of the store."""
     try:
         yield
     except OSError as error:

@@ -70,7 +70,7 @@ def recover(dialect: Dialect, worker: str, unstarted: Collection[int]) -> Recove
     dialect.change(LEAVE, {"worker": worker})
     if rows:
         dialect.will_ring("work")
-    # a script that outlived the worker may be about to commit: its job then has no worker, and is checked again
+    # a script that still runs may be about to commit: its job then has no worker, and is checked again
     return Recovered(len(rows), left=bool(dialect.query(HAS_JOBS, {"worker": worker})))
 
 

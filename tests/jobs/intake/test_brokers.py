@@ -93,7 +93,7 @@ async def run_php(script: str, *arguments: str) -> None:
     assert done.returncode == 0, (done.stdout + done.stderr).decode()
 
 
-async def test_a_message_that_was_taken_by_an_intake_that_is_gone(
+async def test_a_message_of_a_lost_intake_is_taken_over(
     redis: coredis.Redis[bytes], valkey: Valkey, jobs: Jobs
 ) -> None:
     """Another takes it over after `lost_after`; one that was put already is put once."""
@@ -109,14 +109,14 @@ async def test_a_message_that_was_taken_by_an_intake_that_is_gone(
     assert (await jobs.counts()).states["ready"] == 3
 
 
-async def test_a_key_that_is_no_stream(redis: coredis.Redis[bytes], valkey: Valkey, jobs: Jobs) -> None:
+async def test_a_key_that_is_not_a_stream(redis: coredis.Redis[bytes], valkey: Valkey, jobs: Jobs) -> None:
     """It is told, and not tried again for ever."""
     await redis.set(STREAM, "text")
     with pytest.raises(ConfigurationError, match=r"WRONGTYPE|wrong kind"):
         await Intake(jobs, valkey.url, stream=STREAM, tasks=[MAIL]).run()
 
 
-async def test_a_database_that_is_away_for_a_while(
+async def test_a_database_that_is_unreachable_for_a_while(
     redis: coredis.Redis[bytes], valkey: Valkey, jobs: Jobs, tmp_path: Path
 ) -> None:
     """Messages stay in the broker until the database is back."""
@@ -135,7 +135,7 @@ async def test_a_database_that_is_away_for_a_while(
 
 @pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"])
 @pytest.mark.parametrize("encoded_url", ["LATIN1"], indirect=True)
-async def test_a_message_that_the_database_cannot_hold(
+async def test_a_message_that_the_database_rejects(
     redis: coredis.Redis[bytes], valkey: Valkey, encoded_url: str
 ) -> None:
     """It is put aside, and holds up none of those that came with it."""
@@ -147,7 +147,7 @@ async def test_a_message_that_the_database_cannot_hold(
         assert [record.unique for record in await jobs.find()] == ["a", "b"]
 
 
-async def test_a_broker_that_is_not_known(jobs: Jobs) -> None:
+async def test_an_unknown_broker(jobs: Jobs) -> None:
     """The message names those that are."""
     with pytest.raises(ConfigurationError, match="nats://host:4222 or redis://"):
         Intake(jobs, "amqp://localhost", stream=STREAM, tasks=[MAIL])

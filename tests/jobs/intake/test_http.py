@@ -41,7 +41,7 @@ async def test_a_job_is_put(client: httpx.AsyncClient, jobs: Jobs) -> None:
     assert (record.task, record.data, record.priority) == ("mail", '{"to":"a"}', 5)
 
 
-async def test_sent_again_under_a_name(client: httpx.AsyncClient, jobs: Jobs) -> None:
+async def test_a_request_with_an_id_can_be_repeated(client: httpx.AsyncClient, jobs: Jobs) -> None:
     """A request with the same Idempotency-Key puts one job."""
     for _ in range(2):
         answer = await client.post("/", json={"task": "mail"}, headers={"Idempotency-Key": "order-7"})
@@ -90,14 +90,16 @@ async def test_a_unique_key_that_is_held(client: httpx.AsyncClient) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:Async generator 'httpx")  # it does not end what nobody reads
-async def test_what_is_refused(client: httpx.AsyncClient, method: str, settings: dict[str, Any], status: int) -> None:
+async def test_invalid_requests_are_refused(
+    client: httpx.AsyncClient, method: str, settings: dict[str, Any], status: int
+) -> None:
     """Each refusal has a status of its own, and says why."""
     answer = await client.request(method, "/", **settings)
     assert answer.status_code == status
     assert answer.json()["error"]
 
 
-async def test_a_database_that_is_gone(jobs: Jobs, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unreachable_database(jobs: Jobs, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """503, and when to come again."""
     await jobs.store.aclose()
     answer = await client.post("/", json={"task": "mail"})
@@ -107,7 +109,7 @@ async def test_a_database_that_is_gone(jobs: Jobs, client: httpx.AsyncClient, mo
 
 @pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"])
 @pytest.mark.parametrize("encoded_url", ["LATIN1"], indirect=True)
-async def test_what_the_database_cannot_hold(encoded_url: str) -> None:
+async def test_a_job_that_the_database_rejects(encoded_url: str) -> None:
     """It is the request's fault: sending it again would not help."""
     async with Jobs(encoded_url) as jobs:
         transport = httpx.ASGITransport(app=jobs.intake(tasks=[MAIL]))

@@ -58,7 +58,7 @@ def test_messages_of_symfony() -> None:
 
 
 @pytest.mark.parametrize("key", ["x" * 200, "a b", "a&route=admin", "a\nb", "\udc80", ""])
-def test_a_name_that_no_job_can_have(key: str) -> None:
+def test_an_invalid_id(key: str) -> None:
     """It is hashed: the same message is the same job, another is another."""
     job = reader().read(message({"task": "mail"}, key))
     assert job.id == reader().read(message({"task": "mail"}, key)).id
@@ -87,7 +87,7 @@ def test_a_name_that_no_job_can_have(key: str) -> None:
         (b'{"task": "mail", "data": NaN}', "JSON"),
     ],
 )
-def test_what_can_never_become_a_job(body: object, said: str) -> None:
+def test_an_invalid_message(body: object, said: str) -> None:
     """It is refused, and the reason names what is wrong."""
     with pytest.raises(Unusable, match=said):
         reader().read(message(body))
@@ -103,13 +103,13 @@ def test_what_can_never_become_a_job(body: object, said: str) -> None:
         (b"x", {"type": CLASS}, "not JSON"),
     ],
 )
-def test_what_symfony_may_not_write(body: object, headers: dict[str, str], said: str) -> None:
+def test_invalid_messages_of_symfony(body: object, headers: dict[str, str], said: str) -> None:
     """PHP's own serialization is not read, and a class without a task is refused."""
     with pytest.raises(Unusable, match=said):
         reader("symfony", types={CLASS: "mail"}).read(message(body, **headers))
 
 
-def test_settings_that_cannot_be() -> None:
+def test_invalid_settings() -> None:
     """What would refuse every message is refused at once."""
     for form, tasks, types, said in (
         ("data", (MAIL, REPORT), {}, "exactly one"),
