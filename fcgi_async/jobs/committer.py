@@ -33,9 +33,9 @@ T = TypeVar("T")
 _LARGEST_GROUP = 256
 # a share of the last transaction's time, and seconds; waited only while calls come together
 _GATHERING, _LONGEST_GATHERING = 0.15, 0.0003
-# how many times a transaction is begun if others force it back
+# how many times a transaction is tried if others roll it back
 _TIMES = 20
-# seconds that it waits before, at random up to the first, and twice as long each time, up to the last
+# seconds before the next try, at random up to the first number; doubled each time, up to the second
 _PAUSE, _LONGEST_PAUSE = 0.001, 0.1
 
 
@@ -65,7 +65,7 @@ class Session(Protocol):
         ...
 
     def is_transient(self, error: Exception) -> bool:
-        """Return whether other transactions forced this one back, so that it may be repeated at once."""
+        """Return whether other transactions rolled this one back, so that it may be repeated at once."""
         ...
 
     def waited_in_vain(self, error: Exception) -> bool:
@@ -217,7 +217,7 @@ class Committer(Generic[S]):
             times = 0 if call.waited or (len(calls) == 1 and not self._may_repeat(call)) else _TIMES
             for again in range(times):
                 if again:
-                    # two that force each other back do not meet again
+                    # so that two that roll each other back do not meet again
                     time.sleep(random.uniform(0, min(_PAUSE * 2**again, _LONGEST_PAUSE)))
                 call.error = None
                 if self._perform((call,)) or not self._may_repeat(call):
@@ -248,7 +248,7 @@ class Committer(Generic[S]):
                 call.error.__cause__ = error
             if step == "perform":
                 calls[performed].waited = session.waited_in_vain(error)
-            # one that was forced back at its commit has certainly not committed
+            # one that was rolled back at its commit has certainly not committed
             return step == "begin" or (step == "commit" and not session.is_transient(error))
         session.committed()
         return True

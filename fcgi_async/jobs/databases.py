@@ -1,4 +1,4 @@
-"""Databases: several databases of durable jobs, each with queues of its own."""
+"""Databases: several databases of durable jobs, each with its own queues."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ logger = logging.getLogger("fcgi_async.jobs")
 
 
 class Databases:
-    """Several databases of durable jobs; the queue of a task says which one its jobs are kept in.
+    """Several databases of durable jobs; the queue of a task decides in which one its jobs are stored.
 
         databases = Databases({"mail": "postgresql://jobs@mail-db/jobs"}, others="mysql://jobs@db/shop")
         async with Dispatcher(endpoint) as php, databases:
             await databases.enqueue(mail, {"to": "a@example.org"})
             await Worker(php, databases, tasks=[mail, report]).run()
 
-    Each is a `Jobs`, by `of()`, with everything that one can do; a batch or a chain lies in one of them, and a task
-    whose queue is another's is refused there. A database that is away keeps its own queues only: entering this does
-    not wait for it, and calls for it raise `StoreUnavailable` until it is back.
+    `of()` returns each one as a `Jobs`. A batch or a chain is stored in one database, and refuses tasks whose queue is
+    in another one. An unreachable database stops only its own queues: entering this does not wait for it, and its
+    calls raise `StoreUnavailable` until it is back.
 
     Attributes:
         all: each database once, in the order in which they were named.
 
     Args:
         queues: the URL or Path of the database of each queue, as `Jobs` takes it; queues may share one.
-        others: that of all other queues; None if there are none.
+        others: the database of all other queues; None if there are none.
         payload_limit: as `Jobs` takes it.
         lease: as `Jobs` takes it.
 
     Raises:
-        ConfigurationError: there is no database, no such kind of database, or a queue's name is not valid.
-        ImportError: a database's driver is not installed; the message says how to.
+        ConfigurationError: there is no database, its kind is unknown, or a queue's name is not valid.
+        ImportError: a database's driver is not installed; the message tells how to install it.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Databases:
         """Return the database of a task, or of a queue by its name.
 
         Raises:
-            ConfigurationError: there is none for that queue.
+            ConfigurationError: that queue has no database.
         """
         queue = task.queue if isinstance(task, Task) else task
         found = self._find(queue)
@@ -107,13 +107,13 @@ class Databases:
         )
 
     async def __aenter__(self) -> Self:
-        """Connect to each of them, and make or migrate its tables; those that are away are connected to later.
+        """Connect to each database, and create or migrate its tables; unreachable ones are connected to later.
 
         Raises:
-            StoreUnavailable: none of them can be reached.
-            StoreCorrupt: what `Jobs` raises, for one of them.
-            SchemaMismatch: likewise.
-            ConfigurationError: it is entered already.
+            StoreUnavailable: no database can be reached.
+            StoreCorrupt: as for `Jobs`, for one of the databases.
+            SchemaMismatch: as for `Jobs`, for one of the databases.
+            ConfigurationError: it was entered already.
         """
         if self._entered:
             raise ConfigurationError("these Databases are entered already: use them as they are, or make others")
@@ -137,7 +137,7 @@ class Databases:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Finish what was called, then disconnect from all."""
+        """Finish the calls in progress, then disconnect from all databases."""
         try:
             await self._stack.aclose()
         finally:

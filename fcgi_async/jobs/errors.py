@@ -2,7 +2,7 @@
 
 JobsError (FastCGIError)
  +- StoreError                   the database, not the job, is at fault
- |   +- StoreUnavailable         it cannot be reached, opened or written to; says whether a put may be in
+ |   +- StoreUnavailable         it cannot be reached, opened or written to; tells whether a job may be stored
  |   +- StoreFull                there is no room for what was to be written; nothing of it was
  |   +- StoreRefused             it cannot hold a value that was to be written; nothing was
  |   +- StoreCorrupt             what is in the file is not what SQLite wrote
@@ -10,12 +10,12 @@ JobsError (FastCGIError)
  +- PayloadTooLarge              the data is longer than `Jobs(payload_limit=...)`; nothing was stored
  +- DuplicateJob                 another job holds the unique key; nothing was stored
  +- BatchClosed                  nothing can be added to the batch any more; nothing was stored
- +- UnknownTask                  no task of that name is known here
+ +- UnknownTask                  the task's name is not known here
  +- UnknownJob                   no job of that id is in the database (any more)
  +- UnknownBatch                 no batch of that id is in the database (any more)
- +- JobUnsuccessful              a result was asked for of a job that is dead, cancelled or in doubt
+ +- JobUnsuccessful              the job whose result was requested is dead, cancelled or in doubt
  +- ResultNotKept                the job is done, and its response was not stored
- +- ResultTimeout (TimeoutError) the job was not done in time; it goes on
+ +- ResultTimeout (TimeoutError) the job was not done in time; it continues
 """
 
 from __future__ import annotations

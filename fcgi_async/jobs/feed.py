@@ -94,7 +94,7 @@ class Feed:
 
     @property
     def is_open(self) -> bool:
-        """Whether a PHP worker is worth going for: then call `go()`, and `next()` or `turn()`."""
+        """Whether a runner should wait for a PHP worker: then call `go()`, and `next()` or `turn()`."""
         if self._closed or self._away or (self._down and self._going):
             return False
         return (

@@ -16,7 +16,7 @@ from tests.jobs.test_worker import SCRIPT, working
 
 
 @pytest.mark.parametrize(("workers", "times"), [(1, 1.0), (16, 1.0), (160, 10.0), (320, 20.0), (5000, 20.0)])
-def test_many_workers_look_less_often(workers: int, times: float) -> None:
+def test_a_crowd_waits_longer(workers: int, times: float) -> None:
     """So that all together look as often; a lost worker of a large one is still found soon."""
     assert stretch(workers) == times
 
@@ -30,7 +30,7 @@ def test_about_16_are_woken() -> None:
 @ON_POSTGRES
 @pytest.mark.anyio
 @pytest.mark.every_loop
-async def test_some_of_many_workers_do_not_listen(store: PostgresStore, execute: Execute) -> None:
+async def test_some_of_a_crowd_do_not_listen(store: PostgresStore, execute: Execute) -> None:
     """Their connections are closed, which the server would have to tell of each job; they listen again later."""
     store._lot = 0.5
     heard = await store.wait("work", -1, 0)
@@ -53,7 +53,7 @@ def _listening(execute: Execute) -> int:
 @ON_SERVERS
 @pytest.mark.anyio
 @pytest.mark.every_loop
-async def test_the_only_free_worker_of_many_finds_the_job(fpm: LocalFPM, open_jobs: OpenJobs, execute: Execute) -> None:
+async def test_a_job_is_found_in_a_crowd(fpm: LocalFPM, open_jobs: OpenJobs, execute: Execute) -> None:
     """By the only one of 5,000 workers that is at work, which is rarely woken."""
     jobs, task = await open_jobs(), Task("job", str(SCRIPT))
     async with working(fpm, jobs, task):

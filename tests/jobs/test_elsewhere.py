@@ -28,7 +28,7 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
 
 
 @ON_SERVERS
-async def test_a_worker_without_a_lease_starts_nothing(
+async def test_who_is_out_of_lease_begins_nothing(
     fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What lay ahead may be at work elsewhere, before the worker has learnt that it was taken for dead."""
@@ -83,7 +83,7 @@ async def test_a_job_in_doubt_that_is_retried_waits_for_its_orphan(
     assert begun(marks)[handle.id] == 2
 
 
-async def test_jobs_that_others_made_ready_again_are_not_swept(open_jobs: OpenJobs, execute: Execute) -> None:
+async def test_what_others_have_made_ready_again_is_not_swept(open_jobs: OpenJobs, execute: Execute) -> None:
     """By an UPDATE that leaves the time until which it was to be kept."""
     jobs, task = await open_jobs(), make_task(idempotent=True)
     handles = [await jobs.enqueue(task) for _ in range(2)]

@@ -70,7 +70,7 @@ def test_hosts_and_ports_are_told_apart() -> None:
 
 @ON_ONE_LOOP
 @ON_GALERA
-async def test_an_address_without_a_server_is_skipped(jobs_url: str, addresses: list[TcpProxy]) -> None:
+async def test_an_address_without_a_server_is_passed_over(jobs_url: str, addresses: list[TcpProxy]) -> None:
     addresses[0].end()
     store = find_store(url(addresses, Address(jobs_url).settings["database"]))
     await store.open()
@@ -80,7 +80,7 @@ async def test_an_address_without_a_server_is_skipped(jobs_url: str, addresses: 
 
 @ON_ONE_LOOP
 @ON_GALERA
-async def test_a_node_that_is_not_ready_is_skipped(
+async def test_a_node_that_is_not_ready_is_passed_over(
     jobs_url: str, addresses: list[TcpProxy], own_galera: Galera
 ) -> None:
     """As one that has lost the others; whoever is connected to it goes on with another."""
@@ -100,7 +100,7 @@ async def test_a_node_that_is_not_ready_is_skipped(
 
 @ON_GALERA
 @pytest.mark.parametrize("fault", [TcpProxy.end, TcpProxy.silence])
-async def test_a_worker_continues_with_another_address(
+async def test_a_worker_goes_on_by_another_address(
     jobs_url: str,
     addresses: list[TcpProxy],
     fpm: LocalFPM,
@@ -130,7 +130,7 @@ async def test_a_worker_continues_with_another_address(
 
 @ON_ONE_LOOP
 @pytest.mark.parametrize("fault", ["stopped", "left"])
-async def test_a_worker_continues_when_its_node_does(
+async def test_a_worker_goes_on_when_its_node_does(
     own_galera: Galera, fpm: LocalFPM, tmp_path: Path, fault: str
 ) -> None:
     """That was stopped for a while, or shut down and started again."""
@@ -165,7 +165,7 @@ async def _none_left(jobs: Jobs) -> bool:
 
 @ON_ONE_LOOP
 @ON_GALERA
-async def test_a_rolled_back_transaction_is_performed_again(store: Store, jobs_url: str) -> None:
+async def test_what_is_forced_back_is_made_again(store: Store, jobs_url: str) -> None:
     """As by an ALTER TABLE, which comes before all that is under way on any node; no call fails of it."""
     over = threading.Event()
 
@@ -192,7 +192,7 @@ async def test_a_rolled_back_transaction_is_performed_again(store: Store, jobs_u
 
 @ON_ONE_LOOP
 @ON_GALERA
-async def test_a_transaction_is_rolled_back_as_a_whole(store: Store, jobs_url: str) -> None:
+async def test_a_transaction_is_forced_back_as_a_whole(store: Store, jobs_url: str) -> None:
     """Of several statements in one message a node performs those after that as transactions of their own."""
     assert isinstance(store, SQLStore)
     perform(jobs_url, "CREATE TABLE counted (number int PRIMARY KEY, count int)")
@@ -232,7 +232,7 @@ async def test_a_claim_changes_the_row_of_its_worker(store: Store, execute: Exec
 
 @ON_ONE_LOOP
 @ON_GALERA
-async def test_a_comparison_after_a_reconnect_changes_the_workers_row(store: Store, execute: Execute) -> None:
+async def test_a_comparison_after_a_reconnect_does_too(store: Store, execute: Execute) -> None:
     """A claim that was lost on its way through another node comes too late then."""
     await store.register("w", MAIL)
     before = execute("SELECT seen, lease FROM fcgi_workers")
@@ -243,7 +243,7 @@ async def test_a_comparison_after_a_reconnect_changes_the_workers_row(store: Sto
 
 @ON_ONE_LOOP
 @ON_GALERA
-async def test_partly_created_tables_are_completed(jobs_url: str) -> None:
+async def test_tables_that_are_made_in_part_are_completed(jobs_url: str) -> None:
     """As by a process that was killed, or is still at it on another node."""
     store = find_store(jobs_url)
     await store.open()
@@ -258,7 +258,7 @@ async def test_partly_created_tables_are_completed(jobs_url: str) -> None:
     assert perform(jobs_url, "SHOW INDEX FROM fcgi_jobs WHERE Key_name = 'fcgi_jobs_kept'")
 
 
-def test_a_claim_skips_only_jobs_of_equal_priority() -> None:
+def test_jobs_of_equal_priority_are_passed_over() -> None:
     """And none of a higher one; as many are left as are wanted."""
     rows = [(number, 1 if number < 10 else 0, 0) for number in range(20)]
     found = {tuple(row[0] for row in _pass_over(rows, 3, 100)) for _ in range(1000)}

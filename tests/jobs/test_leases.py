@@ -13,7 +13,7 @@ from tests.jobs.records import MAIL, claim, finish, job
 pytestmark = [pytest.mark.anyio, ON_SERVERS]
 
 
-async def test_a_worker_without_a_lease_is_dead(jobs_url: str) -> None:
+async def test_who_is_out_of_lease_is_dead(jobs_url: str) -> None:
     """Its jobs are others', and it learns it: by its sign, its settlements, and its claims, which bring nothing."""
     frozen, other = find_store(jobs_url, lease=0.5), find_store(jobs_url, lease=0.5)
     await frozen.open()
@@ -38,7 +38,7 @@ async def test_a_worker_without_a_lease_is_dead(jobs_url: str) -> None:
     await other.aclose()
 
 
-async def test_no_worker_counts_as_dead_right_after_an_outage(jobs_url: str, execute: Execute) -> None:
+async def test_nobody_is_taken_for_dead_by_who_was_not_there(jobs_url: str, execute: Execute) -> None:
     """After an outage all come back at different times: who comes first waits for as long as a lease."""
     gone, first = find_store(jobs_url, lease=60), find_store(jobs_url, lease=0.5)
     await gone.open()

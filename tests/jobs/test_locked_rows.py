@@ -81,7 +81,7 @@ async def announced(store: Store) -> Store:
 
 
 @ON_ONE_LOOP
-async def test_claims_skip_locked_rows(announced: Store, jobs_url: str) -> None:
+async def test_claims_pass_over_them(announced: Store, jobs_url: str) -> None:
     """Over ready ones, and over delayed ones that are due."""
     store = announced
     jobs = [job(), job(), job(delay=0.01), job(delay=0.01)]
@@ -100,7 +100,7 @@ async def test_claims_skip_locked_rows(announced: Store, jobs_url: str) -> None:
 
 
 @ON_ONE_LOOP
-async def test_an_end_is_written_once_the_rows_are_free(announced: Store, jobs_url: str) -> None:
+async def test_an_end_is_written_once_they_are_free(announced: Store, jobs_url: str) -> None:
     """Those beside it at once; what the other transaction did counts."""
     store = announced
     await store.put([job(), job()])
@@ -120,7 +120,7 @@ async def test_an_end_is_written_once_the_rows_are_free(announced: Store, jobs_u
 
 @ON_ONE_LOOP
 @pytest.mark.parametrize(("commits", "state"), [(True, "done"), (False, "ready")])
-async def test_jobs_of_a_dead_worker_are_decided_once_the_rows_are_free(
+async def test_what_a_dead_worker_held_is_decided_once_they_are_free(
     announced: Store, jobs_url: str, execute: Execute, commits: bool, state: str
 ) -> None:
     """As when a script that completes its job outlives the worker; its other jobs are decided about at once."""
@@ -146,7 +146,7 @@ async def test_jobs_of_a_dead_worker_are_decided_once_the_rows_are_free(
 
 
 @ON_ONE_LOOP
-async def test_locked_jobs_are_given_back_later(announced: Store, jobs_url: str) -> None:
+async def test_they_are_given_back_later(announced: Store, jobs_url: str) -> None:
     """By a comparison that says so; who leaves gives back what is free, and what has ended is for others."""
     store = announced
     await store.put([job(), job(), job()])
@@ -161,7 +161,7 @@ async def test_locked_jobs_are_given_back_later(announced: Store, jobs_url: str)
 
 
 @ON_ONE_LOOP
-async def test_sweeping_and_purging_skip_locked_rows(announced: Store, jobs_url: str) -> None:
+async def test_what_is_swept_and_purged_passes_over_them(announced: Store, jobs_url: str) -> None:
     store = announced
     await store.put([job(), job(), job(), job()])
     for claimed, keep in zip(await claim(store, 4), (0.0, 0.0, 60.0, 60.0), strict=True):
@@ -183,7 +183,7 @@ async def test_sweeping_and_purging_skip_locked_rows(announced: Store, jobs_url:
 
 
 @ON_ONE_LOOP
-async def test_locked_batches_and_schedules_are_skipped(announced: Store, jobs_url: str, execute: Execute) -> None:
+async def test_old_batches_and_schedules_too(announced: Store, jobs_url: str, execute: Execute) -> None:
     """What others keep locked of them is left for later."""
     store, cron = announced, Cron("often", "* * * * *", make_task(idempotent=True))
     for id in ("one", "two"):
@@ -268,7 +268,7 @@ async def _says(caplog: pytest.LogCaptureFixture, what: str) -> bool:
 
 
 @ON_ONE_LOOP
-async def test_waiting_for_a_key_does_not_cost_a_lease(
+async def test_who_waits_for_a_key_does_not_cost_a_worker_its_lease(
     open_jobs: OpenJobs, jobs_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A put beside it whose unique key is in somebody's open transaction gives up long before."""

@@ -138,7 +138,7 @@ def proxied(jobs_url: str, postgres: Postgres, proxy: CommitProxy) -> str:
 
 @ON_POSTGRES
 @pytest.mark.parametrize("where", ["before", "after"])
-async def test_a_put_interrupted_in_its_commit_may_be_stored(proxied: str, proxy: CommitProxy, where: str) -> None:
+async def test_a_put_that_is_cut_in_its_commit_may_be_in(proxied: str, proxy: CommitProxy, where: str) -> None:
     """The error says that it may be; the same again stores it once."""
     store, new = find_store(proxied), job(unique="7")
     await store.open()
@@ -154,7 +154,7 @@ async def test_a_put_interrupted_in_its_commit_may_be_stored(proxied: str, proxy
 
 @ON_POSTGRES
 @pytest.mark.parametrize("where", ["before", "after"])
-async def test_a_worker_with_interrupted_commits_runs_each_job_once(
+async def test_a_worker_whose_commits_are_cut_runs_each_job_once(
     proxied: str, open_jobs: OpenJobs, proxy: CommitProxy, fpm: LocalFPM, tmp_path: Path, where: str
 ) -> None:
     """A claim that it does not know of is given back; a settlement that is in is not taken for a lost one."""
