@@ -7,17 +7,17 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
 from types import ModuleType
-from typing import Final, NoReturn
+from typing import Final
 
 import anyio
 
 from fcgi_async.commands import completion
 from fcgi_async.commands.advice import advise
 from fcgi_async.commands.errors import UsageError
+from fcgi_async.commands.parser import Parser
 from fcgi_async.commands.stdio import STDOUT
 from fcgi_async.commands.warning_lines import WarningLines
 from fcgi_async.commands.wording import in_options
@@ -56,28 +56,6 @@ EXIT_CODES = {
     INTERRUPTED: "interrupted",
     NOBODY_READS: "the reader of standard output has closed it",
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that reports errors in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see {self.prog} --help)")
-
-    def parse_known_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse, and refuse here what is not known, rather than in the parser of the whole command line."""
-        options, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._meant(unknown)}")
-        return options, unknown
-
-    def _meant(self, unknown: Sequence[str]) -> str:
-        """Return which option is most like the first one that is unknown."""
-        name = next((word.partition("=")[0] for word in unknown if word.startswith("-")), "")
-        nearest = get_close_matches(name, self._option_string_actions, n=1)
-        return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
 def make_parser(used: str | None = None) -> argparse.ArgumentParser:
@@ -136,6 +114,9 @@ def perform(arguments: Sequence[str] | None, warnings: WarningLines) -> tuple[in
         arguments = sys.argv[1:] if arguments is None else arguments
         parser = make_parser(None if completion.is_asked() else _named(arguments))
         completion.complete(parser)
+        if not arguments:
+            parser.print_help(sys.stderr)
+            return USAGE, ""
         options = parser.parse_args(arguments)
         address = getattr(options, "fpm", None)
         set_up_logging(warnings, verbose=options.verbose)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import stat
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
-from fcgi_async.errors import ConnectError, QueueTimeout, RemoteProtocolError, StatusUnavailable
+from fcgi_async.errors import ConnectError, FastCGIError, QueueTimeout, RemoteProtocolError, StatusUnavailable
 from fcgi_async.pool.silence import what_silence_means
 
-__all__ = ("advise", "silent_pool")
+__all__ = ("advise", "silent_pool", "sockets_beside")
 
 _NOT_FPM = "what listens there is not PHP-FPM: compare the address with `listen` in FPM's pool configuration"
 _WHICH_NAME = "check that the host's name is right, and that this machine can look it up"
+# more sockets than this are not a list to choose from
+_FEW: Final = 3
 _CLOSED = "it accepts connections and closes them: check `listen.allowed_clients`, and that the address is one of FPM's"
 
 
@@ -32,8 +38,19 @@ def silent_pool(address: str, seconds: float) -> str:
     return f"{address}: no worker answered within {seconds:g} s: {what_silence_means(answered=False)}"
 
 
+def sockets_beside(path: str) -> str:
+    """Return which sockets are in the folder of a missing one; empty if there is none."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(Path(path).parent) if stat.S_ISSOCK(entry.stat().st_mode))
+    except OSError:
+        return ""
+    return f"{Path(path).parent} has {', '.join(names)}" if 0 < len(names) <= _FEW else ""
+
+
 def _advice(error: Exception, address: str | None) -> str | None:
     causes = tuple(_causes(error))
+    if any(isinstance(cause, FileNotFoundError) for cause in causes) and isinstance(error, FastCGIError):
+        return sockets_beside((error.endpoint or "").removeprefix("unix://")) or None
     if isinstance(error, QueueTimeout):
         return None if address is None else f"`fcgi-async ping {address}` tells whether a worker answers at all"
     if not isinstance(error, ConnectError | StatusUnavailable):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -152,16 +153,18 @@ async def _serve(gateway: Gateway, address: str, share: int, shutdown_timeout: f
 
 def _mode(text: str) -> int:
     """Parse permissions, for argparse."""
-    mode = int(text, 8)
-    if not 0 <= mode <= 0o777:
+    if not re.fullmatch("0*[0-7]{1,3}", text):
         raise argparse.ArgumentTypeError(f"{text} is not a mode such as 660")
-    return mode
+    return int(text, 8)
 
 
 def _kept(text: str) -> tuple[int, int]:
     """Parse a priority and its number of workers, for argparse."""
-    priority, _, slots = text.partition("=")
-    return int(priority), int(slots)
+    try:
+        priority, slots = map(int, text.split("="))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not PRIORITY=N, such as 10=2") from None
+    return priority, slots
 
 
 def _kept_of(options: argparse.Namespace) -> Mapping[int, int]:

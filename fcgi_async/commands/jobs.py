@@ -14,7 +14,7 @@ from fcgi_async.commands.jobs_options import add_jobs_option, open_one
 from fcgi_async.commands.jobs_report import counts_as_text, fields, list_as_text, record_as_text
 from fcgi_async.commands.jobs_web import add_web, web
 from fcgi_async.commands.pool_options import count
-from fcgi_async.commands.stdio import STDOUT, write
+from fcgi_async.commands.stdio import STDERR, STDOUT, write
 from fcgi_async.jobs.client import Jobs
 from fcgi_async.jobs.record import STATES, State
 from fcgi_async.jobs.task import Task
@@ -201,7 +201,11 @@ async def _check(jobs: Jobs, options: argparse.Namespace) -> int:
 async def _changed(changed: int, options: argparse.Namespace, done: str, expected: int | None = None) -> int:
     wanted = len(options.ids) if expected is None else expected
     await _say(json.dumps({done: changed}) if options.json else f"{changed} {done}")
-    return 1 if changed < wanted else 0
+    if changed < wanted:
+        what = f"{wanted - changed} not {done}: not in the database, or in another state; see `fcgi-async jobs show ID`"
+        await write(STDERR, f"fcgi-async: {what}\n".encode())
+        return 1
+    return 0
 
 
 async def _say(text: str) -> None:

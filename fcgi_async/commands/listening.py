@@ -9,7 +9,7 @@ from contextlib import suppress
 import attrs
 
 from fcgi_async.commands.errors import UsageError
-from fcgi_async.net.listen import listen_at_path, listen_at_port
+from fcgi_async.net.listen import listen_at_path, listen_at_port, why_not
 
 __all__ = ("Listening", "listen")
 
@@ -75,14 +75,14 @@ def _at_port(host: str, port: int, option: str) -> Listening:
     try:
         return _described(listen_at_port(host, port, _BACKLOG))
     except OSError as error:
-        raise OSError(error.errno, f"{option} {host}:{port}: {error.strerror or error}") from error
+        raise OSError(error.errno, f"{option} {host}:{port}: {why_not(error)}") from error
 
 
 def _at_path(path: str, mode: int, option: str) -> socket.socket:
     try:
         return listen_at_path(path, mode, _BACKLOG)
     except OSError as error:
-        raise OSError(error.errno, f"{option} unix:{path}: {error.strerror or error}") from error
+        raise OSError(error.errno, f"{option} unix:{path}: {why_not(error)}") from error
 
 
 def _inherited(text: str, option: str, fd: int) -> Listening:

@@ -25,6 +25,9 @@ def missing_script(script: str, status: int, stderr: bytes) -> str:
     if status != 404 or _UNKNOWN not in stderr:
         return ""
     name = printable(script)
+    path, mark, query = script.partition("?")
+    if mark and (path.endswith(".php") or os.path.exists(path)):
+        return f": PHP-FPM found no {name}; give what follows the '?' with --query '{printable(query)}'"
     if not os.path.exists(script):
         return f": PHP-FPM found no {name}, and it does not exist here either; give the absolute path on PHP-FPM's side"
     causes = "it may run in a container or have a `chroot`, or its user may not enter one of the folders above the file"

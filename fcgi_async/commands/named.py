@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import TypeVar
 
 from fcgi_async.commands.errors import UsageError
@@ -35,12 +37,28 @@ def load_named(option: str, name: str, *, example: str) -> object:
         sys.path.insert(0, os.getcwd())
     try:
         found = importlib.import_module(module)
-    except ImportError as error:
-        raise UsageError(f"{option} {name}: {error}") from error
+    except Exception as error:
+        raise UsageError(f"{option} {name}: {_why_not(module, attribute, error)}") from error
     value: object = getattr(found, attribute, None)
     if value is None:
-        raise UsageError(f"{option} {name}: {module} has no {attribute}")
+        nearest = get_close_matches(attribute, vars(found), n=1)
+        meant = f"did you mean {module}:{nearest[0]}?" if nearest else f"define it in {found.__file__}"
+        raise UsageError(f"{option} {name}: {module} has no {attribute}; {meant}")
     return value
+
+
+def _why_not(module: str, attribute: str, error: Exception) -> str:
+    """Return why a module cannot be imported, and what to do."""
+    if isinstance(error, ModuleNotFoundError) and error.name is not None and f"{module}.".startswith(f"{error.name}."):
+        if module.endswith(".py"):
+            return f"write a module's name, not a file's: {module[:-3].replace('/', '.')}:{attribute}"
+        return f"{error}; run the command in the folder that has it, or name that folder in PYTHONPATH"
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error}; install it in the environment of this command"
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}: {error.msg}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}: {type(error).__name__}: {error}"
 
 
 def load_tasks(name: str) -> list[Task]:

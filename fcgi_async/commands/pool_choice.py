@@ -61,7 +61,10 @@ def named_address(options: argparse.Namespace) -> str | None:
 
 def seconds(text: str) -> float:
     """Parse a number of seconds above 0, for argparse."""
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text} must be a number of seconds above 0")
     return number

@@ -76,7 +76,10 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
 
 def count(text: str) -> int:
     """Parse a whole number of at least 1, for argparse."""
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number") from None
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return number
@@ -188,8 +191,9 @@ class PoolOptions:
         """
         if self.address is not None:
             if not name.startswith("/"):
+                here = f", such as {Path(name).absolute()}" if Path(name).is_file() else ""
                 raise UsageError(
-                    f"{name}: PHP-FPM does not know this directory; give the script's absolute path on its side"
+                    f"{name}: PHP-FPM does not know this directory; give the script's absolute path on its side{here}"
                 )
             return name
         path = Path(name).absolute()

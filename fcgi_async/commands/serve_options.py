@@ -277,10 +277,9 @@ def _check(options: argparse.Namespace) -> None:
 
 def _whole(text: str) -> int:
     """Parse a whole number of at least 0, for argparse."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is less than 0")
-    return number
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 0")
+    return int(text)
 
 
 def _setting(text: str) -> tuple[str, str]:

@@ -20,6 +20,8 @@ def find_site_folder(directory: str, front: str) -> Path:
         UsageError: there is no such folder.
     """
     project = Path(directory).absolute()
+    if project.is_file():
+        raise UsageError(f"{directory}: this is a file; give the site's folder")
     if not project.is_dir():
         raise UsageError(f"{directory}: there is no such folder")
     for name in _PUBLIC:

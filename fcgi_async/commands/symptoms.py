@@ -12,7 +12,7 @@ from pathlib import Path
 
 import anyio
 
-from fcgi_async.commands.advice import advise, silent_pool
+from fcgi_async.commands.advice import advise, silent_pool, sockets_beside
 from fcgi_async.commands.check import Check, State
 from fcgi_async.dispatch.dispatcher import Dispatcher
 from fcgi_async.errors import ConfigurationError, FastCGIError, QueueTimeout, StatusUnavailable
@@ -39,6 +39,8 @@ def socket_file(address: Address) -> Check | None:
         return Check("socket", State.FAILED, f"this user may not enter the folder of {path}", advice)
     except OSError as error:
         advice = "check that FPM runs, and that `listen` in the pool's configuration names this path"
+        if beside := sockets_beside(path):
+            advice = f"{advice}; {beside}"
         return Check("socket", State.FAILED, f"{path}: {error.strerror}", advice)
     if not stat.S_ISSOCK(found.st_mode):
         return Check("socket", State.FAILED, f"{path} is not a socket", "name what `listen` names")

@@ -124,4 +124,6 @@ async def _stop_by_signal(worker: Worker, scope: anyio.CancelScope, *, task_stat
 def _queue(text: str) -> tuple[str, int]:
     """Parse a queue and its weight, for argparse."""
     name, _, weight = text.partition("=")
+    if not name or not (weight or "1").isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not NAME=WEIGHT, such as mail=2")
     return name, int(weight or 1)

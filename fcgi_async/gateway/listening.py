@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from fcgi_async.errors import ConfigurationError
 from fcgi_async.net.address import Address, AddressFamily
 from fcgi_async.net.backend import Backend, Watch
-from fcgi_async.net.listen import listen_at_path, listen_at_port
+from fcgi_async.net.listen import listen_at_path, listen_at_port, why_not
 
 __all__ = ("Acceptor", "ListeningSocket", "listen")
 
@@ -78,7 +78,7 @@ def listen(where: str | socket.socket, mode: int) -> ListeningSocket:
         _require_loopback(host, address)
         return ListeningSocket(listen_at_port(host, address.port, _BACKLOG), None)
     except OSError as error:
-        raise ConfigurationError(f"a gateway cannot listen at {address}: {error}") from error
+        raise ConfigurationError(f"a gateway cannot listen at {address}: {why_not(error)}") from error
 
 
 def _abstract(name: str) -> socket.socket:

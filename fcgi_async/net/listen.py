@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
+from typing import Final
 
-__all__ = ("listen_at_path", "listen_at_port")
+__all__ = ("listen_at_path", "listen_at_port", "why_not")
+
+_CURES: Final = {
+    errno.EADDRINUSE: "end the program that listens there, or choose another address",
+    errno.EADDRNOTAVAIL: "choose an address of this machine, such as 127.0.0.1",
+    errno.EACCES: "choose a port from 1024 on, or a folder that this user may write to",
+    errno.ENOENT: "make the folder, or choose another path",
+}
+
+
+def why_not(error: OSError) -> str:
+    """Return why it is not possible to listen at an address, and what to do."""
+    cure = _CURES.get(error.errno or 0)
+    said = error.strerror or str(error)
+    return said if cure is None else f"{said}; {cure}"
 
 
 def listen_at_port(host: str, port: int, backlog: int) -> socket.socket:

@@ -13,6 +13,7 @@ import attrs
 
 from fcgi_async.errors import ConfigurationError
 from fcgi_async.net.address import Address, AddressFamily
+from fcgi_async.net.listen import why_not
 
 __all__ = ("Listener", "listening")
 
@@ -67,7 +68,7 @@ def _listening(address: Address | str, backlog: int) -> Iterator[Listener]:
             sock.bind(place)
             sock.listen(backlog)
         except OSError as error:
-            raise ConfigurationError(f"a responder cannot listen at {address}: {error}") from error
+            raise ConfigurationError(f"a responder cannot listen at {address}: {why_not(error)}") from error
         try:
             yield Listener(
                 sock, f"tcp://{address}:{sock.getsockname()[1]}" if isinstance(address, str) else str(address)

@@ -42,9 +42,40 @@ print("LOADED", *[name for name in {HEAVY!r} if name in sys.modules])
         (["run", "a.php", "b.php"], "unrecognized arguments: b.php (see fcgi-async run --help)"),
         (["--versoin", "demo"], "unrecognized arguments: --versoin; did you mean --version? (see fcgi-async --help)"),
         (["run", "a.php", "--xyz"], "unrecognized arguments: --xyz (see fcgi-async run --help)"),
+        (
+            ["serve", "--port", "80"],
+            "unrecognized arguments: --port 80; did you mean --listen? (see fcgi-async serve --help)",
+        ),
     ],
 )
 def test_unknown_option(command: RunCommand, arguments: list[str], said: str) -> None:
     """An option that is not known is refused with the nearest one, and with the help of its own command."""
     result = command(*arguments)
     assert (result.code, result.err) == (2, f"fcgi-async: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rnu"], "argument COMMAND: invalid choice: 'rnu'; did you mean run? (see fcgi-async --help)"),
+        (["jobs", "lst"], "argument ACTION: invalid choice: 'lst'; did you mean list? (see fcgi-async jobs --help)"),
+        (
+            ["completion", "ksh"],
+            "argument SHELL: invalid choice: 'ksh'; choose from bash, zsh, fish (see fcgi-async completion --help)",
+        ),
+    ],
+)
+def test_unknown_word(command: RunCommand, arguments: list[str], said: str) -> None:
+    """The nearest of many words is named, and all of a few."""
+    result = command(*arguments)
+    assert (result.code, result.err) == (2, f"fcgi-async: {said}\n")
+
+
+def test_no_command(command: RunCommand) -> None:
+    """Without arguments the help is shown, as an error; without an action the actions are named."""
+    result = command()
+    assert (result.code, result.out) == (2, b"")
+    assert "run one job and print its response" in result.err
+    result = command("jobs")
+    result.assert_one_line()
+    assert "give ACTION, one of enqueue, list, show" in result.err

@@ -238,7 +238,8 @@ def test_an_address_that_is_taken(command: RunCommand, project: Path, tmp_path: 
             result = command("serve", project, "--listen", address)
             result.assert_one_line()
             assert result.code == 1
-            assert result.err == f"fcgi-async: --listen {address}: Address already in use\n"
+            said = f"fcgi-async: --listen {address}: Address already in use; end the program that listens there, or "
+            assert result.err == f"{said}choose another address\n"
     assert path.exists()
 
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.cli.conftest import command
+from tests.cli.conftest import command, pool
 
-__all__ = ("command",)
+__all__ = ("command", "pool")
