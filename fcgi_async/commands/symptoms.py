@@ -47,8 +47,11 @@ def socket_file(address: Address) -> Check | None:
     whose = f"{_user(found.st_uid)}:{_group(found.st_gid)} {stat.S_IMODE(found.st_mode):04o}"
     if os.access(path, os.W_OK):
         return Check("socket", State.OK, f"{path} is {whose}, and {_user(os.geteuid())} may open it")
-    advice = f"set listen.group to a group of {_user(os.geteuid())} and listen.mode = 0660, and reload FPM"
-    return Check("socket", State.FAILED, f"{path} is {whose}, and {_user(os.geteuid())} may not open it", advice)
+    who = _user(os.geteuid())
+    advice = f"set listen.group to a group of {who} and listen.mode = 0660, and reload FPM"
+    if found.st_mode & stat.S_IWGRP and found.st_gid != 0:
+        advice = f"add {who} to the group (usermod -aG {_group(found.st_gid)} {who}) and log in again, or {advice}"
+    return Check("socket", State.FAILED, f"{path} is {whose}, and {who} may not open it", advice)
 
 
 async def dialled(address: Address, timeout: float) -> list[Check]:

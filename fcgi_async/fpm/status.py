@@ -361,5 +361,8 @@ def _explain(error: OSError) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "nothing listens there; check that FPM runs, and that the address is the one in pm.status_listen"
     if isinstance(error, PermissionError):
-        return "this user may not open the socket; check `listen.owner`, `listen.group` and `listen.mode`"
+        return (
+            "this user may not open the socket; add the user to its group and log in again, or check `listen.owner`, "
+            "`listen.group` and `listen.mode`"
+        )
     return f"the connection failed: {error}"

@@ -12,7 +12,10 @@ from fcgi_async.errors import ProtocolError
 __all__ = ("explain",)
 
 _UNIX = "unix://"
-_MODE = "this user may not open the socket; check `listen.owner`, `listen.group` and `listen.mode`"
+_MODE = (
+    "this user may not open the socket; add the user to its group and log in again, or check `listen.owner`, "
+    "`listen.group` and `listen.mode`"
+)
 _ADVICE = {
     errno.ENOENT: "there is no such socket; compare with `listen` in FPM's pool configuration, and check that FPM runs",
     errno.ECONNREFUSED: "nothing listens there; check that FPM runs, and that the address is the one in `listen`",

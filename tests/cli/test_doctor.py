@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from fcgi_async.commands import diagnosis
 from fcgi_async.commands.check import State
 from fcgi_async.commands.symptoms import socket_file
 from fcgi_async.errors import ConfigurationError
+from fcgi_async.fpm import search
 from fcgi_async.net.address import Address
 from tests.cli.conftest import SECONDS, Result, RunCommand
 from tests.cli.test_peers import Serve, is_silent, serve, speaks_http
@@ -146,11 +148,40 @@ def test_socket_that_this_user_may_not_open(monkeypatch: pytest.MonkeyPatch, fpm
     assert "listen.mode = 0660" in found.advice
 
 
+def test_socket_of_a_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """If its group may open it, the first advice is to join that group."""
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    monkeypatch.setattr("fcgi_async.commands.symptoms._group", lambda gid: "www-data")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "fpm.sock"))
+        (tmp_path / "fpm.sock").chmod(0o660)
+        if os.geteuid() == 0:
+            os.chown(tmp_path / "fpm.sock", -1, 33)
+        found = socket_file(Address.parse(f"unix://{tmp_path}/fpm.sock"))
+    assert found is not None
+    assert "(usermod -aG www-data " in found.advice
+
+
 def test_file_that_is_no_socket(command: RunCommand, tmp_path: Path) -> None:
     """A file in the socket's place is told from a socket that nobody listens at."""
     (tmp_path / "fpm.sock").touch()
     found = checks(command("doctor", f"unix://{tmp_path}/fpm.sock", "--json"))
     assert "is not a socket" in found["socket"]["found"]
+
+
+def test_configuration_of_an_address(
+    command: RunCommand, fpm: LocalFPM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool of any name is found by its address, beside a pool www."""
+    conf = tmp_path / "etc" / "php-fpm.conf"
+    conf.parent.mkdir()
+    others = "listen = 127.0.0.1:9\npm = static\npm.max_children = 1\n"
+    mine = f"listen = {fpm.address.removeprefix('unix://')}\npm = static\npm.max_children = {fpm.max_children}\n"
+    conf.write_text(f"[www]\n{others}[shop]\n{mine}")
+    monkeypatch.setattr(search, "_ROOT", tmp_path)
+    found = checks(command("doctor", fpm.address, "--json"))
+    assert found["configuration"]["found"] == f"{conf}, pool shop"
+    assert found["max_children"]["found"] == f"pm.max_children = {fpm.max_children}"
 
 
 def test_no_configuration(command: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
