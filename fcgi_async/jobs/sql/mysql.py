@@ -61,8 +61,8 @@ class MySQLDialect(ServerDialect):
     """A connection to MariaDB or MySQL.
 
     Args:
-        address: of the server and the database.
-        lease: seconds after which the server ends a transaction that does nothing, on MariaDB.
+        address: the address of the server and the database.
+        lease: seconds after which MariaDB ends an idle transaction.
     """
 
     types: ClassVar[Types] = Types(
@@ -112,7 +112,7 @@ class MySQLDialect(ServerDialect):
     # the session
 
     def connect(self) -> None:
-        """Connect, if it is not connected, to the host that did last, or else to another one."""
+        """Connect if it is not connected: to the last host that worked, otherwise to another one."""
         if self._connection is not None:
             return
         for left in reversed(range(len(self.address.hosts))):
@@ -161,7 +161,7 @@ class MySQLDialect(ServerDialect):
         self._place = (self._place + 1) % len(self.address.hosts)
 
     def disconnect(self) -> None:
-        """Disconnect; raises nothing."""
+        """Disconnect; never raises."""
         connection, self._connection = self._connection, None
         if connection is not None and connection.open:
             with suppress(pymysql.Error, OSError):
@@ -185,7 +185,7 @@ class MySQLDialect(ServerDialect):
         self._unbegun = False
 
     def rollback(self) -> None:
-        """Take it back, if there is one; raises nothing."""
+        """Roll back if there is a transaction; never raises."""
         begun, self._unbegun = not self._unbegun, False
         connection = self._connection
         if connection is None:
@@ -197,7 +197,7 @@ class MySQLDialect(ServerDialect):
             self._give_up()
 
     def committed(self) -> None:
-        """Tell those who wait for work in this process; others look by themselves."""
+        """Wake the workers of this process; others poll."""
         self._spread *= _CALMER
         if self._rings:
             self.on_work()
@@ -207,7 +207,7 @@ class MySQLDialect(ServerDialect):
         self._rings |= bell == "work"
 
     def translate(self, error: Exception, *, committing: bool) -> StoreError | None:
-        """Return what to raise for an error of PyMySQL's."""
+        """Return the error to raise for an error of PyMySQL."""
         if isinstance(error, StoreError):
             return error
         if isinstance(error, UnicodeError | OverflowError):
@@ -223,7 +223,7 @@ class MySQLDialect(ServerDialect):
         return translated
 
     def is_transient(self, error: Exception) -> bool:
-        """Return whether it was a deadlock, or another node was first."""
+        """Return whether it was a deadlock, or another node committed first."""
         return is_transient(error)
 
     @property
@@ -232,18 +232,18 @@ class MySQLDialect(ServerDialect):
         return int(self._spread)
 
     def waited_in_vain(self, error: Exception) -> bool:
-        """Return whether another transaction kept locked what was needed."""
+        """Return whether another transaction kept the needed rows locked for too long."""
         return waited_in_vain(error)
 
     def limit_waits(self, seconds: float) -> None:
-        """Let others keep a statement waiting for so long at most, in whole seconds, on later connections too."""
-        # an answer that takes longer is taken for none
+        """Let statements wait for locks for at most so many whole seconds, on later connections too."""
+        # a later answer counts as lost
         self._patience = seconds = min(seconds, self.address.answer / 2)
         for lock in ("innodb_lock_wait_timeout", "lock_wait_timeout"):
             self.change(f"SET SESSION {lock} = {max(int(seconds), 1)}")
 
     def interrupt(self) -> None:
-        """Do nothing: no answer is waited for longer than half a minute."""
+        """Do nothing: no statement waits for an answer for more than half a minute."""
 
     # statements
 
@@ -325,9 +325,9 @@ class MySQLDialect(ServerDialect):
             texts.insert(0, b"START TRANSACTION")
         answers: list[tuple[list[Row], int]] = []
         with connection.cursor() as cursor:
-            # a node that forces a transaction back amid several statements says nothing, and goes on with the next
+            # a node that rolls a transaction back between statements does not report it, and performs the next ones
             for some in messages(texts, self._packet, 1 if self.optimistic else _TOGETHER):
-                # its stubs know of text alone, which it would encode
+                # its stubs only allow text, which it would encode
                 cursor.execute(cast("str", b"; ".join(some)))
                 for _ in some:
                     rows = cast("list[Row]", list(cursor.fetchall())) if cursor.description else []
@@ -356,7 +356,7 @@ class MySQLDialect(ServerDialect):
         """Wait until the server works no more for a connection that was lost: it may still be about to commit."""
         [(holder,)] = self.query(f"SELECT IS_USED_LOCK('{self._key}')")
         if holder is not None:
-            # it may have ended by itself
+            # the connection may have ended meanwhile
             with suppress(pymysql.Error):
                 self.change(f"KILL {holder}")
         self._lock(self._key)

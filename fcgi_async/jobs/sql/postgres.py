@@ -27,15 +27,15 @@ from fcgi_async.jobs.sql.server_store import ServerDialect
 
 __all__ = ("CHANNEL", "PostgresDialect")
 
-# what is told that jobs came or ended is this and the bell's name
+# the channel's name is this and the bell's name
 CHANNEL: Final = "fcgi_jobs_"
 _OLDEST_VERSION: Final = 130000
-# seconds for which another transaction, or the server's own work, may keep a statement waiting
+# seconds for which a statement may wait for another transaction, or for the server's own work
 _LOCKED: Final = 10
 _STATEMENT: Final = 60
-# how many rows one INSERT has at most
+# most rows of an INSERT
 _ROWS: Final = 1000
-# keeps two processes from making the tables at once; any number that is not used for another lock
+# prevents two processes from creating the tables at once; any number without another use
 _SCHEMA_LOCK: Final = 0x66636769
 # a parameter that may be NULL and stands alone has no type of its own
 _CASTS: Final = {
@@ -45,7 +45,7 @@ _CASTS: Final = {
     "lease": "::bigint",
     "unique_for": "::bigint",
 }
-# what Python calls encodings that have all characters where Python has them; others get ASCII
+# server's encoding -> Python's name of the same one, None for all of Unicode; for other encodings text is ASCII
 _CHARSETS: Final = {"UTF8": None, "SQL_ASCII": None, "LATIN1": "latin-1"}
 _NOTHING: Parameters = {}
 
@@ -61,8 +61,8 @@ class PostgresDialect(ServerDialect):
     """A connection to PostgreSQL.
 
     Args:
-        address: of the server and the database.
-        lease: seconds after which the server ends a transaction that does nothing: its process is frozen or away.
+        address: the address of the server and the database.
+        lease: seconds after which the server ends an idle transaction, whose process is frozen or gone.
     """
 
     types: ClassVar[Types] = Types(
@@ -93,7 +93,7 @@ class PostgresDialect(ServerDialect):
         self._connection: psycopg.Connection[Row] | None = None
         self._cursor: psycopg.Cursor[Row] | None = None
         self._bells: set[str] = set()
-        # what begins the transaction, and is sent with its first statement
+        # the start of the transaction, which is sent with its first statement
         self._unbegun: tuple[str, ...] = ()
         self._prepared = Prepared()
         self._patience: float = _LOCKED
@@ -122,7 +122,7 @@ class PostgresDialect(ServerDialect):
             self._command("COMMIT")
             self.limit_waits(self._patience)
             delay = cast("str", self.query("SELECT setting FROM pg_settings WHERE name = 'wal_writer_delay'")[0][0])
-            # what the WAL writer promises, and a second for a busy machine
+            # at most three delays of the WAL writer, and a second for a busy machine
             self.forgets = 3 * int(delay) / 1000 + 1
         except BaseException:
             self.disconnect()
@@ -131,7 +131,7 @@ class PostgresDialect(ServerDialect):
         self.connected = time.monotonic()
 
     def disconnect(self) -> None:
-        """Disconnect; raises nothing."""
+        """Disconnect; never raises."""
         connection, self._connection, self._cursor = self._connection, None, None
         if connection is not None:
             with suppress(psycopg.Error):
@@ -140,14 +140,14 @@ class PostgresDialect(ServerDialect):
     def begin(self, *, durable: bool, writes: bool = True) -> None:
         """Begin a transaction with its first statement; over a new connection if the server has ended the old one."""
         self._bells.clear()
-        # nothing comes unasked but the end
+        # only the end of the connection comes unasked
         if _is_readable(self._require().connection.fileno()):
             self.disconnect()
             self.connect()
         self._unbegun = _BEGIN if durable else _BEGIN_RELAXED
 
     def commit(self) -> None:
-        """Commit it, and ring the bells in a transaction of their own, since NOTIFY lets no two commit at once."""
+        """Commit it, and ring the bells in another transaction, because NOTIFY makes commits wait for each other."""
         statements = [f"NOTIFY {CHANNEL}{bell}" for bell in sorted(self._bells)]
         if not self._unbegun:
             statements.insert(0, "COMMIT")
@@ -156,7 +156,7 @@ class PostgresDialect(ServerDialect):
             self._command("; ".join(statements))
 
     def rollback(self) -> None:
-        """Take it back, if there is one; raises nothing."""
+        """Roll back if there is a transaction; never raises."""
         self._bells.clear()
         self._unbegun = ()
         connection = self._connection
@@ -176,7 +176,7 @@ class PostgresDialect(ServerDialect):
         self._bells.add(bell)
 
     def translate(self, error: Exception, *, committing: bool) -> StoreError | None:
-        """Return what to raise for an error of psycopg's."""
+        """Return the error to raise for an error of psycopg."""
         if isinstance(error, StoreError):
             return error
         if isinstance(error, UnicodeError):
@@ -193,15 +193,15 @@ class PostgresDialect(ServerDialect):
         return translated
 
     def is_transient(self, error: Exception) -> bool:
-        """Return whether it was a deadlock, or the like."""
+        """Return whether it was a deadlock or a similar conflict."""
         return is_transient(error)
 
     def waited_in_vain(self, error: Exception) -> bool:
-        """Return whether another transaction kept locked what was needed."""
+        """Return whether another transaction kept the needed rows locked for too long."""
         return waited_in_vain(error)
 
     def limit_waits(self, seconds: float) -> None:
-        """Let others keep a statement waiting for so long at most, on later connections too."""
+        """Let statements wait for locks for at most so many seconds, on later connections too."""
         self._patience = seconds
         self._command(f"SET lock_timeout = '{max(round(seconds * 1000), 1)}ms'")
 
@@ -275,7 +275,7 @@ class PostgresDialect(ServerDialect):
         message = "; ".join([*begin, *(self._prepared.write(self.written(one), values) for one, values in asked)])
         if self._prepared.new:
             self._command(*self._prepared.take_new())
-        # what is written here comes from this package, and values were quoted
+        # the text comes from this package, and its values were quoted
         cursor.execute(message.encode("utf-8", "surrogatepass"), prepare=False)
         for _ in begin:
             cursor.nextset()
@@ -290,15 +290,15 @@ class PostgresDialect(ServerDialect):
         self._require().execute("; ".join(statements).encode(), prepare=False)
 
     def _fit_text(self, connection: psycopg.Connection[Row]) -> None:
-        """Find out what text the database takes, and what it may return."""
+        """Find out which text the database accepts and may return."""
         encoding = connection.info.parameter_status("server_encoding") or "UTF8"
         self.charset = _CHARSETS.get(encoding, "ascii")
         if encoding == "SQL_ASCII":
-            # it has whatever bytes anyone has sent, and gives them out as they are only if nothing else is asked for
+            # such a database stores any bytes, and returns them unchanged only if the client's encoding is this too
             self._command("SET client_encoding = 'SQL_ASCII'")
             for kind in ("text", "name"):
                 connection.adapters.register_loader(kind, _AnyText)
-            # a cursor has the adapters that there were when it was made
+            # a cursor keeps the adapters from the time when it was created
             self._cursor = connection.cursor()
 
     def _outlive(self) -> None:

@@ -22,13 +22,13 @@ from fcgi_async.jobs.sql.sqlite_path import relative_meant
 
 __all__ = ("SQLiteDialect",)
 
-# seconds for which another process may keep us from writing
+# seconds to wait while another process writes
 _BUSY: Final = 10.0
 # milliseconds in which SQLite itself tries for the lock, at first after one
 _STEP: Final = 8
 _WAL_RETRY: Final = 0.01
 _NOTHING: Parameters = {}
-# how Python's module begins to say that text is not UTF-8
+# the beginning of the module's message for text that is not UTF-8
 _UNDECODABLE: Final = "Could not decode to UTF-8"
 
 # primary result codes, https://www.sqlite.org/rescode.html
@@ -41,7 +41,7 @@ class SQLiteDialect(Dialect):
     """A connection to an SQLite file.
 
     Args:
-        path: the file; made if it is not there, its folder is not.
+        path: the file; created if it does not exist, unlike its folder.
         clock: returns the seconds since 1970.
     """
 
@@ -78,13 +78,13 @@ class SQLiteDialect(Dialect):
 
     @property
     def folder(self) -> Path:
-        """Where the files of workers and the sockets of bells are."""
+        """The folder of workers' files and of bells' sockets."""
         return self.path.with_name(f"{self.path.name}-live")
 
     # the session
 
     def connect(self) -> None:
-        """Connect, if it is not connected or the file is another one now."""
+        """Connect if it is not connected, or if the file was replaced."""
         if self._connection is not None:
             if self._file_identity() == self._identity:
                 return
@@ -115,14 +115,14 @@ class SQLiteDialect(Dialect):
             raise
 
     def disconnect(self) -> None:
-        """Disconnect; raises nothing."""
+        """Disconnect; never raises."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
 
     def begin(self, *, durable: bool, writes: bool = True) -> None:
-        """Begin a transaction, as the only one who writes if it does."""
+        """Begin a transaction; one that writes excludes other writers."""
         connection = self._require()
         if self._synced is not durable:
             # in WAL, NORMAL leaves commits to the next sync, and FULL syncs each
@@ -156,7 +156,7 @@ class SQLiteDialect(Dialect):
         self._require().execute("COMMIT")
 
     def rollback(self) -> None:
-        """Take it back, if there is one; raises nothing."""
+        """Roll back if there is a transaction; never raises."""
         self._bells.clear()
         if self._connection is not None and self._connection.in_transaction:
             try:
@@ -174,7 +174,7 @@ class SQLiteDialect(Dialect):
         self._bells.add(bell)
 
     def translate(self, error: Exception, *, committing: bool) -> StoreError | None:
-        """Return what to raise for an error of SQLite's; what failed is taken back, a commit too."""
+        """Return the error to raise for an error of SQLite; the failed transaction is rolled back."""
         if isinstance(error, StoreError):
             return error
         if isinstance(error, OSError):
