@@ -1,19 +1,27 @@
-"""Copy PHP's side of calls beside the script that requires it."""
+"""Copy a PHP file of the package beside the script that requires it."""
 
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
-__all__ = ("PHP_FILE", "copy_php_file")
+__all__ = ("PHP_FILE", "offer_php_file")
 
 PHP_FILE = Path(__file__).parent / "fcgi_call.php"
 
 
-def copy_php_file(folder: Path) -> Path:
-    """Copy fcgi_call.php into a folder and return the copy.
+def offer_php_file(file: Path, module: str) -> None:
+    """Copy a file into the folder that the command line names; print the copy's path, or the file's without a folder.
 
-    Raises:
-        OSError: the file cannot be written there.
+    Args:
+        file: the file.
+        module: the module that is run, for the usage.
     """
-    return Path(shutil.copyfile(PHP_FILE, folder / PHP_FILE.name))
+    arguments = sys.argv[1:]
+    if len(arguments) > 1 or arguments[:1] in (["-h"], ["--help"]):
+        sys.exit(f"usage: python -m {module} [FOLDER]")
+    try:
+        print(shutil.copyfile(file, Path(arguments[0]) / file.name) if arguments else file)
+    except OSError as error:
+        sys.exit(f"{file.name} cannot be copied: {error}")

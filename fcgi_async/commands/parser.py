@@ -12,7 +12,15 @@ from fcgi_async.commands.errors import UsageError
 
 __all__ = ("Parser",)
 
-# names of other programs -> ours
+# words and options of other programs -> ours
+_WORDS: Final = {
+    "call": "run",
+    "check": "doctor",
+    "enqueue": "jobs enqueue",
+    "exec": "run",
+    "help": "--help",
+    "start": "serve",
+}
 _ELSEWHERE: Final = {
     "--port": ("--listen",),
     "--bind": ("--listen",),
@@ -35,6 +43,8 @@ class Parser(argparse.ArgumentParser):
         if choice := _CHOICE.search(message):
             names = re.findall(r"[\w-]+", choice[3])
             nearest = get_close_matches(choice[2], names, n=1) if len(names) > _FEW else []
+            if "COMMAND" in message and choice[2] in _WORDS:
+                nearest = [_WORDS[choice[2]]]
             meant = f"did you mean {nearest[0]}?" if nearest else f"choose from {', '.join(names)}"
             message = f"{message[: choice.start()]}{choice[1]}; {meant}"
         elif missing := _MISSING.search(message):

@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
+import fcgi_async.jobs
 from fcgi_async import (
     CallError,
     CallRefused,
@@ -374,14 +375,18 @@ async def test_from_threads(fpm: LocalFPM) -> None:
     await anyio.to_thread.run_sync(work)
 
 
-async def test_the_file_is_copied(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("module", "file"),
+    [("fcgi_async.call", PHP_FILE), ("fcgi_async.jobs", Path(fcgi_async.jobs.__path__[0]) / "fcgi_jobs.php")],
+)
+def test_the_file_is_copied(tmp_path: Path, module: str, file: Path) -> None:
     """The command prints where it is, or copies it into a folder."""
 
     def run(*arguments: object) -> str:
-        command = [sys.executable, "-m", "fcgi_async.call", *map(str, arguments)]
+        command = [sys.executable, "-m", module, *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
-    assert run() == str(PHP_FILE)
-    assert run(tmp_path) == str(tmp_path / "fcgi_call.php")
-    assert (tmp_path / "fcgi_call.php").read_bytes() == PHP_FILE.read_bytes()
+    assert run() == str(file)
+    assert run(tmp_path) == str(tmp_path / file.name)
+    assert (tmp_path / file.name).read_bytes() == file.read_bytes()
     assert run(tmp_path / "none") == ""

@@ -58,6 +58,7 @@ def test_unknown_option(command: RunCommand, arguments: list[str], said: str) ->
     ("arguments", "said"),
     [
         (["rnu"], "argument COMMAND: invalid choice: 'rnu'; did you mean run? (see fcgi-async --help)"),
+        (["call"], "argument COMMAND: invalid choice: 'call'; did you mean run? (see fcgi-async --help)"),
         (["jobs", "lst"], "argument ACTION: invalid choice: 'lst'; did you mean list? (see fcgi-async jobs --help)"),
         (
             ["completion", "ksh"],
