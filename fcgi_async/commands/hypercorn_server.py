@@ -8,7 +8,6 @@ from socket import socket
 from typing import cast
 
 import anyio
-import sniffio
 
 try:
     from hypercorn.config import Config
@@ -34,6 +33,7 @@ async def serve_with_hypercorn(
     stop: anyio.Event,
     certificate: Certificate | None,
     within: float,
+    trio: bool,
 ) -> None:
     """Serve until `stop` is set; on asyncio or trio.
 
@@ -43,6 +43,7 @@ async def serve_with_hypercorn(
         stop: ends it: no new requests are accepted, and running ones have `within` seconds.
         certificate: the certificate for HTTPS; browsers use HTTP/2 only with HTTPS.
         within: seconds that running requests have to end.
+        trio: whether this runs on trio.
     """
     config = Config()
     # hypercorn closes the sockets that it gets
@@ -54,7 +55,7 @@ async def serve_with_hypercorn(
     if certificate is not None:
         config.certfile, config.keyfile = certificate.cert, certificate.key
     framework = cast(ASGIFramework, app)
-    if sniffio.current_async_library() == "trio":
+    if trio:
         from hypercorn.trio import serve as serve_on_trio
 
         await _by_itself(partial(serve_on_trio, framework, config, shutdown_trigger=stop.wait, mode="asgi"))

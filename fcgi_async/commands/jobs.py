@@ -201,11 +201,10 @@ async def _check(jobs: Jobs, options: argparse.Namespace) -> int:
 async def _changed(changed: int, options: argparse.Namespace, done: str, expected: int | None = None) -> int:
     wanted = len(options.ids) if expected is None else expected
     await _say(json.dumps({done: changed}) if options.json else f"{changed} {done}")
-    if changed < wanted:
+    if changed < wanted and not options.json:
         what = f"{wanted - changed} not {done}: not in the database, or in another state; see `fcgi-async jobs show ID`"
         await write(STDERR, f"fcgi-async: {what}\n".encode())
-        return 1
-    return 0
+    return 1 if changed < wanted else 0
 
 
 async def _say(text: str) -> None:

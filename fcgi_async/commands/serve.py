@@ -236,7 +236,9 @@ def _server(chosen: ServeOptions) -> Serve:
 
         async def serve_http2(app: Application, listening: Sequence[Listening], stop: anyio.Event) -> None:
             sockets = [one.socket for one in listening]
-            await serve_with_hypercorn(app, sockets, stop=stop, certificate=chosen.certificate, within=_CLOSE_WITHIN)
+            await serve_with_hypercorn(
+                app, sockets, stop=stop, certificate=chosen.certificate, within=_CLOSE_WITHIN, trio=chosen.trio
+            )
 
         return serve_http2
     except ImportError as error:

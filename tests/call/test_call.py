@@ -379,7 +379,7 @@ async def test_from_threads(fpm: LocalFPM) -> None:
     ("module", "file"),
     [("fcgi_async.call", PHP_FILE), ("fcgi_async.jobs", Path(fcgi_async.jobs.__path__[0]) / "fcgi_jobs.php")],
 )
-def test_the_file_is_copied(tmp_path: Path, module: str, file: Path) -> None:
+async def test_the_file_is_copied(tmp_path: Path, module: str, file: Path) -> None:
     """The command prints where it is, or copies it into a folder."""
 
     def run(*arguments: object) -> str:
@@ -388,5 +388,5 @@ def test_the_file_is_copied(tmp_path: Path, module: str, file: Path) -> None:
 
     assert run() == str(file)
     assert run(tmp_path) == str(tmp_path / file.name)
-    assert (tmp_path / file.name).read_bytes() == file.read_bytes()
+    assert (tmp_path / file.name).read_bytes() == await anyio.Path(file).read_bytes()
     assert run(tmp_path / "none") == ""

@@ -15,7 +15,6 @@ NOWHERE = ["--fpm", "unix:///nowhere/fpm.sock", "--max-children", "4"]
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "COMMAND"),
         (["jog", ECHO], "jog"),
         (["run"], "SCRIPT"),
         (["run", ECHO, "--nonsense"], "--nonsense"),

@@ -43,7 +43,7 @@ print("LOADED", *[name for name in {HEAVY!r} if name in sys.modules])
         (["--versoin", "demo"], "unrecognized arguments: --versoin; did you mean --version? (see fcgi-async --help)"),
         (["run", "a.php", "--xyz"], "unrecognized arguments: --xyz (see fcgi-async run --help)"),
         (
-            ["serve", "--port", "80"],
+            ["serve", ".", "--port", "80"],
             "unrecognized arguments: --port 80; did you mean --listen? (see fcgi-async serve --help)",
         ),
     ],
