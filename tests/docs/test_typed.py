@@ -59,9 +59,9 @@ def type_in(found: Sequence[Block], machine: Machine, directory: Path) -> None:
     empty.mkdir()
     source, printing = script(found, machine, directory)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"])
-    left_out = ("VIRTUAL_ENV", "PYTHONPATH")
-    given = {"PATH": path, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    environment = {name: value for name, value in os.environ.items() if name not in left_out} | given
+    # the environment may have another checkout installed
+    given = {"PATH": path, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONPATH": str(ROOT)}
+    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"} | given
     with (directory / "said").open("wb") as said:
         shell = subprocess.Popen(
             ["bash", "-c", source],
