@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect, insort
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -29,9 +30,14 @@ class Marks:
         return self.counts().total()
 
     def times(self, worker: str) -> list[float]:
-        """When a worker's jobs began."""
+        """When a worker's jobs began, in order."""
         self._read_on()
-        return sorted(self._times[worker])
+        return self._times[worker]
+
+    def since(self, worker: str, time: float) -> int:
+        """How many of a worker's jobs began after a time."""
+        times = self.times(worker)
+        return len(times) - bisect(times, time)
 
     def _read_on(self) -> None:
         if not self.path.exists():
@@ -45,4 +51,4 @@ class Marks:
                 id, _, *more = line.split()
                 self._counts[id] += 1
                 if len(more) == 3:
-                    self._times[more[0]].append(float(more[1]))
+                    insort(self._times[more[0]], float(more[1]))

@@ -24,8 +24,9 @@ from tests.jobs.servers import find_program, is_alive
 TTL, LOOP, RETRY = 8, 1, 3
 NODES = 3
 START_SECONDS = 120
-# seconds in which servers become standbys again, or do not
-PATIENCE = 6
+# seconds in which servers become standbys again, or do not; and between looks
+PATIENCE = 20
+LOOK = 0.2
 USER = "postgres"
 _AS_USER = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--"]
 _SETTINGS = {
@@ -240,7 +241,7 @@ class Cluster:
             while time.monotonic() < deadline:
                 if self.is_whole():
                     return
-                time.sleep(0.1)
+                time.sleep(LOOK)
             assert time.monotonic() < give_up, f"not whole within {START_SECONDS} s\n{self.logs()}"
             # refused while Patroni does something else with the server
             self._copy_again()
@@ -297,4 +298,4 @@ def wait_until(condition: Callable[[], object], what: str, logs: Callable[[], st
     deadline = time.monotonic() + START_SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {START_SECONDS} s\n{logs()}"
-        time.sleep(0.05)
+        time.sleep(0.1)

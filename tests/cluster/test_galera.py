@@ -165,9 +165,7 @@ async def _break(cluster: Cluster, node: Node, fault: str, workers: list[Worker]
     await anyio.to_thread.run_sync(make, node)
     outage = await anyio.to_thread.run_sync(probe.wait)
     well = began + outage
-    await eventually(
-        lambda: all(sum(at > well for at in marks.times(worker.name)) > 3 * SHARE for worker in workers), within=60
-    )
+    await eventually(lambda: all(marks.since(worker.name, well) > 3 * SHARE for worker in workers), within=60)
     pause = max(_pause(marks.times(worker.name), began, well) for worker in workers)
     await anyio.to_thread.run_sync(mend, node)
     await anyio.to_thread.run_sync(cluster.wait)
