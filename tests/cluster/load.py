@@ -30,7 +30,7 @@ MOST_IN_HAND = WORKERS * (SHARE + AHEAD + 2 * SHARE + AHEAD)
 _MILLISECONDS = 10
 _PRODUCERS = 10
 # how many jobs wait while more are put, so that some are put at any time
-_BACKLOG = 200
+_BACKLOG = 100
 # seconds without a run after which jobs are put nevertheless
 _STANDSTILL = 1.0
 # seconds until everything is over, whatever has happened, and between looks

@@ -16,8 +16,8 @@ from tests.cluster.patroni import Cluster, Node
 from tests.cluster.tables import write
 from tests.jobs.servers import perform
 
-# of each time at least; ten of them have 10,000
-JOBS = 1000
+# of each time at least
+JOBS = 400
 
 # what happens to the leader, and what makes it well again
 Fault = tuple[Callable[[Cluster, Node], None], Callable[[Cluster, Node], None]]

@@ -41,9 +41,9 @@ LEASE = 15.0
 # of each worker
 SHARE = 4
 AHEAD = 1
-MILLISECONDS = 160
-# jobs for each fault
-JOBS = 1000
+MILLISECONDS = 320
+# jobs for each fault at least
+JOBS = 500
 # seconds beside the cluster's own fail-over, within which workers go on
 GO_ON = 5.0
 MOST_IN_HAND = 3 * (SHARE + AHEAD + 2 * SHARE + AHEAD)
@@ -145,7 +145,7 @@ async def _feed(jobs: Jobs, data: str, put: list[str], marks: Marks, scope: anyi
     """Keep jobs waiting; what may not be stored is put again."""
     with scope:
         while True:
-            if len(put) - len(marks.counts()) < 1500:
+            if len(put) - len(marks.counts()) < 750:
                 some = [job("job", data=data) for _ in range(250)]
                 put.extend(each.id for each in some)
                 stored = False

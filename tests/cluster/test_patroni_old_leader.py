@@ -27,18 +27,13 @@ def trials() -> Iterator[Trials]:
         yield Trials(cluster)
 
 
-async def test_nothing_is_lost_when_the_leader_is_switched(trials: Trials, time: int, tmp_path: Path) -> None:
-    """And workers go on with the next leader by themselves."""
-    seen = await trials.run("switched", tmp_path / "marks", idempotent=time % 2 == 0)
-    assert seen.acknowledged >= JOBS
-    assert seen.lost == seen.gone == seen.left == 0
-    assert seen.twice <= MOST_IN_HAND
-
-
-async def test_nothing_is_lost_with_a_leader_that_only_clients_reach(trials: Trials, time: int, tmp_path: Path) -> None:
-    """Claims and ends of idempotent jobs are not waited for: what it forgets of these runs twice."""
+@pytest.mark.parametrize("fault", ["switched", "parted from the others"])
+async def test_nothing_is_lost_with_an_old_leader(trials: Trials, fault: str, time: int, tmp_path: Path) -> None:
+    """One that is switched over, or that only clients reach; workers go on with the next leader by themselves."""
     idempotent = time % 2 == 0
-    seen = await trials.run("parted from the others", tmp_path / "marks", idempotent=idempotent)
+    seen = await trials.run(fault, tmp_path / "marks", idempotent=idempotent)
     assert seen.acknowledged >= JOBS
     assert seen.lost == seen.gone == seen.left == 0
-    assert idempotent or seen.twice <= MOST_IN_HAND
+    # claims and ends of idempotent jobs are not waited for: what a parted leader forgets of them runs twice
+    if fault == "switched" or not idempotent:
+        assert seen.twice <= MOST_IN_HAND
