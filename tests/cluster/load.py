@@ -82,6 +82,7 @@ class Load:
     enough: bool = attrs.field(default=False, init=False)
     _acknowledged: set[str] = attrs.field(factory=set, init=False)
     _stuck: int = attrs.field(default=0, init=False)
+    _looked: float = attrs.field(default=0.0, init=False)
 
     async def put(self) -> None:
         """Put jobs until there are enough; one whose put is not acknowledged is put again with the same id."""
@@ -103,9 +104,9 @@ class Load:
             with anyio.move_on_after(_STANDSTILL) as waited:
                 while self._waiting() - self._stuck > _BACKLOG:  # noqa: ASYNC110 - PHP sets no Event
                     await anyio.sleep(0.05)
-            if waited.cancelled_caught:
+            if waited.cancelled_caught and time.monotonic() > self._looked + _STANDSTILL:
                 # what has not run by now may be lost
-                self._stuck = self._waiting()
+                self._stuck, self._looked = self._waiting(), time.monotonic()
 
     def _waiting(self) -> int:
         return len(self._acknowledged) - self.marks.runs()

@@ -23,6 +23,11 @@ JOBS = 400
 Fault = tuple[Callable[[Cluster, Node], None], Callable[[Cluster, Node], None]]
 
 
+def _reset(cluster: Cluster, leader: Node) -> None:
+    leader.kill()
+    leader.start()
+
+
 def _switch(cluster: Cluster, leader: Node) -> None:
     assert leader.ask("switchover", {"leader": leader.host.name}, within=60) is not None, cluster.logs()
 
@@ -41,10 +46,8 @@ def _join(cluster: Cluster, leader: Node) -> None:
 
 FAULTS: dict[str, Fault] = {
     "killed": (lambda cluster, leader: leader.kill(), lambda cluster, leader: leader.start()),
-    "frozen": (
-        lambda cluster, leader: leader.signal(signal.SIGSTOP),
-        lambda cluster, leader: leader.signal(signal.SIGCONT),
-    ),
+    # made anew as a watchdog would: Patroni 3.0 may take the lock from the next leader if it goes on
+    "frozen": (lambda cluster, leader: leader.signal(signal.SIGSTOP), _reset),
     "cut off": (lambda cluster, leader: leader.host.cut(), lambda cluster, leader: leader.host.mend()),
     # workers and those who put still reach it
     "parted from the others": (_part, _join),
@@ -67,14 +70,20 @@ class Trials:
             path: of a file of marks.
             idempotent: whether the jobs are.
         """
-        cluster, leader = self._cluster, self._cluster.leader()
+        cluster = self._cluster
+        # a test that has failed may have left it otherwise
+        await anyio.to_thread.run_sync(cluster.mend)
+        leader = cluster.leader()
         load = Load(cluster.url, Marks(path), idempotent, JOBS)
         async with workers(cluster.url, idempotent=idempotent):
             async with anyio.create_task_group() as group:
                 group.start_soon(load.put)
                 await seconds_until(lambda: load.marks.runs() > JOBS // 3, time.monotonic())
-                taken_over, resumed = await _break(cluster, leader, fault, load)
-                await anyio.to_thread.run_sync(FAULTS[fault][1], cluster, leader)
+                try:
+                    taken_over, resumed = await _break(cluster, leader, fault, load)
+                finally:
+                    # the next fault finds it well whatever was seen of this one
+                    FAULTS[fault][1](cluster, leader)
                 load.enough = True
                 await anyio.to_thread.run_sync(cluster.mend)
             seen = await load.end(taken_over, resumed)
@@ -83,6 +92,8 @@ class Trials:
             names = {False: what, True: f"{what}, idempotent"}
             write(f"patroni {what}", [tell(names[each], kinds[each]) for each in sorted(kinds)])
         perform(cluster.url, "DELETE FROM fcgi_jobs")
+        # those that were ended are there until their lease is over, and would be taken for the next ones
+        perform(cluster.url, "DELETE FROM fcgi_workers")
         return seen
 
 
