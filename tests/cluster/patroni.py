@@ -37,6 +37,8 @@ _SETTINGS = {
     "wal_keep_size": "256MB",
     # the next leader has a place for each standby a moment after they look for it
     "wal_retrieve_retry_interval": "500ms",
+    # a leader that is cut off shuts down only when it has given up its standbys
+    "wal_sender_timeout": "5s",
 }
 
 
