@@ -69,9 +69,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _left_out_loops(nodeid: str) -> tuple[str, ...]:
-    if "galera" in nodeid:
+    if "galera" in nodeid or "mariadb" in nodeid:
         return "uvloop", "trio"
-    on_server = "postgres" in nodeid or "mariadb" in nodeid or ("conformance" in nodeid and "sqlite" not in nodeid)
+    on_server = "postgres" in nodeid or ("conformance" in nodeid and "sqlite" not in nodeid)
     return ("uvloop",) if on_server or "test_failover" in nodeid else ()
 
 
