@@ -6,6 +6,7 @@ import argparse
 import json
 import shlex
 
+from fcgi_async.commands.config_options import add_config_options
 from fcgi_async.commands.pool_options import ENVIRONMENT, count
 from fcgi_async.commands.stdio import STDOUT, write
 from fcgi_async.pool.endpoint import Endpoint
@@ -15,17 +16,7 @@ __all__ = ("add_arguments", "as_environment", "as_options", "as_python", "execut
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "--fpm-config",
-        metavar="FILE",
-        help="FPM's configuration, or the output of php-fpm -tt, in a file (default: where distributions keep it)",
-    )
-    parser.add_argument("--pool", metavar="NAME", help="the pool in that configuration (default: www, or the only one)")
-    parser.add_argument(
-        "--prefix",
-        metavar="DIR",
-        help="the folder that relative paths in that configuration start from (default: found from its includes)",
-    )
+    add_config_options(parser, "{} (default: where distributions keep it)")
     parser.add_argument(
         "--reserve", metavar="N", type=int, help="workers left to other clients (default: a quarter, rounded up)"
     )

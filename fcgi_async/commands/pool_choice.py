@@ -9,6 +9,7 @@ from typing import Self
 
 import attrs
 
+from fcgi_async.commands.config_options import add_config_options
 from fcgi_async.commands.errors import UsageError
 from fcgi_async.commands.pool_options import ENVIRONMENT
 from fcgi_async.errors import ConfigurationError, StatusUnavailable
@@ -30,17 +31,7 @@ def add_pool_choice(parser: argparse.ArgumentParser, whose: str) -> None:
         help=f"{whose}: unix:///run/php/php-fpm.sock, unix://@abstract or tcp://host:port (default: FCGI_ASYNC_FPM in "
         "the environment, else as in FPM's configuration, where distributions keep it)",
     )
-    parser.add_argument(
-        "--fpm-config",
-        metavar="FILE",
-        help="instead of an address: FPM's configuration, or the output of php-fpm -tt, in a file",
-    )
-    parser.add_argument("--pool", metavar="NAME", help="the pool in that configuration (default: www, or the only one)")
-    parser.add_argument(
-        "--prefix",
-        metavar="DIR",
-        help="the folder that relative paths in that configuration start from (default: found from its includes)",
-    )
+    add_config_options(parser, "instead of an address: {}")
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=seconds, default=_TIMEOUT, help=f"at most (default: {_TIMEOUT:g})"
     )

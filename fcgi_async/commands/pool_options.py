@@ -11,6 +11,7 @@ from typing import Final, Self
 
 import attrs
 
+from fcgi_async.commands.config_options import add_config_options
 from fcgi_async.commands.errors import UsageError
 from fcgi_async.dispatch.dispatcher import Dispatcher
 from fcgi_async.dispatch.request import RequestEncoder
@@ -61,17 +62,7 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="workers left to other clients (default: a quarter, rounded up, if its configuration is read, else 0)",
     )
-    group.add_argument(
-        "--fpm-config",
-        metavar="FILE",
-        help="instead of --fpm and --max-children: FPM's configuration, or the output of php-fpm -tt, in a file",
-    )
-    group.add_argument("--pool", metavar="NAME", help="the pool in that configuration (default: www, or the only one)")
-    group.add_argument(
-        "--prefix",
-        metavar="DIR",
-        help="the folder that relative paths in that configuration start from (default: found from its includes)",
-    )
+    add_config_options(group, "instead of --fpm and --max-children: {}")
 
 
 def count(text: str) -> int:
