@@ -46,7 +46,9 @@ def lanes(task: Task) -> list[Lane]:
 
 def done(claimed: Claimed) -> Settlement:
     """Return the settlement of a job that went well."""
-    return Settlement(number=claimed.number, attempt=claimed.attempt, state="done", keep=60.0, durable=False)
+    return Settlement(
+        number=claimed.number, id=claimed.id, attempt=claimed.attempt, state="done", keep=60.0, durable=False
+    )
 
 
 @attrs.frozen

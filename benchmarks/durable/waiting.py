@@ -26,7 +26,9 @@ async def measure(url: str, task: Task, waiting: int) -> float:
                 claim = await jobs.store.claim(WORKER, lanes, 1, durable=False)
                 taken.append(perf_counter() - begun)
                 done = [
-                    Settlement(number=each.number, attempt=each.attempt, state="done", keep=0.0, durable=False)
+                    Settlement(
+                        number=each.number, id=each.id, attempt=each.attempt, state="done", keep=0.0, durable=False
+                    )
                     for each in claim.jobs
                 ]
                 await jobs.store.settle(WORKER, done)

@@ -82,6 +82,7 @@ class Doubt:
             return None
         return Settlement(
             number=claimed.number,
+            id=claimed.id,
             attempt=claimed.attempt,
             state="delayed",
             delay=_HOLD,

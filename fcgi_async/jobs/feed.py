@@ -201,14 +201,14 @@ class Feed:
         if not self._ready or time.monotonic() - self._ready[0].taken < _STALE:
             return
         for claimed in self._ready:
-            self._settler.add(Settlement(number=claimed.number, attempt=claimed.attempt, state="ready"))
+            self._settler.add(Settlement(number=claimed.number, id=claimed.id, attempt=claimed.attempt, state="ready"))
         self._ready.clear()
         self._more = False
 
     async def _compare(self) -> None:
-        compared = await self._store.reconcile(self._worker, self._settler.held)
+        compared = await self._store.reconcile(self._worker, tuple(self._settler.held.values()))
         self._unsure = not compared.complete
-        for claimed in [claimed for claimed in self._ready if claimed.number in compared.lost]:
+        for claimed in [claimed for claimed in self._ready if claimed.id in compared.lost]:
             self._ready.remove(claimed)
             self._settler.drop(claimed)
 

@@ -50,6 +50,7 @@ def settle_attempt(
             )
     return Settlement(
         number=claimed.number,
+        id=claimed.id,
         attempt=claimed.attempt,
         state=fate.state,
         delay=fate.delay,

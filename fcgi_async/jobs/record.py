@@ -231,6 +231,8 @@ class Settlement:
     """The end of an attempt; it is written only if the same worker still holds the same attempt.
 
     Attributes:
+        id: its job's id: a server that lost its last transactions may give a number again. None for a job that was
+            read in the same transaction.
         state: "ready", "delayed", "done", "dead", "cancelled" or "in_doubt".
         delay: seconds until it is ready again, if delayed.
         counts: whether it counts as a failed attempt.
@@ -245,6 +247,7 @@ class Settlement:
     number: int
     attempt: int
     state: State
+    id: str | None = None
     delay: float = 0.0
     counts: bool = False
     status: int | None = None

@@ -36,7 +36,7 @@ class Settler:
 
     Attributes:
         most: number of waiting settlements above which no more attempts begin.
-        held: the jobs that are claimed and not settled yet, by number.
+        held: the jobs that are claimed and not settled yet, by id.
         lost: number of settlements that came too late, because the worker was considered lost.
     """
 
@@ -44,7 +44,7 @@ class Settler:
     _worker: str
     _change: Change
     most: int = attrs.field(default=1, init=False)
-    held: dict[int, Claimed] = attrs.field(factory=dict, init=False)
+    held: dict[str, Claimed] = attrs.field(factory=dict, init=False)
     lost: int = attrs.field(default=0, init=False)
     _waiting: list[Settlement] = attrs.field(factory=list, init=False)
     _writing: int = attrs.field(default=0, init=False)
@@ -54,15 +54,15 @@ class Settler:
     _locked: list[Settlement] = attrs.field(factory=list, init=False)
     _locked_until: float = attrs.field(default=0.0, init=False)
     # those that were logged
-    _told: set[int] = attrs.field(factory=set, init=False)
+    _told: set[str | None] = attrs.field(factory=set, init=False)
 
     def hold(self, claimed: Claimed) -> None:
         """Add a job in hand."""
-        self.held[claimed.number] = claimed
+        self.held[claimed.id] = claimed
 
     def drop(self, claimed: Claimed) -> None:
         """Remove a job in hand that has not begun."""
-        self.held.pop(claimed.number, None)
+        self.held.pop(claimed.id, None)
 
     def add(self, settlement: Settlement) -> None:
         """Queue a settlement for writing."""
@@ -112,9 +112,9 @@ class Settler:
             self._note(settlements, settled)
 
     @property
-    def unwritten(self) -> list[int]:
-        """The numbers of jobs that have ended and whose end is not written."""
-        return [settlement.number for settlement in (*self._waiting, *self._locked)]
+    def unwritten(self) -> list[str]:
+        """The ids of jobs that have ended and whose end is not written."""
+        return [settlement.id or "" for settlement in (*self._waiting, *self._locked)]
 
     async def _next(self) -> list[Settlement]:
         """Wait for settlements that can be written now, and take them."""
@@ -132,13 +132,12 @@ class Settler:
         if not self._locked:
             self._locked_until = time.monotonic() + _LOCKED
         self._locked.append(settlement)
-        if settlement.number not in self._told:
-            self._told.add(settlement.number)
-            claimed = self.held.get(settlement.number)
+        if settlement.id not in self._told:
+            self._told.add(settlement.id)
             logger.warning(
                 "job %s ended as %s, and a transaction that is not ours has locked it: this is written once that ends; "
                 "keep transactions that change fcgi_jobs short",
-                settlement.number if claimed is None else shown(claimed.id),
+                shown(settlement.id or ""),
                 settlement.state,
             )
 
@@ -147,13 +146,13 @@ class Settler:
             if was_ours is None:
                 self._put_off(settlement)
                 continue
-            self._told.discard(settlement.number)
-            claimed = self.held.pop(settlement.number, None)
+            self._told.discard(settlement.id)
+            self.held.pop(settlement.id or "", None)
             if not was_ours and not self._may_be_in:
                 self.lost += 1
                 logger.warning(
                     "job %s ended as %s, but no longer belonged to this worker; its state was not changed",
-                    settlement.number if claimed is None else shown(claimed.id),
+                    shown(settlement.id or ""),
                     settlement.state,
                 )
 
@@ -177,7 +176,7 @@ class Settler:
             if len(settlements) > 1:
                 return [settled for each in settlements for settled in await self._settle([each])]
             reason = f"how the job ended ({settlements[0].state}) cannot be stored: {error}"
-        logger.error("job %s is dead: %s", settlements[0].number, reason)
+        logger.error("job %s is dead: %s", shown(settlements[0].id or ""), reason)
         bare = attrs.evolve(
             settlements[0], state="dead", counts=True, keep=None, error=reason, stderr=None, response=None, answer=None
         )

@@ -40,12 +40,12 @@ class Comparison:
 
     Attributes:
         given_back: number of jobs that the worker had in the database but not in hand; they are ready again.
-        lost: numbers of jobs that it has in hand but not in the database: they belong to others now.
+        lost: ids of jobs that it has in hand but not in the database: they belong to others now.
         complete: whether all were given back; if not, another transaction has locked some: compare again later.
     """
 
     given_back: int
-    lost: frozenset[int]
+    lost: frozenset[str]
     complete: bool = True
 
 
@@ -115,10 +115,10 @@ class Store(Protocol):
     async def register(self, worker: str, lanes: Sequence[Lane]) -> None:
         """Register a worker and its tasks before it claims jobs; it counts as alive until it leaves or is lost."""
 
-    async def leave(self, worker: str, ended: Collection[int] = ()) -> None:
+    async def leave(self, worker: str, ended: Collection[str] = ()) -> None:
         """Unregister a worker, and give back its jobs as not started; settle the others before.
 
-        Jobs that could not be settled are in `ended`, by number: others decide about them, as if the worker was lost.
+        Jobs that could not be settled are in `ended`, by id: others decide about them, as if the worker was lost.
         """
 
     async def renew(self, worker: str) -> bool:
@@ -159,8 +159,8 @@ class Store(Protocol):
         """
         ...
 
-    async def reconcile(self, worker: str, held: Mapping[int, Claimed]) -> Comparison:
-        """Compare the worker's jobs in hand, by number, with its jobs in the database.
+    async def reconcile(self, worker: str, held: Collection[Claimed]) -> Comparison:
+        """Compare the worker's jobs in hand with its jobs in the database.
 
         A claim whose answer was lost leaves jobs that the worker does not know. No claim may be in progress.
         """

@@ -261,7 +261,7 @@ class Worker:
     async def _attempt(self, supply: Supply, slot: HeldSlot, claimed: Claimed) -> None:
         put_off = await supply.doubt.hold(self._tasks[claimed.task], claimed)
         if put_off is None and supply.lease.is_over:
-            put_off = Settlement(number=claimed.number, attempt=claimed.attempt, state="ready")
+            put_off = Settlement(number=claimed.number, id=claimed.id, attempt=claimed.attempt, state="ready")
         if put_off is not None:
             supply.settler.add(put_off)
             return
@@ -275,7 +275,7 @@ class Worker:
         except (InvalidJob, PayloadTooLarge) as error:
             ended = error
         else:
-            supply.begun[claimed.number] = attempt
+            supply.begun[claimed.id] = attempt
             supply.store.begun(self.id, claimed)
             try:
                 with attempt.running():
@@ -295,7 +295,7 @@ class Worker:
         claimed = attempt.claimed
         settlement = settle_attempt(self._tasks[claimed.task], claimed, ended, now=time.time(), keep=self._keep_done)
         supply.settler.add(settlement)
-        supply.begun.pop(claimed.number, None)
+        supply.begun.pop(claimed.id, None)
         self._tally.ended[settlement.state] = self._tally.ended.get(settlement.state, 0) + 1
         attempt.done(settlement)
         if settlement.state not in ("done", "ready"):

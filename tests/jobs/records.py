@@ -19,5 +19,7 @@ async def claim(store: Store, count: int = 1, worker: str = "w") -> Sequence[Cla
 
 
 async def finish(store: Store, claimed: Claimed, worker: str = "w") -> bool | None:
-    done = Settlement(number=claimed.number, attempt=claimed.attempt, state="done", keep=60.0, durable=False)
+    done = Settlement(
+        number=claimed.number, id=claimed.id, attempt=claimed.attempt, state="done", keep=60.0, durable=False
+    )
     return (await store.settle(worker, [done]))[0]

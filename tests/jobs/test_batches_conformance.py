@@ -50,7 +50,7 @@ async def settle(store: Store, claimed: Sequence[Claimed], state: State = "done"
     return await store.settle(
         WORKER,
         [
-            Settlement(number=each.number, attempt=each.attempt, state=state, follows=each.follows, **what)  # type: ignore[arg-type]
+            Settlement(number=each.number, id=each.id, attempt=each.attempt, state=state, follows=each.follows, **what)  # type: ignore[arg-type]
             for each in claimed
         ],
     )

@@ -237,7 +237,7 @@ async def test_a_comparison_after_a_reconnect_does_too(store: Store, execute: Ex
     await store.register("w", MAIL)
     before = execute("SELECT seen, lease FROM fcgi_workers")
     store._dialect.disconnect()  # type: ignore[attr-defined]
-    await store.reconcile("w", {})
+    await store.reconcile("w", [])
     assert execute("SELECT seen, lease FROM fcgi_workers") != before
 
 

@@ -147,7 +147,7 @@ async def test_a_stored_successor_is_checked(announced: Store, execute: Execute)
         text = chain.replace("\\", "\\\\") if "mysql" in type(store).__module__ else chain
         execute(f"INSERT INTO fcgi_jobs (task, data, chain) VALUES ('mail', '1', '{text}')")
         [claimed] = await claim(store)
-        settlement = Settlement(number=claimed.number, attempt=1, state="done", keep=60.0, follows=True)
+        settlement = Settlement(number=claimed.number, id=claimed.id, attempt=1, state="done", keep=60.0, follows=True)
         assert await store.settle("w", [settlement]) == [True]
         assert [record.data for record in await store.find(Query())] == ["1"]
     long = f'[{{"id": "{"a" * 101}", "task": "mail"}}]'
@@ -168,7 +168,7 @@ async def test_expired_keys_are_free(open_jobs: OpenJobs, execute: Execute) -> N
     await jobs.store.register("w", MAIL)
     handle = await jobs.enqueue(mail, unique="7", unique_for=3600)
     [claimed] = await claim(jobs.store)
-    done = Settlement(number=claimed.number, attempt=1, state="done", keep=0.0)
+    done = Settlement(number=claimed.number, id=claimed.id, attempt=1, state="done", keep=0.0)
     assert await jobs.store.settle("w", [done]) == [True]
     await jobs.store.sweep()
     record = await handle.record()

@@ -29,8 +29,8 @@ async def test_who_is_out_of_lease_is_dead(jobs_url: str) -> None:
     assert not await frozen.renew("frozen")
     assert not await finish(frozen, claimed, "frozen")
     assert await claim(frozen, 9, worker="frozen") == ()
-    compared = await frozen.reconcile("frozen", {claimed.number: claimed})
-    assert (compared.given_back, compared.lost) == (0, frozenset({claimed.number}))
+    compared = await frozen.reconcile("frozen", [claimed])
+    assert (compared.given_back, compared.lost) == (0, frozenset({claimed.id}))
     await frozen.register("frozen", MAIL)
     assert await frozen.renew("frozen")
     assert len(await claim(frozen, 9, worker="frozen")) == 2

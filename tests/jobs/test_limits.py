@@ -64,7 +64,7 @@ async def test_a_limit_of_running_jobs_applies_to_all_workers_together(store: St
         for _ in range(10):
             claimed = await claim(source, lanes, 2, worker)
             most.append((await source.counts()).states["running"])
-            ends = [Settlement(number=each.number, attempt=each.attempt, state="done") for each in claimed]
+            ends = [Settlement(number=each.number, id=each.id, attempt=each.attempt, state="done") for each in claimed]
             assert all(await source.settle(worker, ends))
 
     async with anyio.create_task_group() as tasks:

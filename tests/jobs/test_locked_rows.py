@@ -106,7 +106,9 @@ async def test_an_end_is_written_once_they_are_free(announced: Store, jobs_url: 
     await store.put([job(), job()])
     first, second = await claim(store, 2)
     done = [
-        Settlement(number=each.number, attempt=each.attempt, state="delayed", delay=60.0, counts=True, error="busy")
+        Settlement(
+            number=each.number, id=each.id, attempt=each.attempt, state="delayed", delay=60.0, counts=True, error="busy"
+        )
         for each in (first, second)
     ]
     completes = f"UPDATE fcgi_jobs SET state = 'done', finished = 1 WHERE number = {first.number}"
@@ -152,9 +154,9 @@ async def test_they_are_given_back_later(announced: Store, jobs_url: str) -> Non
     await store.put([job(), job(), job()])
     first, second, third = await claim(store, 3)
     with stranger(jobs_url, lock(first.number)):
-        compared = await store.reconcile("w", {second.number: second, third.number: third})
+        compared = await store.reconcile("w", [second, third])
         assert (compared.given_back, compared.complete, compared.lost) == (0, False, frozenset())
-        await store.leave("w", [second.number])
+        await store.leave("w", [second.id])
     states = {record.id: (record.state, record.worker) for record in await store.find(Query())}
     assert states == {first.id: ("running", "w"), second.id: ("running", "w"), third.id: ("ready", None)}
     assert await store.recover() == 2
@@ -165,7 +167,7 @@ async def test_what_is_swept_and_purged_passes_over_them(announced: Store, jobs_
     store = announced
     await store.put([job(), job(), job(), job()])
     for claimed, keep in zip(await claim(store, 4), (0.0, 0.0, 60.0, 60.0), strict=True):
-        settlement = Settlement(number=claimed.number, attempt=1, state="done", keep=keep)
+        settlement = Settlement(number=claimed.number, id=claimed.id, attempt=1, state="done", keep=keep)
         assert await store.settle("w", [settlement]) == [True]
     first, second, third, fourth = await store.find(Query())
     with stranger(jobs_url, lock(first.number), lock(third.number)):

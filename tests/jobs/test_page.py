@@ -84,7 +84,9 @@ async def stuck(jobs: Jobs, *states: State, error: str = "") -> list[str]:
     ids = [(await jobs.enqueue(MAIL)).id for _ in states]
     claimed = (await jobs.store.claim("w", [lane("mail", queue="post")], len(states), durable=False)).jobs
     for each, state in zip(claimed, states, strict=True):
-        settlement = Settlement(number=each.number, attempt=1, state=state, error=error, stderr=f"log {error}")
+        settlement = Settlement(
+            number=each.number, id=each.id, attempt=1, state=state, error=error, stderr=f"log {error}"
+        )
         await jobs.store.settle("w", [settlement])
     return ids
 

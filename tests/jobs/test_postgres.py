@@ -92,7 +92,7 @@ async def test_a_lost_claim_is_claimed_again(store: Store, execute: Execute, pos
     """Nobody claims before what is in hand was compared."""
     await store.register("w", MAIL)
     await store.put([job(), job()])
-    held = {claimed.number: claimed for claimed in await claim(store, 2)}
+    held = await claim(store, 2)
     execute(FORGET_CLAIMS)
     await _cut(store, postgres)
     with pytest.raises(StoreUnavailable, match="compared with the table first"):
@@ -100,7 +100,7 @@ async def test_a_lost_claim_is_claimed_again(store: Store, execute: Execute, pos
     compared = await store.reconcile("w", held)
     assert (compared.given_back, compared.lost) == (0, frozenset())
     assert await claim(store) == ()
-    for claimed in held.values():
+    for claimed in held:
         assert await finish(store, claimed)
 
 
@@ -124,9 +124,32 @@ async def test_a_lost_settlement_is_written_again(store: Store, execute: Execute
     execute(f"UPDATE fcgi_jobs SET state = 'running', worker = 'w' WHERE number = {first.number}")
     execute(f"{FORGET_CLAIMS} WHERE number = {second.number}")
     await _cut(store, postgres)
-    compared = await store.reconcile("w", {})
+    compared = await store.reconcile("w", [])
     assert (compared.given_back, compared.lost) == (0, frozenset())
     assert (await store.counts()).states["done"] == 2
+
+
+@pytest.mark.parametrize("ended", ["before", "after"])
+async def test_a_number_that_was_given_again(store: Store, execute: Execute, postgres: Postgres, ended: str) -> None:
+    """Who holds the job that was lost neither takes the new one nor ends it, even if it is claimed here too."""
+    await store.register("w", MAIL)
+    await store.put([job()])
+    [lost] = await claim(store)
+    if ended == "before":
+        assert await finish(store, lost)
+    new = job()
+    execute(f"{FORGET_CLAIMS}, id = '{new.id}', finished = NULL, keep_until = NULL")
+    await _cut(store, postgres)
+    assert ended == "before" or await finish(store, lost) is False
+    compared = await store.reconcile("w", [] if ended == "before" else [lost])
+    assert (compared.given_back, compared.lost) == (0, frozenset() if ended == "before" else frozenset({lost.id}))
+    assert (await store.counts()).states["ready"] == 1
+    [claimed] = await claim(store)
+    assert (claimed.id, claimed.number, claimed.attempt) == (new.id, lost.number, lost.attempt)
+    assert await finish(store, lost) is False
+    compared = await store.reconcile("w", [lost, claimed])
+    assert (compared.given_back, compared.lost) == (0, frozenset({lost.id}))
+    assert await finish(store, claimed)
 
 
 # connections

@@ -125,7 +125,7 @@ async def test_a_response_that_is_longer_than_a_message_is_not_stored(store: Sto
     await store.put([job()])
     [claimed] = await claim(store)
     response = StoredResponse(status=200, headers={}, content=bytes(9 << 20))
-    done = Settlement(number=claimed.number, attempt=1, state="done", keep=60.0, response=response)
+    done = Settlement(number=claimed.number, id=claimed.id, attempt=1, state="done", keep=60.0, response=response)
     assert await store.settle("w", [done]) == [True]
     [record] = await store.find(Query(content=True))
     assert (record.state, record.status, record.response) == ("done", 200, None)

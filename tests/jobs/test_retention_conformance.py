@@ -25,7 +25,7 @@ async def test_old_jobs_are_purged(open_jobs: OpenJobs) -> None:
     await jobs.store.register("w", MAIL)
     claimed = (await jobs.store.claim("w", MAIL, 2, durable=False)).jobs
     for each, state in zip(claimed, ("dead", "in_doubt"), strict=True):
-        await jobs.store.settle("w", [Settlement(number=each.number, attempt=1, state=state)])  # type: ignore[arg-type]
+        await jobs.store.settle("w", [Settlement(number=each.number, id=each.id, attempt=1, state=state)])  # type: ignore[arg-type]
     assert await jobs.purge(states=["dead", "in_doubt"], older=3600) == 0
 
     async def are_purged() -> bool:
@@ -125,7 +125,8 @@ async def test_nothing_is_kept_for_longer_than_asked(store: Store) -> None:
     await store.put([job() for _ in range(1_500)])
     claimed = (await store.claim("w", MAIL, 1_500, durable=False)).jobs
     await store.settle(
-        "w", [Settlement(number=each.number, attempt=each.attempt, state="done", keep=0.0) for each in claimed]
+        "w",
+        [Settlement(number=each.number, id=each.id, attempt=each.attempt, state="done", keep=0.0) for each in claimed],
     )
     swept: list[int] = []
 

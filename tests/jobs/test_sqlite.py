@@ -281,7 +281,7 @@ async def test_ready_jobs_run_after_the_clock_is_set_back(tmp_path: Path) -> Non
         await store.put([job(), job(delay=10), job()])
         now[0] -= 86400
         [first, second] = (await store.claim("w", MAIL, 10, durable=False)).jobs
-        settlements = [Settlement(number=each.number, attempt=1, state="ready") for each in (first, second)]
+        settlements = [Settlement(number=each.number, id=each.id, attempt=1, state="ready") for each in (first, second)]
         assert await store.settle("w", settlements) == [True, True]
         assert len((await store.claim("w", MAIL, 10, durable=False)).jobs) == 2
         now[0] += 2 * 86400

@@ -63,7 +63,7 @@ async def one(store: Store) -> Claimed:
 async def settle(
     store: Store, claimed: Claimed, state: State = "done", worker: str = WORKER, **what: object
 ) -> bool | None:
-    settlement = Settlement(number=claimed.number, attempt=claimed.attempt, state=state, **what)  # type: ignore[arg-type]
+    settlement = Settlement(number=claimed.number, id=claimed.id, attempt=claimed.attempt, state=state, **what)  # type: ignore[arg-type]
     return (await store.settle(worker, [settlement]))[0]
 
 
@@ -321,7 +321,7 @@ async def test_jobs_unknown_to_their_worker_are_ready_again(store: Store) -> Non
     await store.register(WORKER, MAIL)
     await store.put([job(), job()])
     held, lost = await claim(store)
-    compared = await store.reconcile(WORKER, {held.number: held})
+    compared = await store.reconcile(WORKER, [held])
     assert (compared.given_back, compared.lost) == (1, frozenset())
     assert ((await the(store, held.id)).state, (await the(store, lost.id)).state) == ("running", "ready")
 

@@ -148,7 +148,7 @@ async def all_of_it(store: Store) -> None:
     assert await store.settle("w", [in_doubt]) == [True]
     assert await store.note(failed.id, "why")
     assert await store.renew("w")
-    assert (await store.reconcile("w", {})).complete
+    assert (await store.reconcile("w", [])).complete
     for action in ("retry", "cancel", "purge"):
         assert await store.change(action, Query(ids=(failed.id,))) == 1
     await store.sweep()

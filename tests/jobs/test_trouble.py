@@ -123,7 +123,7 @@ async def test_a_settlement_that_comes_too_late_is_counted(
     async with working(fpm, jobs, TASK, share=1, ahead=0) as worker:
         try:
             await eventually(lambda: marks(tmp_path / "marks"))
-            await jobs.store.reconcile(worker.id, {})
+            await jobs.store.reconcile(worker.id, [])
             await jobs.cancel(handle.id)
         finally:
             gate.touch()

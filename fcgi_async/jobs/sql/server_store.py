@@ -134,7 +134,7 @@ class ServerStore(SQLStore[D], Generic[D]):
 
         own.compared = await self._committer.call(perform)
 
-    async def leave(self, worker: str, ended: Collection[int] = ()) -> None:
+    async def leave(self, worker: str, ended: Collection[str] = ()) -> None:
         """As `Store.leave()`."""
         await super().leave(worker, ended)
         self._own.pop(worker, None)
@@ -187,7 +187,7 @@ class ServerStore(SQLStore[D], Generic[D]):
 
         def perform(dialect: D) -> tuple[list[bool | None], int]:
             if own is not None and own.compared != dialect.generation:
-                _take_again(dialect, worker, [(each.number, each.attempt, None) for each in settlements])
+                _take_again(dialect, worker, [(each, None) for each in settlements])
             return settling.settle(dialect, worker, settlements), dialect.generation
 
         settled, generation = await self._committer.call(perform, durable=durable)
@@ -203,23 +203,23 @@ class ServerStore(SQLStore[D], Generic[D]):
                 own.written.popleft()
         return settled
 
-    async def reconcile(self, worker: str, held: Mapping[int, Claimed]) -> Comparison:
+    async def reconcile(self, worker: str, held: Collection[Claimed]) -> Comparison:
         """As `Store.reconcile()`."""
-        own, held = self._own.get(worker), dict(held)
+        own = self._own.get(worker)
         if own is None:
             return await super().reconcile(worker, held)
         written = len(own.written)
-        forgotten = [settlement for _, settlement in own.written if settlement.number not in held]
-        in_hand = [(number, claimed.attempt, own.tasks.get(claimed.task)) for number, claimed in held.items()]
+        ids = {claimed.id for claimed in held}
+        forgotten = [settlement for _, settlement in own.written if settlement.id not in ids]
 
         def perform(dialect: D) -> tuple[Comparison, int]:
             if own.compared != dialect.generation:
                 if dialect.optimistic:
                     # a claim that is on its way through another node comes too late then
                     self._sign(dialect, worker)
-                _take_again(dialect, worker, [(each.number, each.attempt, None) for each in forgotten])
+                _take_again(dialect, worker, [(each, None) for each in forgotten])
                 settling.settle(dialect, worker, forgotten)
-                _take_again(dialect, worker, in_hand)
+                _take_again(dialect, worker, [(each, own.tasks.get(each.task)) for each in held])
             return workers.reconcile(dialect, worker, held), dialect.generation
 
         compared, own.compared = await self._committer.call(perform)
@@ -239,13 +239,14 @@ def _must_be_durable(settlement: Settlement) -> bool:
     return settlement.durable or (response is not None and len(response.content) > _LARGE)
 
 
-def _take_again(dialect: Dialect, worker: str, claims: Sequence[tuple[int, int, Limits | None]]) -> None:
-    for number, attempt, limits in claims:
+def _take_again(dialect: Dialect, worker: str, claims: Sequence[tuple[Claimed | Settlement, Limits | None]]) -> None:
+    for claim, limits in claims:
         dialect.change(
             RETAKE,
             {
-                "number": number,
-                "attempt": attempt,
+                "number": claim.number,
+                "id": claim.id,
+                "attempt": claim.attempt,
                 "worker": worker,
                 "on_loss": None if limits is None else limits.on_loss,
                 "attempts": None if limits is None else limits.attempts,

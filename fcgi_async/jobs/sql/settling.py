@@ -27,9 +27,13 @@ def settle(dialect: Dialect, worker: str, settlements: Sequence[Settlement]) -> 
     free = dialect.lock_free([settlement.number for settlement in settlements])
     usual = [settlement for settlement in settlements if settlement.number in free]
     changed = dialect.change_each(SETTLE, [_parameters(dialect, worker, settlement) for settlement in usual])
-    written = {settlement.number for count, settlement in zip(changed, usual, strict=True) if count == 1}
+    written = {
+        (settlement.number, settlement.id) for count, settlement in zip(changed, usual, strict=True) if count == 1
+    }
     states = [
-        settlement.state if settlement.number in written else _settle_anyway(dialect, worker, settlement)
+        settlement.state
+        if (settlement.number, settlement.id) in written
+        else _settle_anyway(dialect, worker, settlement)
         for settlement in settlements
     ]
     if any(settlement.state in FINISHED for settlement in settlements):
@@ -76,6 +80,7 @@ def _parameters(dialect: Dialect, worker: str, settlement: Settlement) -> dict[s
         settlement, response = attrs.evolve(settlement, status=response.status), None
     return {
         "number": settlement.number,
+        "id": settlement.id,
         "attempt": settlement.attempt,
         "worker": worker,
         "state": settlement.state,

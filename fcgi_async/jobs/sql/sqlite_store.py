@@ -65,7 +65,7 @@ class SQLiteStore(SQLStore[SQLiteDialect]):
             file.close()
             raise
 
-    async def leave(self, worker: str, ended: Collection[int] = ()) -> None:
+    async def leave(self, worker: str, ended: Collection[str] = ()) -> None:
         """As `Store.leave()`: removes the worker's file last."""
         await super().leave(worker, ended)
         file = self._files.pop(worker, None)

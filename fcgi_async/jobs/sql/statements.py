@@ -135,19 +135,19 @@ _SETTLE: Final = """UPDATE fcgi_jobs SET worker = NULL, on_loss = NULL, cancel =
     unique_key = CASE WHEN :final = 1 AND unique_until <= {now} THEN NULL ELSE unique_key END,
     unique_until = CASE WHEN :final = 1 AND unique_until <= {now} THEN NULL ELSE unique_until END,
     status = :status, error = :error, stderr = :stderr, result_headers = :headers, result = :result, state = :state
-    WHERE {free} AND worker = :worker AND attempt = :attempt"""
+    WHERE {free} AND id = coalesce(:id, id) AND worker = :worker AND attempt = :attempt"""
 # the usual case, which matches nothing if the script has completed the job itself, or it was cancelled
 SETTLE: Final = f"{_SETTLE} AND state = 'running' AND cancel = 0"
 SETTLE_ANYWAY: Final = _SETTLE
 IS_HELD: Final = """SELECT state, cancel FROM fcgi_jobs
-    WHERE number = :number AND worker = :worker AND attempt = :attempt"""
+    WHERE number = :number AND id = coalesce(:id, id) AND worker = :worker AND attempt = :attempt"""
 HELD: Final = f"{IS_HELD}{{skip_locked}}"
 
 FOLLOWS: Final = "SELECT id, batch, chain FROM fcgi_jobs WHERE number = :number"
 
-OF_WORKER: Final = """SELECT number, attempt, state, failed, on_loss, attempts, batch, chain FROM fcgi_jobs
+OF_WORKER: Final = """SELECT number, attempt, id, state, failed, on_loss, attempts, batch, chain FROM fcgi_jobs
     WHERE worker = :worker ORDER BY number{skip_locked}"""
-IN_HAND: Final = "SELECT number, attempt FROM fcgi_jobs WHERE worker = :worker ORDER BY number"
+IN_HAND: Final = "SELECT number, attempt, id FROM fcgi_jobs WHERE worker = :worker ORDER BY number"
 HAS_JOBS: Final = "SELECT number FROM fcgi_jobs WHERE worker = :worker LIMIT 1"
 HOLDERS: Final = """SELECT DISTINCT worker FROM fcgi_jobs WHERE worker IS NOT NULL
     UNION SELECT id FROM fcgi_workers"""
@@ -171,10 +171,12 @@ WATCH: Final = """UPDATE fcgi_workers SET watched = watched + CASE WHEN looked I
 # workers with jobs that are not registered
 ORPHANS: Final = """SELECT DISTINCT worker FROM fcgi_jobs WHERE worker IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM fcgi_workers WHERE id = worker)"""
-# a claim that the database has forgotten, because it crashed before it was on disk
+# a claim that the database has forgotten, because it crashed before it was on disk; by id too, since it may have given
+# the number of a job that it has forgotten to another
 RETAKE: Final = """UPDATE fcgi_jobs SET worker = :worker, on_loss = :on_loss, attempts = :attempts, started = {now},
     attempt = :attempt, state = 'running'
-    WHERE number = :number AND attempt = :attempt - 1 AND worker IS NULL AND state IN ('ready', 'delayed')"""
+    WHERE number = :number AND id = coalesce(:id, id) AND attempt = :attempt - 1 AND worker IS NULL
+    AND state IN ('ready', 'delayed')"""
 WORKERS: Final = "SELECT id, host, pid, started, seen FROM fcgi_workers ORDER BY started, id"
 
 HOW_MANY: Final = "SELECT count(*) FROM fcgi_workers"

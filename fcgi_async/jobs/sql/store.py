@@ -152,11 +152,11 @@ class SQLStore(Generic[D]):
             durable=any(settlement.durable for settlement in settlements),
         )
 
-    async def reconcile(self, worker: str, held: Mapping[int, Claimed]) -> Comparison:
+    async def reconcile(self, worker: str, held: Collection[Claimed]) -> Comparison:
         """As `Store.reconcile()`."""
-        return await self._committer.call(partial(workers.reconcile, worker=worker, held=dict(held)))
+        return await self._committer.call(partial(workers.reconcile, worker=worker, held=tuple(held)))
 
-    async def leave(self, worker: str, ended: Collection[int] = ()) -> None:
+    async def leave(self, worker: str, ended: Collection[str] = ()) -> None:
         """As `Store.leave()`."""
         await self._committer.call(partial(workers.leave, worker=worker, ended=frozenset(ended)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, cast
 
 import attrs
@@ -52,10 +52,10 @@ def announce(dialect: Dialect, worker: str, lanes: Sequence[Lane], lease: float 
 def recover(dialect: Dialect, worker: str, unstarted: Collection[int]) -> Recovered:
     """Decide about the jobs of a lost worker, except those that another transaction has locked."""
     rows = cast(
-        "list[tuple[int, int, str, int, Literal['again', 'hold', 'dead'] | None, int | None, object, object]]",
+        "list[tuple[int, int, object, str, int, Literal['again', 'hold', 'dead'] | None, int | None, object, object]]",
         dialect.query(OF_WORKER, {"worker": worker}),
     )
-    for number, attempt, state, failed, on_loss, attempts, batch, chain in rows:
+    for number, attempt, _, state, failed, on_loss, attempts, batch, chain in rows:
         fate = decide_lost(on_loss or "hold", failed, attempts or 1, unstarted=number in unstarted)
         lost = Settlement(
             number=number,
@@ -74,20 +74,22 @@ def recover(dialect: Dialect, worker: str, unstarted: Collection[int]) -> Recove
     return Recovered(len(rows), left=bool(dialect.query(HAS_JOBS, {"worker": worker})))
 
 
-def leave(dialect: Dialect, worker: str, ended: Collection[int]) -> None:
+def leave(dialect: Dialect, worker: str, ended: Collection[str]) -> None:
     """Unregister a worker, and give back its jobs; see `Store.leave()`."""
-    found = cast("list[tuple[int, int]]", [row[:2] for row in dialect.query(OF_WORKER, {"worker": worker})])
-    _make_ready(dialect, worker, [claim for claim in found if claim[0] not in ended])
+    found = cast("list[tuple[int, int, str]]", [row[:3] for row in dialect.query(OF_WORKER, {"worker": worker})])
+    _make_ready(dialect, worker, [(number, attempt) for number, attempt, id in found if id not in ended])
     dialect.change(LEAVE, {"worker": worker})
 
 
-def reconcile(dialect: Dialect, worker: str, held: Mapping[int, Claimed]) -> Comparison:
+def reconcile(dialect: Dialect, worker: str, held: Collection[Claimed]) -> Comparison:
     """Make jobs ready that a worker does not know it has; see `Store.reconcile()`."""
-    found = dict(cast("list[tuple[int, int]]", dialect.query(IN_HAND, {"worker": worker})))
-    known = {number for number, claimed in held.items() if found.get(number) == claimed.attempt}
-    unknown = [(number, attempt) for number, attempt in found.items() if number not in known]
+    found = set(cast("list[tuple[int, int, str]]", dialect.query(IN_HAND, {"worker": worker})))
+    known = {(claimed.number, claimed.attempt, claimed.id) for claimed in held}
+    unknown = [(number, attempt) for number, attempt, _ in sorted(found - known)]
     given_back = _make_ready(dialect, worker, unknown)
-    return Comparison(given_back=given_back, lost=frozenset(held.keys() - known), complete=given_back == len(unknown))
+    return Comparison(
+        given_back=given_back, lost=frozenset(id for _, _, id in known - found), complete=given_back == len(unknown)
+    )
 
 
 def give_back(dialect: Dialect, worker: str, jobs: Sequence[Claimed]) -> None:
