@@ -6,7 +6,7 @@ it, and does not hold up the loop. The thread reads while it waits for a call th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
@@ -15,7 +15,8 @@ import attrs
 
 from fcgi_async.job.job import Job
 from fcgi_async.job.tag import Tag
-from fcgi_async.sync.loop_thread import Call, LoopThread
+from fcgi_async.sync.loop_thread import LoopThread
+from fcgi_async.sync.promise import Promise
 
 __all__ = ("Feed",)
 
@@ -51,17 +52,14 @@ class Feed(AsyncIterator[Job[Tag]], Generic[Tag]):
             raise StopAsyncIteration
         return self._job
 
-    def serve(self, call: Call[_Result]) -> _Result:
-        """Wait for a call's result, and read jobs for the loop meanwhile; an interruption cancels the call."""
-        call.future.add_done_callback(lambda _: self._wanted.put(False))
-        try:
-            while not call.future.done():
-                if self._wanted.get():
-                    self._read()
-            return call.future.result()
-        except BaseException:
-            self._thread.cancel(call)
-            raise
+    def serve(self, function: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Call a coroutine function in the loop, as `LoopThread.call()` does, and read jobs for it meanwhile."""
+        return self._thread.call(function, meanwhile=self._read_until_done, when_done=lambda: self._wanted.put(False))
+
+    def _read_until_done(self, promise: Promise[_Result]) -> None:
+        while not promise.done():
+            if self._wanted.get():
+                self._read()
 
     def _read(self) -> None:
         try:

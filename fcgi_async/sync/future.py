@@ -11,6 +11,7 @@ from fcgi_async.job.job import Job
 from fcgi_async.job.response import Response
 from fcgi_async.job.tag import Tag
 from fcgi_async.sync.loop_thread import LoopThread
+from fcgi_async.sync.promise import Promise
 
 __all__ = ("JobFuture",)
 
@@ -30,6 +31,7 @@ class JobFuture(Future[Response[Tag]], Generic[Tag]):
         self.job: Job[Tag] = handle.job
         self._handle = handle
         self._thread = thread
+        self._over: Promise[None] = Promise()
         if handle.done():
             self._settle()
         else:
@@ -47,17 +49,17 @@ class JobFuture(Future[Response[Tag]], Generic[Tag]):
             FastCGIError: the job's error, as for `run()`.
             ConfigurationError: the job is not done, and this thread runs an event loop, or this process was forked.
         """
-        self._check_here()
+        self._wait(timeout)
         try:
-            return super().result(timeout)
+            return super().result(0)
         finally:
             self._retrieve()
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end of the job and return its error, or None; otherwise raises what `result()` does."""
-        self._check_here()
+        self._wait(timeout)
         try:
-            return super().exception(timeout)
+            return super().exception(0)
         finally:
             self._retrieve()
 
@@ -67,20 +69,26 @@ class JobFuture(Future[Response[Tag]], Generic[Tag]):
             if self._thread.is_current:
                 self._handle.cancel()
             else:
-                done: Future[None] = Future()
+                done: Promise[None] = Promise()
                 if self._thread.soon(lambda: self._cancel(done)):
                     done.result()
         return self.cancelled()
 
-    def _cancel(self, done: Future[None]) -> None:
+    def _cancel(self, done: Promise[None]) -> None:
         try:
             self._handle.cancel()
         finally:
             done.set_result(None)
 
-    def _check_here(self) -> None:
-        if not self.done():
-            self._thread.check_here()
+    def _wait(self, timeout: float | None) -> None:
+        """Wait for the end; raises nothing if it does not come."""
+        if self._over.done():
+            return
+        self._thread.check_here()
+        if timeout is None:
+            self._over.result()
+        else:
+            self._over.wait(timeout)
 
     def _retrieve(self) -> None:
         if self._handle.done():
@@ -96,6 +104,7 @@ class JobFuture(Future[Response[Tag]], Generic[Tag]):
         else:
             assert outcome.response is not None
             self.set_result(outcome.response)
+        self._over.set_result(None)
 
     def __repr__(self) -> str:
         return f"<JobFuture {self.job.script!r} {'done' if self.done() else 'not done'}>"

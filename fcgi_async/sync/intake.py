@@ -89,7 +89,7 @@ class Intake(Calling):
         if isinstance(jobs, list | tuple):
             return self._thread.call(partial(self._inner.run_all, jobs, return_exceptions=return_exceptions))
         feed = self._feed(jobs)
-        return feed.serve(self._thread.start(partial(self._inner.run_all, feed, return_exceptions=return_exceptions)))
+        return feed.serve(partial(self._inner.run_all, feed, return_exceptions=return_exceptions))
 
     def map(self, jobs: Iterable[Job[Tag]], *, ordered: bool = True, limit: int | None = None) -> OutcomeIterator[Tag]:
         """Run jobs and iterate over their outcomes as they come: `for outcome in php.map(jobs): ...`.

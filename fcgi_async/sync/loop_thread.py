@@ -3,7 +3,8 @@
 Theory of operation. The thread is a daemon, so a program that forgets to close the dispatcher still ends;
 `_close_what_is_open()` then closes it. The thread's own task enters and leaves the dispatcher, as trio requires.
 Closing refuses new calls, lets the dispatcher finish its jobs, waits for the calls in the loop, and ends the loop.
-Other threads never wait for the loop while they pass a call to it, so Ctrl-C cannot interrupt that halfway.
+Ctrl-C may interrupt another thread at any step, also while it passes a call to the loop. So the loop is then told to
+cancel or forget the call, whichever it needs; and what both sides lock is taken and given back in one step.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import logging
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
 from contextvars import copy_context
 from enum import StrEnum
 from functools import partial
@@ -30,6 +30,7 @@ from fcgi_async.errors import ConfigurationError, DispatcherClosed
 from fcgi_async.job.settings import UNSET, Timeout
 from fcgi_async.net.backend import Backend, Home
 from fcgi_async.net.current import current_backend
+from fcgi_async.sync.promise import Promise
 
 __all__ = ("Call", "LoopThread", "State")
 
@@ -59,12 +60,13 @@ class Call(Generic[_Result]):
     """A coroutine function that runs in the loop for another thread.
 
     Attributes:
-        future: its result.
+        promise: its result.
+        begun: whether the loop has started it.
     """
 
     _function: Callable[[], Awaitable[_Result]]
-    _on_done: Callable[[object], None]
-    future: Future[_Result] = attrs.field(factory=Future, init=False)
+    promise: Promise[_Result] = attrs.field(factory=Promise)
+    begun: bool = attrs.field(default=False, init=False)
     _scope: anyio.CancelScope | None = attrs.field(default=None, init=False)
     _cancelled: bool = attrs.field(default=False, init=False)
 
@@ -74,13 +76,12 @@ class Call(Generic[_Result]):
             with anyio.CancelScope() as self._scope:
                 if self._cancelled:
                     self._scope.cancel()
-                self.future.set_result(await self._function())
+                self.promise.set_result(await self._function())
         except Exception as error:
-            self.future.set_exception(error)
+            self.promise.set_exception(error)
         finally:
-            if not self.future.done():
-                self.future.set_exception(DispatcherClosed("the call was cancelled"))
-            self._on_done(self)
+            if not self.promise.done():
+                self.promise.set_exception(DispatcherClosed("the call was cancelled"))
 
     def cancel(self) -> None:
         """Cancel it in the loop."""
@@ -106,8 +107,9 @@ class LoopThread:
     state: State = attrs.field(default=State.NEW, init=False)
     _home: Home = attrs.field(factory=Home, init=False)
     # guards the state and the calls in the loop; never held while waiting
-    _changed: threading.Condition = attrs.field(factory=threading.Condition, init=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _calls: set[object] = attrs.field(factory=set, init=False)
+    _forgotten: anyio.Event | None = attrs.field(default=None, init=False)
     # held while opening
     _opening: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _thread: threading.Thread = attrs.field(init=False)
@@ -115,8 +117,8 @@ class LoopThread:
     _stopping: anyio.Event = attrs.field(init=False)
     _ending: anyio.Event = attrs.field(init=False)
     _timeout: Timeout = attrs.field(default=UNSET, init=False)
-    # set when the dispatcher has been left
-    _left: Future[None] = attrs.field(factory=Future, init=False)
+    # done when the dispatcher has been left
+    _left: Promise[None] = attrs.field(factory=Promise, init=False)
 
     # life
 
@@ -136,20 +138,21 @@ class LoopThread:
                 raise self.refusal()
             # it may have been created before a fork
             self._home = Home()
-            ready: Future[None] = Future()
+            ready: Promise[None] = Promise()
             self._thread = threading.Thread(target=self._serve, args=(ready,), name="fcgi_async", daemon=True)
-            self._thread.start()
             try:
+                self._thread.start()
                 ready.result()
+                self.state = State.OPEN
+                _opened.add(self)
             except Exception:
                 # it can be tried again, like a dispatcher that could not be entered
                 raise
             except BaseException:
                 self.state = State.CLOSED
-                ready.add_done_callback(self._abandon)
+                if ready.done():
+                    self._loop.call_soon_threadsafe(self._abandon)
                 raise
-            self.state = State.OPEN
-            _opened.add(self)
 
     def close(self, timeout: Timeout = UNSET) -> None:
         """Close the dispatcher as its `aclose()` does, and end the thread. An interruption ends the jobs now.
@@ -163,9 +166,9 @@ class LoopThread:
         if self.state in (State.NEW, State.CLOSED) or self._home.forked:
             return
         self.check_here()
-        with self._changed:
-            first, self.state = self.state is State.OPEN, State.CLOSING
         try:
+            with self._lock:
+                first, self.state = self.state is State.OPEN, State.CLOSING
             if first:
                 self._leave(timeout)
             elif timeout is not UNSET:
@@ -182,33 +185,32 @@ class LoopThread:
         self._loop.call_soon_threadsafe(self._stopping.set)
 
     def _hasten(self, timeout: Timeout) -> None:
-        hasten = Call(partial(self._dispatcher.aclose, timeout=timeout), self._forget)
+        hasten = Call(partial(self._dispatcher.aclose, timeout=timeout))
         self._loop.call_soon_threadsafe(lambda: self._spawn(hasten))
+        # a thread that is leaving may have been interrupted before this
+        self._loop.call_soon_threadsafe(self._stopping.set)
 
     def _end(self) -> None:
         """End the loop when it has no more calls."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._calls)
-            self.state = State.CLOSED
-        _opened.discard(self)
         self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join()
+        self.state = State.CLOSED
+        _opened.discard(self)
 
     def close_at_exit(self) -> None:
         """End the jobs because the program ends; wait only a moment."""
         if self._home.forked:
             return
-        with self._changed:
+        with self._lock:
             self.state = State.CLOSING
         self._leave(0)
         self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join(_LAST_WAIT)
 
-    def _abandon(self, ready: Future[None]) -> None:
-        """Forget the thread; nothing waits for it."""
-        if ready.exception() is None:
-            self._loop.call_soon_threadsafe(self._stopping.set)
-            self._loop.call_soon_threadsafe(self._ending.set)
+    def _abandon(self) -> None:
+        """End the loop, for which nothing waits."""
+        self._stopping.set()
+        self._ending.set()
 
     # calls
 
@@ -232,41 +234,61 @@ class LoopThread:
         """Return the error of a call to a dispatcher that is not open."""
         return DispatcherClosed(f"the dispatcher is {self.state.value}")
 
-    def call(self, function: Callable[[], Awaitable[_Result]], *, while_closing: bool = False) -> _Result:
+    def call(
+        self,
+        function: Callable[[], Awaitable[_Result]],
+        *,
+        while_closing: bool = False,
+        meanwhile: Callable[[Promise[_Result]], None] | None = None,
+        when_done: Callable[[], None] | None = None,
+    ) -> _Result:
         """Run a coroutine function in the loop and wait for its result. Interrupting cancels it.
 
         Args:
             function: what runs in the loop.
             while_closing: whether it belongs to a job that closing waits for, and so runs until that is over.
+            meanwhile: called by this thread until the result is there.
+            when_done: called in the loop then.
 
         Raises:
             DispatcherClosed: it is not open.
             ConfigurationError: this thread runs an event loop, or this process was forked.
         """
-        call = self.start(function, while_closing=while_closing)
+        call = Call(function, Promise(when_done))
         try:
-            return call.future.result()
+            self._start(call, while_closing=while_closing)
+            if meanwhile is not None:
+                meanwhile(call.promise)
+            return call.promise.result()
         except BaseException:
-            self.cancel(call)
+            self._cancel(call)
             raise
 
-    def start(self, function: Callable[[], Awaitable[_Result]], *, while_closing: bool = False) -> Call[_Result]:
-        """Start a coroutine function in the loop, with this thread's context; as `call()` without the waiting."""
+    def start(self, function: Callable[[], Awaitable[_Result]]) -> Promise[_Result]:
+        """Start a coroutine function in the loop; as `call()` without the waiting."""
+        call = Call(function)
+        try:
+            self._start(call)
+        except BaseException:
+            self._cancel(call)
+            raise
+        return call.promise
+
+    def _start(self, call: Call[_Result], *, while_closing: bool = False) -> None:
+        """Pass a call to the loop, with this thread's context."""
         self.check_here()
-        call = Call(function, self._forget)
-        with self._changed:
+        with self._lock:
             if self.state is not State.OPEN and not (while_closing and self.state is State.CLOSING):
                 raise self.refusal()
             self._calls.add(call)
             if not self._loop.call_soon_threadsafe(partial(copy_context().run, self._spawn, call)):
                 self._calls.discard(call)
                 raise DispatcherClosed("the thread of the dispatcher has ended; make a new one")
-        return call
 
-    def cancel(self, call: Call[_Result]) -> None:
-        """Cancel a call without waiting for its end."""
-        if not call.future.done():
-            self.soon(call.cancel)
+    def _cancel(self, call: Call[_Result]) -> None:
+        """Cancel a call without waiting for its end; forget one that was not passed on."""
+        if not call.promise.done():
+            self.soon(partial(self._withdraw, call))
 
     def soon(self, function: Callable[[], None]) -> bool:
         """Call a function in the loop, from any thread. Return False if the loop has ended."""
@@ -275,16 +297,39 @@ class LoopThread:
         return self._loop.call_soon_threadsafe(function)
 
     def _spawn(self, call: Call[_Result]) -> None:
-        self._loop.spawn(call.run)
+        call.begun = True
+        self._loop.spawn(partial(self._run, call))
+
+    async def _run(self, call: Call[_Result]) -> None:
+        try:
+            await call.run()
+        finally:
+            self._forget(call)
+
+    def _withdraw(self, call: Call[_Result]) -> None:
+        if call.begun:
+            call.cancel()
+        else:
+            self._forget(call)
 
     def _forget(self, call: object) -> None:
-        with self._changed:
-            self._calls.discard(call)
-            self._changed.notify_all()
+        self._calls.discard(call)
+        if self._forgotten is not None:
+            self._forgotten.set()
+
+    async def _finish_calls(self) -> None:
+        """Wait for the calls that have begun, and take no more."""
+        while True:
+            with self._lock:
+                if not self._calls:
+                    self.state = State.CLOSED
+                    return
+                self._forgotten = anyio.Event()
+            await self._forgotten.wait()
 
     # the thread
 
-    def _serve(self, ready: Future[None]) -> None:
+    def _serve(self, ready: Promise[None]) -> None:
         try:
             anyio.run(self._live, ready, backend=self._name)
         except BaseException as error:
@@ -295,7 +340,7 @@ class LoopThread:
             else:
                 logger.exception("the thread of the dispatcher has failed")
 
-    async def _live(self, ready: Future[None]) -> None:
+    async def _live(self, ready: Promise[None]) -> None:
         self._stopping, self._ending = anyio.Event(), anyio.Event()
         self._loop = current_backend()
         await self._loop.open()
@@ -303,6 +348,8 @@ class LoopThread:
             await self._dispatcher.__aenter__()
             try:
                 ready.set_result(None)
+                if self.state is State.CLOSED:
+                    self._abandon()
                 await self._stopping.wait()
             finally:
                 try:
@@ -310,6 +357,7 @@ class LoopThread:
                 finally:
                     self._left.set_result(None)
             await self._ending.wait()
+            await self._finish_calls()
         finally:
             await self._loop.aclose()
 

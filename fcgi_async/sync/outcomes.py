@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -15,6 +14,7 @@ from fcgi_async.errors import FastCGIError
 from fcgi_async.job.tag import Tag
 from fcgi_async.sync.feed import Feed
 from fcgi_async.sync.loop_thread import LoopThread
+from fcgi_async.sync.promise import Promise
 
 __all__ = ("OutcomeIterator",)
 
@@ -55,7 +55,7 @@ class OutcomeIterator(Iterator[Outcome[Tag]], Generic[Tag]):
         if self._closed:
             raise StopIteration
         try:
-            outcome = self._feed.serve(self._thread.start(self._next))
+            outcome = self._feed.serve(self._next)
         except BaseException:
             self.close()
             raise
@@ -70,16 +70,17 @@ class OutcomeIterator(Iterator[Outcome[Tag]], Generic[Tag]):
         if done is not None:
             done.result()
 
-    def _leave(self) -> Future[None] | None:
+    def _leave(self) -> Promise[None] | None:
         self._closed = True
-        stream, self._stream = self._stream, None
-        if stream is None:
+        if self._stream is None:
             return None
         try:
-            return self._thread.start(partial(stream.__aexit__, None, None, None)).future
+            left = self._thread.start(partial(self._stream.__aexit__, None, None, None))
         except FastCGIError:
             # the dispatcher is closed, and all jobs have ended; or this is another process
-            return None
+            left = None
+        self._stream = None
+        return left
 
     async def _next(self) -> Outcome[Tag] | None:
         if self._stream is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -143,17 +142,22 @@ class StreamManager:
             )
         self._entered = True
         try:
-            response = self._thread.call(self._inner.__aenter__)
+            response = ResponseStream(self._thread, self._inner, self._thread.call(self._inner.__aenter__))
         except BaseException:
             # an interruption may have come after the head
             self._thread.soon(self._inner.cancel)
             raise
-        return ResponseStream(self._thread, self._inner, response)
+        return response
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Leave the response, read to its end or not."""
-        # a closed dispatcher has ended all jobs
-        with suppress(DispatcherClosed):
+        try:
             self._thread.call(partial(self._inner.__aexit__, kind, error, traceback), while_closing=True)
+        except DispatcherClosed:
+            # all jobs have ended
+            return
+        except BaseException:
+            self._thread.soon(self._inner.cancel)
+            raise

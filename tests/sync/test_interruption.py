@@ -1,0 +1,97 @@
+"""An interruption such as Ctrl-C, at each step of a call at which Python can raise it."""
+
+from __future__ import annotations
+
+import dis
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from fcgi_async import Job
+from fcgi_async.sync import Dispatcher
+from tests.eventually import soon
+from tests.sync.test_dispatcher import gated, said
+
+
+def read(php: Dispatcher, job: Job) -> bytes:
+    """Read a response while it is written."""
+    with php.stream(job) as response:
+        return response.read()
+
+
+USES: dict[str, Callable[[Dispatcher, Job], object]] = {
+    "run": lambda php, job: php.run(job),
+    "run_all": lambda php, job: php.run_all([job]),
+    "run_all of an iterator": lambda php, job: php.run_all(iter([job])),
+    "map": lambda php, job: list(php.map(iter([job]))),
+    "submit": lambda php, job: php.submit(job).result(),
+    "stream": lambda php, job: read(php, job),
+}
+# the interpreter looks for signals after these
+LOOKS = ("CALL", "RESUME", "JUMP_BACKWARD")
+# code that a call runs in the thread that makes it
+PLACES = ("/fcgi_async/", "/threading.py", "/concurrent/futures/", "/asyncio/")
+
+
+def interrupt(step: int, call: Callable[[], object]) -> bool:
+    """Raise KeyboardInterrupt at a step of a call; return False if it waits, or ends, before that."""
+    seen, before = 0, dict[int, int]()
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal seen
+        # what is raised in __del__ is only printed
+        if frame.f_code.co_name == "__del__":
+            sys.settrace(None)
+        if not any(place in frame.f_code.co_filename for place in PLACES):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            last = before.get(id(frame))
+            before[id(frame)] = frame.f_lasti
+            if last is not None and dis.opname[frame.f_code.co_code[last]].startswith(LOOKS):
+                seen += 1
+                if seen == step:
+                    sys.settrace(None)
+                    raise KeyboardInterrupt
+        elif event == "call":
+            before.pop(id(frame), None)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("use", USES)
+def test_at_each_step(php: Dispatcher, tmp_path: Path, use: str) -> None:
+    """The job is cancelled, unless it was submitted; others run after it, and the dispatcher can be closed."""
+    for step in range(1, 1000):
+        gate = tmp_path / f"gate{step}"
+        # most steps come before the call waits
+        opened = threading.Timer(0.1, gate.touch)
+        opened.start()
+        interrupted = interrupt(step, lambda gate=gate: USES[use](php, gated(gate)))  # type: ignore[misc]
+        opened.cancel()
+        if use == "submit" or not interrupted:
+            gate.touch()
+        assert php.run(said("on")).text == "on"
+        soon(lambda: php.statistics().running == php.statistics().queued == 0)
+        gate.touch()
+        if not interrupted:
+            break
+    assert step > 30
+    closer = threading.Thread(target=php.close, daemon=True)
+    closer.start()
+    closer.join(20)
+    assert php.closed
