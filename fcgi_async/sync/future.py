@@ -51,7 +51,7 @@ class JobFuture(Future[Response[Tag]], Generic[Tag]):
         """
         self._wait(timeout)
         try:
-            return super().result(0)
+            return super().result(self._no_time())
         finally:
             self._retrieve()
 
@@ -59,7 +59,7 @@ class JobFuture(Future[Response[Tag]], Generic[Tag]):
         """Wait for the end of the job and return its error, or None; otherwise raises what `result()` does."""
         self._wait(timeout)
         try:
-            return super().exception(0)
+            return super().exception(self._no_time())
         finally:
             self._retrieve()
 
@@ -74,6 +74,9 @@ class JobFuture(Future[Response[Tag]], Generic[Tag]):
                     done.result()
         return self.cancelled()
 
+    def _no_time(self) -> float | None:
+        return None if self._handle.done() else 0
+
     def _cancel(self, done: Promise[None]) -> None:
         try:
             self._handle.cancel()
@@ -82,7 +85,8 @@ class JobFuture(Future[Response[Tag]], Generic[Tag]):
 
     def _wait(self, timeout: float | None) -> None:
         """Wait for the end; raises nothing if it does not come."""
-        if self._over.done():
+        # the lock that done() takes must not be left locked while the loop still needs it
+        if self.done() if self._thread.is_current else self._handle.done():
             return
         self._thread.check_here()
         if timeout is None:

@@ -98,6 +98,15 @@ def test_cancelling_in_the_dispatchers_thread(php: Dispatcher, gate: Path) -> No
     gate.touch()
 
 
+def test_a_callback_asks_for_the_result(php: Dispatcher, gate: Path) -> None:
+    """It is there, in the dispatcher's thread too."""
+    future, told = php.submit(gated(gate)), list[str]()
+    future.add_done_callback(lambda future: told.append(future.result().text))
+    gate.touch()
+    soon(lambda: told)
+    assert told[0].endswith("done\n")
+
+
 def test_when_the_dispatcher_closes(endpoint: Endpoint, gate: Path) -> None:
     """Each future has an end."""
     with Dispatcher(endpoint, shutdown_timeout=0) as php:
