@@ -1,4 +1,4 @@
-"""Workers on three nodes of Galera, of which one is killed, stopped, cut off or left, again and again."""
+"""Workers on three Galera nodes; one node is killed, stopped, cut off or shut down, again and again."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ FAULTS: dict[str, tuple[Callable[[Node], None], Callable[[Node], None]]] = {
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
-    """Three hosts; tests are beside the switch."""
+    """Three hosts; the tests run beside the switch."""
     with Network(3) as network, network.entered():
         yield network
 
 
 @pytest.fixture(scope="module")
 def cluster(network: Network) -> Iterator[Cluster]:
-    """A node on each."""
+    """A node on each host."""
     with Cluster(network) as cluster:
         yield cluster
 
@@ -95,7 +95,7 @@ class Worker:
 
 @pytest.fixture
 async def workers(anyio_backend: tuple[str, dict[str, Any]], database: Cluster) -> AsyncIterator[list[Worker]]:
-    """A worker for each node, which it is on first."""
+    """A worker for each node, connected to it at first."""
     async with AsyncExitStack() as stack:
         workers: list[Worker] = []
         for index in range(len(database.nodes)):
@@ -114,7 +114,7 @@ async def workers(anyio_backend: tuple[str, dict[str, Any]], database: Cluster) 
 async def test_workers_go_on_with_the_other_nodes(
     database: Cluster, workers: list[Worker], tmp_path: Path, fault: str, pytestconfig: pytest.Config
 ) -> None:
-    """Nothing is lost, nothing runs twice, and nobody restarts a worker."""
+    """Nothing is lost, nothing runs twice, and no worker is restarted."""
     marks, times = Marks(tmp_path / "marks"), int(pytestconfig.getoption("--times", 1))
     data = json.dumps({"marks": str(marks.path), "milliseconds": MILLISECONDS})
     put: list[str] = []
@@ -142,7 +142,7 @@ async def test_workers_go_on_with_the_other_nodes(
 
 
 async def _feed(jobs: Jobs, data: str, put: list[str], marks: Marks, scope: anyio.CancelScope) -> None:
-    """Keep jobs waiting; what may not be stored is put again."""
+    """Keep jobs waiting; put jobs again that may not have been stored."""
     with scope:
         while True:
             if len(put) - len(marks.counts()) < 750:
@@ -158,7 +158,7 @@ async def _feed(jobs: Jobs, data: str, put: list[str], marks: Marks, scope: anyi
 
 
 async def _break(cluster: Cluster, node: Node, fault: str, workers: list[Worker], marks: Marks) -> tuple[float, float]:
-    """Make a fault, and mend it; return for how many seconds there were no writes, and workers paused."""
+    """Cause a fault and end it; return the seconds without writes, and those in which workers paused."""
     make, mend = FAULTS[fault]
     began = time.time()
     probe = Probe([each for each in cluster.nodes if each is not node])
@@ -173,7 +173,7 @@ async def _break(cluster: Cluster, node: Node, fault: str, workers: list[Worker]
 
 
 def _pause(times: list[float], began: float, well: float) -> float:
-    """Return in how many seconds after a fault the longest time without a beginning was over."""
+    """Return the seconds from a fault to the end of the longest time in which no job began."""
     last = [at for at in times if at < began][-1:]
     after = last + [at for at in times if at >= began]
     gap, end = max((later - earlier, later) for earlier, later in pairwise(after))

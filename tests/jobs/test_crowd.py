@@ -1,4 +1,4 @@
-"""A crowd of workers: each looks less often, and a job is found as before."""
+"""Many workers: each looks less often, and jobs are found all the same."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.jobs.test_worker import SCRIPT, working
 
 
 @pytest.mark.parametrize(("workers", "times"), [(1, 1.0), (16, 1.0), (160, 10.0), (320, 20.0), (5000, 20.0)])
-def test_a_crowd_waits_longer(workers: int, times: float) -> None:
-    """So that all together look as often; a lost worker of a large one is still found soon."""
+def test_each_of_many_workers_looks_less_often(workers: int, times: float) -> None:
+    """All together look as often, and a lost worker is still found soon."""
     assert stretch(workers) == times
 
 
-def test_about_16_are_woken() -> None:
-    """All of few, and some of many."""
+def test_about_16_workers_are_woken() -> None:
+    """All of a few, and some of many."""
     assert all(wakes(16) for _ in range(1000))
     assert 300 < sum(wakes(160) for _ in range(5000)) < 700
 
@@ -30,8 +30,8 @@ def test_about_16_are_woken() -> None:
 @ON_POSTGRES
 @pytest.mark.anyio
 @pytest.mark.every_loop
-async def test_some_of_a_crowd_do_not_listen(store: PostgresStore, execute: Execute) -> None:
-    """Their connections are closed, which the server would have to tell of each job; they listen again later."""
+async def test_some_of_many_workers_do_not_listen(store: PostgresStore, execute: Execute) -> None:
+    """Their connections are closed, so that the server need not notify them; they listen again later."""
     store._lot = 0.5
     heard = await store.wait("work", -1, 0)
     # those of tests before are about to end
@@ -53,8 +53,8 @@ def _listening(execute: Execute) -> int:
 @ON_SERVERS
 @pytest.mark.anyio
 @pytest.mark.every_loop
-async def test_a_job_is_found_in_a_crowd(fpm: LocalFPM, open_jobs: OpenJobs, execute: Execute) -> None:
-    """By the only one of 5,000 workers that is at work, which is rarely woken."""
+async def test_a_job_is_found_by_one_of_5000_workers(fpm: LocalFPM, open_jobs: OpenJobs, execute: Execute) -> None:
+    """Only one of the 5,000 registered workers runs, and it is rarely woken."""
     jobs, task = await open_jobs(), Task("job", str(SCRIPT))
     async with working(fpm, jobs, task):
         numbers = " UNION ALL SELECT ".join(map(str, range(10)))

@@ -1,4 +1,4 @@
-"""Jobs that somebody else may be at work on already, and rows that others have changed."""
+"""Jobs that may be running elsewhere already, and rows that others have changed."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Gate]:
-    """A gate that is open at the end of the test at the latest."""
+    """A gate that is opened at the end of the test, if not before."""
     gate = Gate(tmp_path / "gate")
     yield gate
     gate.open()
 
 
 @ON_SERVERS
-async def test_who_is_out_of_lease_begins_nothing(
+async def test_a_worker_without_a_lease_begins_no_job(
     fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What lay ahead may be at work elsewhere, before the worker has learnt that it was taken for dead."""
+    """The jobs that it claimed ahead may run elsewhere before it notices that it is considered dead."""
     jobs, marks, task = await open_jobs(), tmp_path / "marks", make_task(idempotent=False)
     data = {"marks": str(marks), "gate": str(gate.path)}
     handles = await jobs.enqueue_many((task, data) for _ in range(2))
@@ -58,10 +58,10 @@ async def test_who_is_out_of_lease_begins_nothing(
 
 
 @ON_SQLITE
-async def test_a_job_in_doubt_that_is_retried_waits_for_its_orphan(
+async def test_a_retried_job_in_doubt_waits_until_php_has_ended_it(
     fpm: LocalFPM, open_jobs: OpenJobs, tmp_path: Path, gate: Gate
 ) -> None:
-    """Its failures are forgotten then; what PHP is at work on is not started again all the same."""
+    """Its failures are forgotten then, but a job that PHP is still running is not started again."""
     jobs, marks = await open_jobs(), tmp_path / "marks"
     task = Task("job", SCRIPT, run_timeout=2)
     endpoint = Endpoint(fpm.address, max_children=2, status=fpm.status_address)
@@ -83,8 +83,8 @@ async def test_a_job_in_doubt_that_is_retried_waits_for_its_orphan(
     assert begun(marks)[handle.id] == 2
 
 
-async def test_what_others_have_made_ready_again_is_not_swept(open_jobs: OpenJobs, execute: Execute) -> None:
-    """By an UPDATE that leaves the time until which it was to be kept."""
+async def test_a_done_job_that_was_made_ready_again_is_not_swept(open_jobs: OpenJobs, execute: Execute) -> None:
+    """By an UPDATE that does not change `keep_until`."""
     jobs, task = await open_jobs(), make_task(idempotent=True)
     handles = [await jobs.enqueue(task) for _ in range(2)]
     assert await jobs.cancel(*(handle.id for handle in handles)) == 2

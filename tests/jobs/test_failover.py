@@ -114,7 +114,7 @@ async def test_the_error_names_each_hosts_reason(shared_standby: Standby, tmp_pa
     assert "read-only" in str(caught.value)
 
 
-def test_hosts_and_ports_are_told_apart() -> None:
+def test_an_address_is_split_into_hosts_and_ports() -> None:
     """As many ports as hosts, or one for all; what is shown has no password."""
     url = "postgresql://jobs:secret@a:1,b:2,c/jobs?target_session_attrs=read-write"
     assert str(Address(url)) == "PostgreSQL's database 'jobs' on a,b,c"

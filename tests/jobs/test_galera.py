@@ -1,4 +1,4 @@
-"""What a cluster of MariaDB needs, seen at one node of it: several addresses, and rows that others may change first."""
+"""What a MariaDB cluster needs, tested on one node: several addresses, and rows that others may change first."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def url(addresses: list[TcpProxy], database: str) -> str:
     return f"mysql://jobs@{hosts}/{database}"
 
 
-def test_hosts_and_ports_are_told_apart() -> None:
+def test_an_address_is_split_into_hosts_and_ports() -> None:
     """What is shown has no password."""
     address = Address("mysql://jobs:secret@a:1,b,[::1]:2/jobs")
     assert address.hosts == (("a", 1), ("b", 0), ("::1", 2))
@@ -70,7 +70,7 @@ def test_hosts_and_ports_are_told_apart() -> None:
 
 @ON_ONE_LOOP
 @ON_GALERA
-async def test_an_address_without_a_server_is_passed_over(jobs_url: str, addresses: list[TcpProxy]) -> None:
+async def test_an_address_without_a_server_is_skipped(jobs_url: str, addresses: list[TcpProxy]) -> None:
     addresses[0].end()
     store = find_store(url(addresses, Address(jobs_url).settings["database"]))
     await store.open()
@@ -80,10 +80,10 @@ async def test_an_address_without_a_server_is_passed_over(jobs_url: str, address
 
 @ON_ONE_LOOP
 @ON_GALERA
-async def test_a_node_that_is_not_ready_is_passed_over(
+async def test_a_node_that_is_not_ready_is_skipped(
     jobs_url: str, addresses: list[TcpProxy], own_galera: Galera
 ) -> None:
-    """As one that has lost the others; whoever is connected to it goes on with another."""
+    """For example one that has lost the others; a store that is connected to it goes on with another node."""
     database = Address(jobs_url).settings["database"]
     own_galera.empty(database)
     with TcpProxy(own_galera.socket) as unready:
@@ -100,7 +100,7 @@ async def test_a_node_that_is_not_ready_is_passed_over(
 
 @ON_GALERA
 @pytest.mark.parametrize("fault", [TcpProxy.end, TcpProxy.silence])
-async def test_a_worker_goes_on_by_another_address(
+async def test_a_worker_goes_on_with_another_address(
     jobs_url: str,
     addresses: list[TcpProxy],
     fpm: LocalFPM,
@@ -108,7 +108,7 @@ async def test_a_worker_goes_on_by_another_address(
     fault: Callable[[TcpProxy], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Though the first one says nothing any more; each job runs once."""
+    """Although the first one does not answer any more; each job runs once."""
     monkeypatch.setattr("fcgi_async.jobs.sql.mysql_address._ANSWER_ONE", 2)
     marks, task = tmp_path / "marks", make_task(idempotent=False)
     async with (
@@ -130,10 +130,10 @@ async def test_a_worker_goes_on_by_another_address(
 
 @ON_ONE_LOOP
 @pytest.mark.parametrize("fault", ["stopped", "left"])
-async def test_a_worker_goes_on_when_its_node_does(
+async def test_a_worker_goes_on_when_its_node_is_back(
     own_galera: Galera, fpm: LocalFPM, tmp_path: Path, fault: str
 ) -> None:
-    """That was stopped for a while, or shut down and started again."""
+    """The node is stopped for a while, or shut down and started again."""
     marks, task = tmp_path / "marks", make_task(idempotent=False)
     async with Jobs(own_galera.empty("here")) as jobs, Dispatcher(fpm.address, max_children=2) as php:
         await jobs.enqueue_many((task, {"marks": str(marks), "milliseconds": 5}) for _ in range(JOBS))
@@ -165,8 +165,8 @@ async def _none_left(jobs: Jobs) -> bool:
 
 @ON_ONE_LOOP
 @ON_GALERA
-async def test_what_is_forced_back_is_made_again(store: Store, jobs_url: str) -> None:
-    """As by an ALTER TABLE, which comes before all that is under way on any node; no call fails of it."""
+async def test_a_transaction_that_was_rolled_back_is_repeated(store: Store, jobs_url: str) -> None:
+    """For example by an ALTER TABLE, which rolls back open transactions on every node; no call fails."""
     over = threading.Event()
 
     def alter() -> None:
@@ -192,8 +192,8 @@ async def test_what_is_forced_back_is_made_again(store: Store, jobs_url: str) ->
 
 @ON_ONE_LOOP
 @ON_GALERA
-async def test_a_transaction_is_forced_back_as_a_whole(store: Store, jobs_url: str) -> None:
-    """Of several statements in one message a node performs those after that as transactions of their own."""
+async def test_a_transaction_is_rolled_back_as_a_whole(store: Store, jobs_url: str) -> None:
+    """If several statements were in one message, a node would perform the rest as transactions of their own."""
     assert isinstance(store, SQLStore)
     perform(jobs_url, "CREATE TABLE counted (number int PRIMARY KEY, count int)")
     perform(jobs_url, "INSERT INTO counted VALUES (1, 0), (2, 0)")
@@ -218,7 +218,7 @@ async def test_a_transaction_is_forced_back_as_a_whole(store: Store, jobs_url: s
 @ON_ONE_LOOP
 @ON_GALERA
 async def test_a_claim_changes_the_row_of_its_worker(store: Store, execute: Execute) -> None:
-    """So that on another node it is not taken for dead at the same time; a limit's row likewise."""
+    """So another node cannot consider it dead at the same time; the row of a limit likewise."""
     limited = [Lane(queue="default", weight=1, tasks=(Limits(task="mail", on_loss="again", attempts=5, running=9),))]
     await store.register("w", limited)
     await store.put([job(), job()])
@@ -232,8 +232,8 @@ async def test_a_claim_changes_the_row_of_its_worker(store: Store, execute: Exec
 
 @ON_ONE_LOOP
 @ON_GALERA
-async def test_a_comparison_after_a_reconnect_does_too(store: Store, execute: Execute) -> None:
-    """A claim that was lost on its way through another node comes too late then."""
+async def test_a_comparison_after_a_reconnect_changes_the_row_of_its_worker(store: Store, execute: Execute) -> None:
+    """A claim that is still on its way through another node then comes too late."""
     await store.register("w", MAIL)
     before = execute("SELECT seen, lease FROM fcgi_workers")
     store._dialect.disconnect()  # type: ignore[attr-defined]
@@ -243,8 +243,8 @@ async def test_a_comparison_after_a_reconnect_does_too(store: Store, execute: Ex
 
 @ON_ONE_LOOP
 @ON_GALERA
-async def test_tables_that_are_made_in_part_are_completed(jobs_url: str) -> None:
-    """As by a process that was killed, or is still at it on another node."""
+async def test_partly_created_tables_are_completed(jobs_url: str) -> None:
+    """For example after a process was killed, or while one on another node creates them."""
     store = find_store(jobs_url)
     await store.open()
     await store.aclose()
@@ -258,8 +258,8 @@ async def test_tables_that_are_made_in_part_are_completed(jobs_url: str) -> None
     assert perform(jobs_url, "SHOW INDEX FROM fcgi_jobs WHERE Key_name = 'fcgi_jobs_kept'")
 
 
-def test_jobs_of_equal_priority_are_passed_over() -> None:
-    """And none of a higher one; as many are left as are wanted."""
+def test_a_claim_skips_jobs_of_equal_priority_only() -> None:
+    """None of a higher priority is skipped, and enough jobs are left."""
     rows = [(number, 1 if number < 10 else 0, 0) for number in range(20)]
     found = {tuple(row[0] for row in _pass_over(rows, 3, 100)) for _ in range(1000)}
     assert found == {(first, first + 1, first + 2) for first in range(8)}

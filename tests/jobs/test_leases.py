@@ -1,4 +1,4 @@
-"""Workers on servers are alive as long as their lease lasts."""
+"""Workers on a database server are alive as long as their lease lasts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.jobs.records import MAIL, claim, finish, job
 pytestmark = [pytest.mark.anyio, ON_SERVERS]
 
 
-async def test_who_is_out_of_lease_is_dead(jobs_url: str) -> None:
-    """Its jobs are others', and it learns it: by its sign, its settlements, and its claims, which bring nothing."""
+async def test_a_worker_whose_lease_is_over_is_dead(jobs_url: str) -> None:
+    """Its jobs go to others. It notices: its renewal and its settlements are refused, and its claims return no jobs."""
     frozen, other = find_store(jobs_url, lease=0.5), find_store(jobs_url, lease=0.5)
     await frozen.open()
     await other.open()
@@ -38,8 +38,8 @@ async def test_who_is_out_of_lease_is_dead(jobs_url: str) -> None:
     await other.aclose()
 
 
-async def test_nobody_is_taken_for_dead_by_who_was_not_there(jobs_url: str, execute: Execute) -> None:
-    """After an outage all come back at different times: who comes first waits for as long as a lease."""
+async def test_a_worker_that_was_away_considers_no_other_dead(jobs_url: str, execute: Execute) -> None:
+    """After an outage workers come back at different times: the first one waits for as long as a lease."""
     gone, first = find_store(jobs_url, lease=60), find_store(jobs_url, lease=0.5)
     await gone.open()
     await gone.register("w", MAIL)
@@ -52,7 +52,7 @@ async def test_nobody_is_taken_for_dead_by_who_was_not_there(jobs_url: str, exec
 
 
 async def test_workers_that_restart_more_often_than_a_lease_recover_jobs(jobs_url: str, execute: Execute) -> None:
-    """As in a crash loop: none of them is there for as long as a lease, and all of them together are."""
+    """For example in a crash loop: none of them lives as long as a lease, but together they do."""
     lost = find_store(jobs_url)
     await lost.open()
     await lost.register("lost", MAIL)
@@ -77,7 +77,7 @@ async def test_workers_that_restart_more_often_than_a_lease_recover_jobs(jobs_ur
 
 
 async def test_an_outage_counts_for_a_second_at_most(store: Store, execute: Execute) -> None:
-    """That two of them saw the server does not say that it answered all the time between."""
+    """If two workers saw the server answer, it need not have answered all the time in between."""
     await store.register("w", MAIL)
     execute("UPDATE fcgi_workers SET seen = 1000, lease = 31000")
     assert await store.recover() == 0
@@ -86,7 +86,7 @@ async def test_an_outage_counts_for_a_second_at_most(store: Store, execute: Exec
     assert execute("SELECT id, watched FROM fcgi_workers") == [("w", 1000)]
 
 
-async def test_a_sign_of_life_makes_forget_what_was_watched(store: Store, execute: Execute) -> None:
+async def test_a_sign_of_life_resets_the_watched_time(store: Store, execute: Execute) -> None:
     await store.register("w", MAIL)
     execute("UPDATE fcgi_workers SET seen = 1000, lease = 31000, watched = 29000, looked = 60000")
     assert await store.renew("w")

@@ -1,4 +1,4 @@
-"""Rows that transactions of others keep locked hold no worker up: the application may write to the tables, too."""
+"""Workers go on while other transactions keep jobs locked: the application may write to the tables, too."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ON_ONE_LOOP = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 
 class Stranger:
-    """A transaction that nobody here knows of."""
+    """A transaction of another program."""
 
     def __init__(self, url: str) -> None:
         self._connection = Address(url).connect() if url.startswith("mysql:") else psycopg.connect(url)
@@ -52,7 +52,7 @@ class Stranger:
 
 @contextmanager
 def stranger(url: str, *statements: str) -> Iterator[Stranger]:
-    """A transaction that has performed statements, and is open."""
+    """An open transaction that has performed statements."""
     stranger = Stranger(url)
     try:
         for statement in statements:
@@ -63,13 +63,13 @@ def stranger(url: str, *statements: str) -> Iterator[Stranger]:
 
 
 def lock(number: int) -> str:
-    """What locks a job."""
+    """A statement that locks a job."""
     return f"UPDATE fcgi_jobs SET trace = 'mine' WHERE number = {number}"
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waiting for a lock is an error at once, as far as the server can: no statement of a worker may."""
+    """The server refuses to wait for locks, as far as it can: no statement of a worker may wait."""
     monkeypatch.setattr("fcgi_async.jobs.sql.server_store._LONGEST_WAIT", 0.2)
 
 
@@ -81,8 +81,8 @@ async def announced(store: Store) -> Store:
 
 
 @ON_ONE_LOOP
-async def test_claims_pass_over_them(announced: Store, jobs_url: str) -> None:
-    """Over ready ones, and over delayed ones that are due."""
+async def test_claims_skip_locked_jobs(announced: Store, jobs_url: str) -> None:
+    """Both ready ones, and delayed ones that are due."""
     store = announced
     jobs = [job(), job(), job(delay=0.01), job(delay=0.01)]
     await store.put(jobs)
@@ -100,8 +100,8 @@ async def test_claims_pass_over_them(announced: Store, jobs_url: str) -> None:
 
 
 @ON_ONE_LOOP
-async def test_an_end_is_written_once_they_are_free(announced: Store, jobs_url: str) -> None:
-    """Those beside it at once; what the other transaction did counts."""
+async def test_ends_of_locked_jobs_are_written_when_they_are_free(announced: Store, jobs_url: str) -> None:
+    """The ends of other jobs are written at once; the other transaction's changes count."""
     store = announced
     await store.put([job(), job()])
     first, second = await claim(store, 2)
@@ -122,10 +122,10 @@ async def test_an_end_is_written_once_they_are_free(announced: Store, jobs_url: 
 
 @ON_ONE_LOOP
 @pytest.mark.parametrize(("commits", "state"), [(True, "done"), (False, "ready")])
-async def test_what_a_dead_worker_held_is_decided_once_they_are_free(
+async def test_locked_jobs_of_a_dead_worker_are_decided_when_they_are_free(
     announced: Store, jobs_url: str, execute: Execute, commits: bool, state: str
 ) -> None:
-    """As when a script that completes its job outlives the worker; its other jobs are decided about at once."""
+    """As when a script that completes its job outlives the worker. The worker's other jobs are decided at once."""
     store = announced
     await store.put([job(), job()])
     first, second = await claim(store, 2)
@@ -148,8 +148,8 @@ async def test_what_a_dead_worker_held_is_decided_once_they_are_free(
 
 
 @ON_ONE_LOOP
-async def test_they_are_given_back_later(announced: Store, jobs_url: str) -> None:
-    """By a comparison that says so; who leaves gives back what is free, and what has ended is for others."""
+async def test_locked_jobs_are_given_back_later(announced: Store, jobs_url: str) -> None:
+    """A comparison says that some are left. A leaving worker gives back free ones; others decide about ended ones."""
     store = announced
     await store.put([job(), job(), job()])
     first, second, third = await claim(store, 3)
@@ -163,7 +163,7 @@ async def test_they_are_given_back_later(announced: Store, jobs_url: str) -> Non
 
 
 @ON_ONE_LOOP
-async def test_what_is_swept_and_purged_passes_over_them(announced: Store, jobs_url: str) -> None:
+async def test_sweep_and_purge_skip_locked_jobs(announced: Store, jobs_url: str) -> None:
     store = announced
     await store.put([job(), job(), job(), job()])
     for claimed, keep in zip(await claim(store, 4), (0.0, 0.0, 60.0, 60.0), strict=True):
@@ -185,8 +185,8 @@ async def test_what_is_swept_and_purged_passes_over_them(announced: Store, jobs_
 
 
 @ON_ONE_LOOP
-async def test_old_batches_and_schedules_too(announced: Store, jobs_url: str, execute: Execute) -> None:
-    """What others keep locked of them is left for later."""
+async def test_sweep_and_schedules_skip_locked_rows(announced: Store, jobs_url: str, execute: Execute) -> None:
+    """Batches and schedules that others keep locked are left for later."""
     store, cron = announced, Cron("often", "* * * * *", make_task(idempotent=True))
     for id in ("one", "two"):
         await store.make_batch(NewBatch(id=id), 60)
@@ -208,16 +208,16 @@ async def test_old_batches_and_schedules_too(announced: Store, jobs_url: str, ex
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Gate]:
-    """A gate that is open at the end of the test at the latest."""
+    """A gate that is opened at the end of the test, if not before."""
     gate = Gate(tmp_path / "gate")
     yield gate
     gate.open()
 
 
-async def test_a_worker_goes_on_beside_them(
+async def test_a_worker_goes_on_while_jobs_are_locked(
     open_jobs: OpenJobs, jobs_url: str, fpm: LocalFPM, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It keeps its lease, runs others, and writes the end of a locked job once it can; it says so."""
+    """It keeps its lease, runs other jobs, and writes the end of a locked job later, with a warning."""
     jobs, task = await open_jobs(lease=LEASE), make_task(idempotent=True)
     async with Dispatcher(fpm.address, max_children=1) as php:
         worker = Worker(php, jobs, [task])
@@ -237,7 +237,7 @@ async def test_a_worker_goes_on_beside_them(
     assert (worker.statistics().lost, worker.in_hand) == (0, 0)
 
 
-async def test_a_worker_that_leaves_waits_for_them(
+async def test_a_leaving_worker_waits_for_locked_jobs(
     open_jobs: OpenJobs,
     jobs_url: str,
     fpm: LocalFPM,
@@ -245,7 +245,7 @@ async def test_a_worker_that_leaves_waits_for_them(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """For a moment: the end is written if they are free by then."""
+    """It waits briefly, and writes the end if they are free by then."""
     monkeypatch.setattr("fcgi_async.jobs.supply._LAST_WORDS", 60.0)
     jobs, task = await open_jobs(), make_task(idempotent=False)
     async with Dispatcher(fpm.address, max_children=1) as php:
@@ -270,10 +270,10 @@ async def _says(caplog: pytest.LogCaptureFixture, what: str) -> bool:
 
 
 @ON_ONE_LOOP
-async def test_who_waits_for_a_key_does_not_cost_a_worker_its_lease(
+async def test_waiting_for_a_unique_key_does_not_cost_a_worker_its_lease(
     open_jobs: OpenJobs, jobs_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A put beside it whose unique key is in somebody's open transaction gives up long before."""
+    """A put in the same process that waits for an open transaction's unique key gives up long before."""
     monkeypatch.setattr("fcgi_async.jobs.sql.server_store._LONGEST_WAIT", 10.0)
     jobs = await open_jobs(lease=LEASE)
     held = "INSERT INTO fcgi_jobs (task, data, unique_key, unique_until) VALUES ('job', 'null', '7', 1)"

@@ -1,4 +1,4 @@
-"""Tables of older releases become those of this one, with the jobs that are in them."""
+"""Tables of older releases are migrated to this one, with their jobs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def make_tables(url: str, version: int) -> None:
 
 
 async def indexes(store: Store) -> set[str]:
-    """The names of the indexes that are there."""
+    """The names of the existing indexes."""
     assert isinstance(store, SQLStore)
     found: set[str] = await store._committer.call(lambda dialect: dialect.indexes())
     return {name for name in found if name.startswith("fcgi_")}
@@ -62,7 +62,7 @@ async def columns(store: Store, table: str) -> set[str]:
 
 @pytest.mark.parametrize("version", range(1, VERSION))
 async def test_every_older_version_is_migrated(jobs_url: str, execute: Execute, fresh_url: str, version: int) -> None:
-    """The jobs are there and run, and what is made is what an empty database gets."""
+    """The jobs are kept and run, and the tables are the same as in a new database."""
     make_tables(jobs_url, version)
     execute("INSERT INTO fcgi_jobs (task, data) VALUES ('mail', '1')")
     execute("INSERT INTO fcgi_jobs (task, data, state, due) VALUES ('mail', '2', 'delayed', 1)")
@@ -89,7 +89,7 @@ async def test_every_older_version_is_migrated(jobs_url: str, execute: Execute, 
 
 @pytest.fixture
 def fresh_url(request: pytest.FixtureRequest, jobs_url: str, tmp_path: Path) -> Iterator[str]:
-    """Another empty database of the kind of the test's."""
+    """Another empty database of the same kind."""
     if jobs_url.startswith("sqlite:"):
         yield f"sqlite://{tmp_path / 'fresh.db'}"
         return
@@ -101,7 +101,7 @@ def fresh_url(request: pytest.FixtureRequest, jobs_url: str, tmp_path: Path) -> 
 
 @ON_SQLITE
 async def test_values_of_other_types_are_converted(jobs_url: str, execute: Execute) -> None:
-    """What SQLite took before; an application's triggers and views stay."""
+    """SQLite accepted them before; an application's triggers and views stay."""
     make_tables(jobs_url, 1)
     for statement in (
         "INSERT INTO fcgi_jobs (task, data, priority, due) VALUES ('mail', CAST('{}' AS BLOB), 'high', 1.5)",
@@ -133,9 +133,7 @@ async def test_values_of_other_types_are_converted(jobs_url: str, execute: Execu
         (2, "ALTER TABLE fcgi_workers ADD COLUMN watched bigint NOT NULL DEFAULT 0"),
     ],
 )
-async def test_a_migration_that_was_cut_short_goes_on(
-    jobs_url: str, execute: Execute, version: int, performed: str
-) -> None:
+async def test_an_interrupted_migration_goes_on(jobs_url: str, execute: Execute, version: int, performed: str) -> None:
     """Each of MariaDB's and MySQL's statements is committed by itself."""
     make_tables(jobs_url, version)
     execute(performed)

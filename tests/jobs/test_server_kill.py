@@ -1,4 +1,4 @@
-"""Database servers that are killed, workers that are frozen beyond their lease, and answers that get lost."""
+"""Killed database servers, workers that are frozen for longer than their lease, and lost answers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SERVERS: dict[str, type[Server]] = {"postgres": Postgres, "mariadb": MariaDB, "g
 
 @pytest.fixture(params=SERVERS)
 def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server of the test's own, which has on disk what it says."""
+    """A server of the test's own, which writes to disk what it acknowledges."""
     with SERVERS[request.param](durable=True) as server:
         yield server
 
@@ -43,7 +43,7 @@ def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 @pytest.mark.parametrize(("workers", "idempotent"), [(1, True), (2, False)])
-async def test_a_server_that_is_killed_three_times_loses_nothing(
+async def test_nothing_is_lost_when_the_server_is_killed_three_times(
     own_server: Server,
     start_worker: StartWorker,
     tmp_path: Path,
@@ -51,7 +51,7 @@ async def test_a_server_that_is_killed_three_times_loses_nothing(
     workers: int,
     idempotent: bool,
 ) -> None:
-    """Each job runs once, though what was written of idempotent tasks was not on disk; none is taken in excess."""
+    """Each job runs once, although the records of idempotent tasks were not on disk; no worker holds too many."""
     marks, task, url = tmp_path / "marks", make_task(idempotent=idempotent), own_server.empty("here")
     async with Jobs(url, lease=LEASE) as jobs:
         await jobs.enqueue_many((task, {"marks": str(marks), "milliseconds": 5}) for _ in range(JOBS))
@@ -78,10 +78,10 @@ async def test_a_server_that_is_killed_three_times_loses_nothing(
 
 
 @ON_SERVERS
-async def test_a_worker_that_is_frozen_beyond_its_lease_learns_it(
+async def test_a_worker_notices_that_its_lease_is_over(
     open_jobs: OpenJobs, start_worker: StartWorker, fpm: LocalFPM, tmp_path: Path, execute: Execute
 ) -> None:
-    """Its jobs are others' then: what it ran is not settled a second time, and what lay ahead does not begin."""
+    """Its jobs went to others: the job that it ran is not settled again, and the jobs claimed ahead do not begin."""
     jobs, marks, gate = await open_jobs(), tmp_path / "marks", tmp_path / "gate"
     task = make_task(idempotent=True)
     handles = await jobs.enqueue_many((task, {"marks": str(marks), "gate": str(gate)}) for _ in range(2))
@@ -138,8 +138,8 @@ def proxied(jobs_url: str, postgres: Postgres, proxy: CommitProxy) -> str:
 
 @ON_POSTGRES
 @pytest.mark.parametrize("where", ["before", "after"])
-async def test_a_put_that_is_cut_in_its_commit_may_be_in(proxied: str, proxy: CommitProxy, where: str) -> None:
-    """The error says that it may be; the same again stores it once."""
+async def test_a_put_whose_commit_was_cut_off_may_be_stored(proxied: str, proxy: CommitProxy, where: str) -> None:
+    """The error says so, and the same put again stores it once."""
     store, new = find_store(proxied), job(unique="7")
     await store.open()
     proxy.cut(where)  # type: ignore[arg-type]
@@ -154,10 +154,10 @@ async def test_a_put_that_is_cut_in_its_commit_may_be_in(proxied: str, proxy: Co
 
 @ON_POSTGRES
 @pytest.mark.parametrize("where", ["before", "after"])
-async def test_a_worker_whose_commits_are_cut_runs_each_job_once(
+async def test_a_worker_whose_commits_are_cut_off_runs_each_job_once(
     proxied: str, open_jobs: OpenJobs, proxy: CommitProxy, fpm: LocalFPM, tmp_path: Path, where: str
 ) -> None:
-    """A claim that it does not know of is given back; a settlement that is in is not taken for a lost one."""
+    """An unknown claim is given back, and a settlement that was stored does not count as lost."""
     jobs, marks, task = await open_jobs(), tmp_path / "marks", make_task(idempotent=False)
     async with Jobs(proxied) as cut, Dispatcher(fpm.address, max_children=2) as php:
         await jobs.enqueue_many((task, {"marks": str(marks)}) for _ in range(100))
@@ -178,7 +178,7 @@ async def test_a_worker_whose_commits_are_cut_runs_each_job_once(
 async def test_several_hosts_share_the_jobs(
     open_jobs: OpenJobs, start_worker: StartWorker, start_fpm: StartFPM, tmp_path: Path
 ) -> None:
-    """Each worker is a process with a PHP-FPM of its own; every job runs once, and all of them have a part."""
+    """Each worker is a process with a PHP-FPM of its own; every job runs once, and each worker runs some."""
     jobs, task, hosts = await open_jobs(), make_task(idempotent=True), 3
     marks, gate = tmp_path / "marks", tmp_path / "gate"
     handles = await jobs.enqueue_many((task, {"marks": str(marks), "gate": str(gate)}) for _ in range(300))

@@ -74,7 +74,7 @@ class Gate:
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Gate]:
-    """A gate that is open at the end of the test at the latest."""
+    """A gate that is opened at the end of the test, if not before."""
     gate = Gate(tmp_path / "gate")
     yield gate
     gate.open()

@@ -48,9 +48,9 @@ class Dialect:
         fill: the text for the braces in statements; see `fcgi_async.jobs.sql.statements`.
         charset: Python's name of the text encoding, if the database does not accept all of Unicode.
         longest_response: most bytes of a stored response; None for no limit.
-        optimistic: whether others may commit in spite of our locks, on another node of a cluster: of two who change a
-            row there the first to commit wins, the other is forced back, and a row that is only locked is no one's.
-        spread: how many ready jobs a claim may pass over then, so that it takes others than those who claim at once.
+        optimistic: whether others may commit in spite of our locks, on another node of a cluster: if two transactions
+            change a row, the first to commit wins and the other is rolled back; a lock alone does not count there.
+        spread: how many ready jobs a claim may then skip, so that claims at the same time take different jobs.
     """
 
     types: ClassVar[Types]
@@ -98,7 +98,7 @@ class Dialect:
         """Return the error to raise for a driver's error; None if it is not one."""
 
     def is_transient(self, error: Exception) -> bool:
-        """Return whether other transactions forced this one back, so that it may be repeated at once."""
+        """Return whether it was rolled back because of other transactions, and may be repeated at once."""
         return False
 
     def waited_in_vain(self, error: Exception) -> bool:
@@ -117,14 +117,14 @@ class Dialect:
 
     @abstractmethod
     def change_many(self, statement: str, parameters: Sequence[Parameters]) -> int:
-        """Perform a statement with each of several parameters; return the total number of changed rows."""
+        """Perform a statement with each set of parameters; return the total number of changed rows."""
 
     def ask(self, asked: Sequence[tuple[str, Parameters]]) -> list[list[Row]]:
         """Perform statements, in one exchange with the server if there is one; return the rows of each."""
         return [self.query(statement, parameters) for statement, parameters in asked]
 
     def change_each(self, statement: str, parameters: Sequence[Parameters]) -> list[int]:
-        """Perform a statement with each of several parameters; return the number of changed rows for each."""
+        """Perform a statement with each set of parameters; return the number of changed rows for each."""
         return [self.change(statement, each) for each in parameters]
 
     def storable(self, text: str | None) -> str | None:

@@ -1,15 +1,15 @@
 """ServerStore: jobs on a database server, which workers of many machines share.
 
-Theory of operation. A worker has a row with a lease by the server's clock, which it renews; who is out of lease is dead
-for all others, and learns it: the row is gone, and with it the right to claim. After an outage of the server everybody
-gets the time to come back: a worker is dead only once the server has answered for as long as its lease. One who is
-connected for so long knows that; others add up in the row for how long they saw it answer, since workers may restart
-more often than that.
+Theory of operation. Each worker has a row with a lease by the server's clock, and renews it. A worker whose lease is
+over is dead for all others. It notices: its row is gone, and it can claim nothing. After an outage of the server all
+workers get time to come back: a worker is dead only when the server has answered for as long as the lease. A worker
+that has been connected for so long knows that. Others add up in the row how long they saw the server answer, since
+workers may restart more often than that.
 
-Claims and settlements of idempotent tasks need not be on disk when they are answered, so that a server that crashes may
-forget the last of them; and a COMMIT whose answer was lost may have been performed, or not. So after each reconnect,
-and before anything is claimed, what the worker has in hand is compared with the table: forgotten settlements are
-written again, forgotten claims are taken again, and what the worker does not know of is given back.
+Claims and settlements of idempotent tasks need not be on disk when they are answered, so a server that crashes may lose
+the last of them. A COMMIT whose answer was lost may have been performed, or not. So after each reconnect, and before
+anything is claimed, the worker's jobs in hand are compared with the table: lost settlements are written again, lost
+claims are made again, and jobs that the worker does not know are given back.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from fcgi_async.jobs.store import Claim, Comparison
 
 __all__ = ("ServerDialect", "ServerStore")
 
-# seconds between looks for jobs of workers that are not announced: a person's DELETE leaves such, and a recovery those
-# that were locked, which the one who left them looks for sooner
+# seconds between looks for jobs of workers that are not announced, which a person's DELETE leaves; a recovery that left
+# locked jobs looks for them sooner
 _ORPHANS: Final = 5.0
 _LEFT: Final = 0.5
-# bytes of a response from which on its settlement is on disk at once, instead of being remembered
+# the settlement of a longer response, in bytes, is written to disk at once instead of being remembered
 _LARGE: Final = 64 << 10
 # how often calls of a worker may wait for locks within its lease, and for how many seconds each at most
 _WAITS: Final = 6
 _LONGEST_WAIT: Final = 10.0
 _RECONNECTED: Final = (
-    "the connection was lost: what is in hand is compared with the table first, then claiming goes on; if this is said "
-    "again and again, see the server's log, and how long it and what is in between keep an idle connection"
+    "the connection was lost: the jobs in hand are compared with the table first, then claiming goes on; if this comes "
+    "repeatedly, see the server's log, and how long it and what is in between keep an idle connection"
 )
 # seconds for which closing waits for the server
 _CLOSING: Final = 10.0
@@ -67,7 +67,7 @@ class ServerDialect(Dialect):
 
     @abstractmethod
     def limit_waits(self, seconds: float) -> None:
-        """Let others keep a statement waiting for so long at most, on later connections too."""
+        """Let statements wait for others' locks for so long at most, on later connections too."""
 
     @abstractmethod
     def interrupt(self) -> None:
@@ -79,12 +79,12 @@ D = TypeVar("D", bound=ServerDialect)
 
 @attrs.define
 class _Worker:
-    """What is known here of a worker of this process."""
+    """A worker of this process."""
 
     tasks: Mapping[str, Limits]
-    # the connection on which what it has in hand was compared
+    # the connection on which its jobs in hand were compared
     compared: int = -1
-    # settlements that the server may forget, and when they were written
+    # settlements that the server may lose, and when they were written
     written: deque[tuple[float, Settlement]] = attrs.field(factory=deque)
 
 
@@ -151,7 +151,7 @@ class ServerStore(SQLStore[D], Generic[D]):
         return dialect.change(SEEN, {"worker": worker, "lease": round(self._lease * 1000)}) == 1
 
     async def recover(self) -> int:
-        """As `Store.recover()`: the dead are those out of lease."""
+        """As `Store.recover()`: workers whose lease is over are dead."""
         orphans = time.monotonic() >= self._orphans_due
         found_dead = await self._committer.call(partial(_find_dead, orphans=orphans), durable=False)
         dead, orphaned, self._crowd = found_dead
@@ -166,7 +166,7 @@ class ServerStore(SQLStore[D], Generic[D]):
     # what is in hand
 
     async def claim(self, worker: str, lanes: Sequence[Lane], count: int, *, durable: bool) -> Claim:
-        """As `Store.claim()`; refused after a reconnect until `reconcile()`; who is considered lost gets nothing."""
+        """As `Store.claim()`; refused after a reconnect until `reconcile()`; a lost worker gets nothing."""
 
         def perform(dialect: D) -> Claim:
             if count:
@@ -255,7 +255,7 @@ def _take_again(dialect: Dialect, worker: str, claims: Sequence[tuple[Claimed | 
 
 
 def _find_dead(dialect: ServerDialect, orphans: bool) -> tuple[list[str], list[str], int]:
-    """Return those out of lease; those who hold jobs unannounced, if `orphans` are wanted; how many are announced."""
+    """Return the dead workers; unannounced workers with jobs, if `orphans`; and how many are announced."""
     found = _out_of_lease(dialect)
     dead = [worker for worker, verdict in found.items() if verdict == "dead"]
     watched = [{"worker": worker} for worker, verdict in found.items() if verdict == "watch"]
@@ -266,7 +266,7 @@ def _find_dead(dialect: ServerDialect, orphans: bool) -> tuple[list[str], list[s
 
 
 def _out_of_lease(dialect: ServerDialect) -> dict[str, str]:
-    """Return those out of lease, and what each is: "dead", or to be watched now ("watch") or "later"."""
+    """Return the workers whose lease is over, each with "dead", or "watch" or "later" for when to watch it."""
     watched = {"watched": int((time.monotonic() - dialect.connected) * 1000)}
     return dict(cast("list[tuple[str, str]]", dialect.query(OUT_OF_LEASE, watched)))
 

@@ -1,16 +1,21 @@
 """The statements that all dialects share.
 
-`:name` is a parameter; a dialect writes it in its own way, and fills in what stands in braces:
-{now} the time in milliseconds, {skip_locked} what locks the rows of a SELECT and leaves out those locked by others,
-{locked} what locks the rows of a SELECT, {shared} what keeps others from deleting them, {or_nothing} what makes an
-INSERT of what is there already do nothing, {free} the condition that a row is the job `:number` and, if the database
-can tell so at once, that no other transaction has locked it, {length} what counts the characters of a text.
+`:name` is a parameter, which each dialect writes in its own way. A dialect also fills in what stands in braces:
 
-A client with write access may keep a job's row locked for any time: what a worker does to jobs leaves out such
-rows, and comes back to them.
+- {now}: the time in milliseconds
+- {locked}: ends a SELECT, and locks its rows
+- {skip_locked}: the same, without the rows that others have locked
+- {shared}: ends a SELECT, and keeps others from deleting its rows
+- {or_nothing}: ends an INSERT, which then does nothing if the row exists
+- {free}: the condition that a row is the job `:number` and, if the database can tell at once, that no other
+  transaction has locked it
+- {length}: the function that counts the characters of a text
 
-A statement that looks at the rows it changes does so in a derived table, as MySQL wants it; and `state` is set last,
-since MySQL reads what it has set before.
+A client with write access may keep a job's row locked for any time. So a worker's statements skip such rows, and the
+worker tries them again later.
+
+A statement that reads the table it changes does so in a derived table, because MySQL requires it. `state` is set last,
+because MySQL's later assignments see the earlier ones.
 """
 
 from __future__ import annotations
@@ -154,13 +159,13 @@ HOLDERS: Final = """SELECT DISTINCT worker FROM fcgi_jobs WHERE worker IS NOT NU
 REGISTER: Final = """INSERT INTO fcgi_workers (id, host, pid, started, seen, lease)
     VALUES (:worker, :host, :pid, {now}, {now}, {now} + :lease)"""
 LEAVE: Final = "DELETE FROM fcgi_workers WHERE id = :worker"
-# always another value: MySQL does not count a row that is as before, and a cluster does not compare it
+# always another value: MySQL does not count an unchanged row, and a cluster does not detect a conflict over it
 SEEN: Final = """UPDATE fcgi_workers SET seen = {now}, watched = 0, looked = NULL,
     lease = CASE WHEN lease = {now} + :lease THEN lease + 1 ELSE {now} + :lease END WHERE id = :worker"""
 # a claiming worker must be registered, and must not be considered lost meanwhile
 ANNOUNCED: Final = "SELECT id FROM fcgi_workers WHERE id = :worker{shared}"
-# whose sign is missing for longer than it promised, and whether it is dead: the server must have answered for as long
-# as the lease, to the one who asks or to several one after another; the time of the others is added up twice a second
+# the workers whose lease is over, and whether each is dead: the server must have answered for as long as the lease, to
+# the worker that asks or to several in turn, which add up the time twice a second
 OUT_OF_LEASE: Final = """SELECT id, CASE WHEN lease - seen <= :watched OR lease - seen <= watched THEN 'dead'
     WHEN looked BETWEEN {now} - 400 AND {now} THEN 'later' ELSE 'watch' END
     FROM fcgi_workers WHERE lease <= {now} ORDER BY id{skip_locked}"""
@@ -171,8 +176,8 @@ WATCH: Final = """UPDATE fcgi_workers SET watched = watched + CASE WHEN looked I
 # workers with jobs that are not registered
 ORPHANS: Final = """SELECT DISTINCT worker FROM fcgi_jobs WHERE worker IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM fcgi_workers WHERE id = worker)"""
-# a claim that the database has forgotten, because it crashed before it was on disk; by id too, since it may have given
-# the number of a job that it has forgotten to another
+# a claim that the database has lost, because it crashed before the claim was on disk; by id too, since it may have
+# given the number of a lost job to another one
 RETAKE: Final = """UPDATE fcgi_jobs SET worker = :worker, on_loss = :on_loss, attempts = :attempts, started = {now},
     attempt = :attempt, state = 'running'
     WHERE number = :number AND id = coalesce(:id, id) AND attempt = :attempt - 1 AND worker IS NULL
@@ -222,7 +227,7 @@ AGES: Final = "SELECT task, min(due) FROM fcgi_jobs WHERE state = 'ready' GROUP 
 TASKS: Final = "SELECT name, queue FROM fcgi_tasks"
 OLDEST: Final = "SELECT min(due), {now} FROM fcgi_jobs WHERE state = 'ready'"
 
-# rows that another program's INSERT or UPDATE may have left, and no worker will ever take
+# rows that another program's INSERT or UPDATE may have left, and that no worker will ever take
 FAULTS: Final = (
     (
         "SELECT count(*) FROM fcgi_jobs WHERE state = 'running' AND worker IS NULL",
