@@ -18,6 +18,7 @@ import psycopg
 import pymysql
 
 from fcgi_async.jobs.sql.mysql_address import Address
+from tests.eventually import soon
 from tests.jobs.guard import Guarded, make_directory
 
 START_SECONDS = 60
@@ -214,7 +215,9 @@ class Standby(Postgres):
 
     def promote(self) -> None:
         """Have it take writes, and return when it does."""
-        assert self.execute("SELECT pg_promote()") == [(True,)]
+        # a statement that waits for it is cancelled if the primary still sends changes
+        self.execute("SELECT pg_promote(false)")
+        soon(lambda: self.execute("SELECT pg_is_in_recovery()") == [(False,)])
 
     def _creation(self) -> list[str]:
         options = ["--checkpoint=fast", "--no-sync", "--write-recovery-conf"]

@@ -157,11 +157,16 @@ def _stop(primary: Postgres, proxy: SilentProxy) -> None:
     primary.stop()
 
 
+def _part(primary: Postgres, proxy: SilentProxy) -> None:
+    """Nothing happens to the primary: it goes on without the standby, and answers."""
+
+
 Fault = Callable[[Postgres, SilentProxy], None]
 
 
 @pytest.mark.parametrize(
-    ("fault", "idempotent"), [(_kill, True), (_freeze, False), (_cut_off, True), (_stop, False), (_stop, True)]
+    ("fault", "idempotent"),
+    [(_kill, True), (_freeze, False), (_cut_off, True), (_stop, False), (_stop, True), (_part, False)],
 )
 async def test_a_worker_continues_after_the_standby_has_taken_over(
     primary: Postgres, standby: Standby, fpm: LocalFPM, tmp_path: Path, fault: Fault, idempotent: bool
