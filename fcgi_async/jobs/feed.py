@@ -208,7 +208,7 @@ class Feed:
     async def _compare(self) -> None:
         compared = await self._store.reconcile(self._worker, tuple(self._settler.held.values()))
         self._unsure = not compared.complete
-        for claimed in [claimed for claimed in self._ready if claimed.id in compared.lost]:
+        for claimed in [claimed for claimed in self._ready if claimed.key in compared.lost]:
             self._ready.remove(claimed)
             self._settler.drop(claimed)
 

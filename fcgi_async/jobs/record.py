@@ -20,6 +20,7 @@ __all__ = (
     "BatchRecord",
     "Claimed",
     "Counts",
+    "Key",
     "Lane",
     "Limits",
     "NewBatch",
@@ -34,6 +35,10 @@ __all__ = (
     "new_id",
     "new_ids",
 )
+
+# the number, id and attempt of a claimed job: a server that lost its last transactions may give a number again, and a
+# client its id
+Key = tuple[int, str | None, int]
 
 State = Literal["delayed", "ready", "running", "done", "dead", "cancelled", "in_doubt"]
 STATES: Final[tuple[State, ...]] = ("delayed", "ready", "running", "done", "dead", "cancelled", "in_doubt")
@@ -139,6 +144,11 @@ class Claimed:
     follows: bool
     answers: bool = False
     taken: float = attrs.field(factory=time.monotonic, eq=False)
+
+    @property
+    def key(self) -> Key:
+        """What tells it apart from all other claims of the worker."""
+        return self.number, self.id, self.attempt
 
 
 @attrs.frozen(kw_only=True)
@@ -259,6 +269,11 @@ class Settlement:
     answer: str | None = attrs.field(default=None, repr=False)
     frees: bool = False
     durable: bool = True
+
+    @property
+    def key(self) -> Key:
+        """The key of the claim that it settles."""
+        return self.number, self.id, self.attempt
 
 
 @attrs.frozen(kw_only=True)

@@ -11,7 +11,7 @@ import attrs
 
 from fcgi_async.jobs.change import Change
 from fcgi_async.jobs.errors import PayloadTooLarge, StoreFull, StoreRefused, StoreUnavailable
-from fcgi_async.jobs.record import Claimed, Settlement
+from fcgi_async.jobs.record import Claimed, Key, Settlement
 from fcgi_async.jobs.shown import shown
 from fcgi_async.jobs.store import Store
 
@@ -36,7 +36,7 @@ class Settler:
 
     Attributes:
         most: number of waiting settlements above which no more attempts begin.
-        held: the jobs that are claimed and not settled yet, by id.
+        held: the jobs that are claimed and not settled yet, by key.
         lost: number of settlements that came too late, because the worker was considered lost.
     """
 
@@ -44,7 +44,7 @@ class Settler:
     _worker: str
     _change: Change
     most: int = attrs.field(default=1, init=False)
-    held: dict[str, Claimed] = attrs.field(factory=dict, init=False)
+    held: dict[Key, Claimed] = attrs.field(factory=dict, init=False)
     lost: int = attrs.field(default=0, init=False)
     _waiting: list[Settlement] = attrs.field(factory=list, init=False)
     _writing: int = attrs.field(default=0, init=False)
@@ -54,15 +54,15 @@ class Settler:
     _locked: list[Settlement] = attrs.field(factory=list, init=False)
     _locked_until: float = attrs.field(default=0.0, init=False)
     # those that were logged
-    _told: set[str | None] = attrs.field(factory=set, init=False)
+    _told: set[Key] = attrs.field(factory=set, init=False)
 
     def hold(self, claimed: Claimed) -> None:
         """Add a job in hand."""
-        self.held[claimed.id] = claimed
+        self.held[claimed.key] = claimed
 
     def drop(self, claimed: Claimed) -> None:
         """Remove a job in hand that has not begun."""
-        self.held.pop(claimed.id, None)
+        self.held.pop(claimed.key, None)
 
     def add(self, settlement: Settlement) -> None:
         """Queue a settlement for writing."""
@@ -112,9 +112,9 @@ class Settler:
             self._note(settlements, settled)
 
     @property
-    def unwritten(self) -> list[str]:
-        """The ids of jobs that have ended and whose end is not written."""
-        return [settlement.id or "" for settlement in (*self._waiting, *self._locked)]
+    def unwritten(self) -> list[Key]:
+        """The keys of jobs that have ended and whose end is not written."""
+        return [settlement.key for settlement in (*self._waiting, *self._locked)]
 
     async def _next(self) -> list[Settlement]:
         """Wait for settlements that can be written now, and take them."""
@@ -132,8 +132,8 @@ class Settler:
         if not self._locked:
             self._locked_until = time.monotonic() + _LOCKED
         self._locked.append(settlement)
-        if settlement.id not in self._told:
-            self._told.add(settlement.id)
+        if settlement.key not in self._told:
+            self._told.add(settlement.key)
             logger.warning(
                 "job %s ended as %s, and a transaction that is not ours has locked it: this is written once that ends; "
                 "keep transactions that change fcgi_jobs short",
@@ -146,8 +146,8 @@ class Settler:
             if was_ours is None:
                 self._put_off(settlement)
                 continue
-            self._told.discard(settlement.id)
-            self.held.pop(settlement.id or "", None)
+            self._told.discard(settlement.key)
+            self.held.pop(settlement.key, None)
             if not was_ours and not self._may_be_in:
                 self.lost += 1
                 logger.warning(

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import attrs
 
 from fcgi_async.jobs.errors import StoreUnavailable
-from fcgi_async.jobs.record import BatchRecord, Claimed, Counts, Lane, NewBatch, NewJob, Query, Record, Settlement
+from fcgi_async.jobs.record import BatchRecord, Claimed, Counts, Key, Lane, NewBatch, NewJob, Query, Record, Settlement
 from fcgi_async.jobs.schedule import Cron
 
 __all__ = ("Action", "Bell", "Claim", "Comparison", "Store")
@@ -40,12 +40,12 @@ class Comparison:
 
     Attributes:
         given_back: number of jobs that the worker had in the database but not in hand; they are ready again.
-        lost: ids of jobs that it has in hand but not in the database: they belong to others now.
+        lost: keys of jobs that it has in hand but not in the database: they belong to others now.
         complete: whether all were given back; if not, another transaction has locked some: compare again later.
     """
 
     given_back: int
-    lost: frozenset[str]
+    lost: frozenset[Key]
     complete: bool = True
 
 
@@ -115,10 +115,10 @@ class Store(Protocol):
     async def register(self, worker: str, lanes: Sequence[Lane]) -> None:
         """Register a worker and its tasks before it claims jobs; it counts as alive until it leaves or is lost."""
 
-    async def leave(self, worker: str, ended: Collection[str] = ()) -> None:
+    async def leave(self, worker: str, ended: Collection[Key] = ()) -> None:
         """Unregister a worker, and give back its jobs as not started; settle the others before.
 
-        Jobs that could not be settled are in `ended`, by id: others decide about them, as if the worker was lost.
+        Jobs that could not be settled are in `ended`, by key: others decide about them, as if the worker was lost.
         """
 
     async def renew(self, worker: str) -> bool:

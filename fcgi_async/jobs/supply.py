@@ -22,7 +22,7 @@ from fcgi_async.jobs.errors import StoreError, StoreFull, StoreUnavailable
 from fcgi_async.jobs.feed import Feed
 from fcgi_async.jobs.lease import Lease
 from fcgi_async.jobs.observer import Attempt
-from fcgi_async.jobs.record import Counts, Lane
+from fcgi_async.jobs.record import Counts, Key, Lane
 from fcgi_async.jobs.schedule import Cron
 from fcgi_async.jobs.settler import Settler
 from fcgi_async.jobs.store import Store
@@ -58,7 +58,7 @@ class Supply:
         is_observed: returns whether the number of jobs is to be counted.
 
     Attributes:
-        begun: the claimed jobs, some of which have started, by id.
+        begun: the claimed jobs, some of which have started, by key.
         recovered: how many jobs of lost workers were taken back.
         counts: the last count of jobs in the database; None if they were never counted.
         credit: how many turns this database is owed, compared with the worker's other databases.
@@ -72,7 +72,7 @@ class Supply:
     _ahead: int
     _change: Change
     _is_observed: Callable[[], bool]
-    begun: dict[str, Attempt] = attrs.field(factory=dict, init=False)
+    begun: dict[Key, Attempt] = attrs.field(factory=dict, init=False)
     recovered: int = attrs.field(default=0, init=False)
     counts: Counts | None = attrs.field(default=None, init=False)
     credit: int = attrs.field(default=0, init=False)

@@ -275,7 +275,7 @@ class Worker:
         except (InvalidJob, PayloadTooLarge) as error:
             ended = error
         else:
-            supply.begun[claimed.id] = attempt
+            supply.begun[claimed.key] = attempt
             supply.store.begun(self.id, claimed)
             try:
                 with attempt.running():
@@ -295,7 +295,7 @@ class Worker:
         claimed = attempt.claimed
         settlement = settle_attempt(self._tasks[claimed.task], claimed, ended, now=time.time(), keep=self._keep_done)
         supply.settler.add(settlement)
-        supply.begun.pop(claimed.id, None)
+        supply.begun.pop(claimed.key, None)
         self._tally.ended[settlement.state] = self._tally.ended.get(settlement.state, 0) + 1
         attempt.done(settlement)
         if settlement.state not in ("done", "ready"):

@@ -30,7 +30,7 @@ async def test_a_worker_whose_lease_is_over_is_dead(jobs_url: str) -> None:
     assert not await finish(frozen, claimed, "frozen")
     assert await claim(frozen, 9, worker="frozen") == ()
     compared = await frozen.reconcile("frozen", [claimed])
-    assert (compared.given_back, compared.lost) == (0, frozenset({claimed.id}))
+    assert (compared.given_back, compared.lost) == (0, frozenset({claimed.key}))
     await frozen.register("frozen", MAIL)
     assert await frozen.renew("frozen")
     assert len(await claim(frozen, 9, worker="frozen")) == 2

@@ -156,7 +156,7 @@ async def test_locked_jobs_are_given_back_later(announced: Store, jobs_url: str)
     with stranger(jobs_url, lock(first.number)):
         compared = await store.reconcile("w", [second, third])
         assert (compared.given_back, compared.complete, compared.lost) == (0, False, frozenset())
-        await store.leave("w", [second.id])
+        await store.leave("w", [second.key])
     states = {record.id: (record.state, record.worker) for record in await store.find(Query())}
     assert states == {first.id: ("running", "w"), second.id: ("running", "w"), third.id: ("ready", None)}
     assert await store.recover() == 2

@@ -11,7 +11,7 @@ import pytest
 from fcgi_async import ConfigurationError
 from fcgi_async.jobs import Jobs, SchemaMismatch, StoreRefused, StoreUnavailable, Task
 from fcgi_async.jobs.locate import find_store
-from fcgi_async.jobs.record import Query
+from fcgi_async.jobs.record import Query, Settlement
 from fcgi_async.jobs.sql.postgres_address import Address
 from fcgi_async.jobs.sql.postgres_errors import translate
 from fcgi_async.jobs.sql.postgres_store import PostgresStore
@@ -129,6 +129,23 @@ async def test_a_lost_settlement_is_written_again(store: Store, execute: Execute
     assert (await store.counts()).states["done"] == 2
 
 
+async def test_all_attempts_of_a_job_were_lost(store: Store, execute: Execute, postgres: Postgres) -> None:
+    """The earlier one that failed is written again first, so that the one in hand follows it."""
+    await store.register("w", MAIL)
+    await store.put([job()])
+    [first] = await claim(store)
+    failed = Settlement(number=first.number, id=first.id, attempt=1, state="ready", counts=True, durable=False)
+    assert await store.settle("w", [failed]) == [True]
+    [second] = await claim(store)
+    execute("UPDATE fcgi_jobs SET state = 'ready', worker = NULL, attempt = 0, failed = 0")
+    await _cut(store, postgres)
+    compared = await store.reconcile("w", [second])
+    assert (compared.given_back, compared.lost) == (0, frozenset())
+    assert await claim(store) == ()
+    assert await finish(store, second)
+    assert (await store.find(Query()))[0].failed == 1
+
+
 @pytest.mark.parametrize("ended", ["before", "after"])
 async def test_a_number_that_was_given_again(store: Store, execute: Execute, postgres: Postgres, ended: str) -> None:
     """Who holds the job that was lost neither takes the new one nor ends it, even if it is claimed here too."""
@@ -142,13 +159,13 @@ async def test_a_number_that_was_given_again(store: Store, execute: Execute, pos
     await _cut(store, postgres)
     assert ended == "before" or await finish(store, lost) is False
     compared = await store.reconcile("w", [] if ended == "before" else [lost])
-    assert (compared.given_back, compared.lost) == (0, frozenset() if ended == "before" else frozenset({lost.id}))
+    assert (compared.given_back, compared.lost) == (0, frozenset() if ended == "before" else frozenset({lost.key}))
     assert (await store.counts()).states["ready"] == 1
     [claimed] = await claim(store)
     assert (claimed.id, claimed.number, claimed.attempt) == (new.id, lost.number, lost.attempt)
     assert await finish(store, lost) is False
     compared = await store.reconcile("w", [lost, claimed])
-    assert (compared.given_back, compared.lost) == (0, frozenset({lost.id}))
+    assert (compared.given_back, compared.lost) == (0, frozenset({lost.key}))
     assert await finish(store, claimed)
 
 

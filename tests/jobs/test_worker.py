@@ -30,7 +30,7 @@ from fcgi_async.jobs import (
 from fcgi_async.jobs.record import Lane, Query
 from fcgi_async.jobs.store import Claim
 from tests.eventually import eventually
-from tests.jobs.conftest import OpenJobs
+from tests.jobs.conftest import Execute, OpenJobs
 from tests.jobs.polling import until
 from tests.jobs.records import job
 
@@ -378,3 +378,23 @@ async def _is(handle: JobHandle, state: str) -> bool:
 
 async def _are(jobs: Jobs, state: str, count: int) -> bool:
     return (await jobs.counts()).states[state] == count  # type: ignore[index]
+
+
+async def test_an_id_that_is_put_again_while_its_job_runs(
+    fpm: LocalFPM, open_jobs: OpenJobs, execute: Execute, tmp_path: Path, gate: Gate
+) -> None:
+    """As a client does when a failover has lost the job. The end of the lost one is not that of the other."""
+    jobs, once, last = await open_jobs(), task(), Gate(tmp_path / "last")
+    async with working(fpm, jobs, once, shutdown_timeout=0.01) as worker:
+        for running, until_open in enumerate([gate, last], 1):
+            execute("DELETE FROM fcgi_jobs")
+            handle = await jobs.enqueue(
+                once, {"marks": str(tmp_path / "marks"), "gate": str(until_open)}, id="put-again"
+            )
+            await eventually(lambda running=running: marks(tmp_path / "marks").total() == running)  # type: ignore[misc]
+        gate.open()
+        await eventually(lambda: worker.statistics().lost == 1)
+        assert worker.in_hand == 1
+        worker.stop()
+    last.open()
+    assert (await handle.record()).state == "in_doubt"

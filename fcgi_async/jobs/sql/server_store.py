@@ -25,7 +25,7 @@ import anyio
 import attrs
 
 from fcgi_async.jobs.errors import StoreUnavailable
-from fcgi_async.jobs.record import Claimed, Lane, Limits, Settlement
+from fcgi_async.jobs.record import Claimed, Key, Lane, Limits, Settlement
 from fcgi_async.jobs.sql import claiming, settling, workers
 from fcgi_async.jobs.sql.dialect import Dialect
 from fcgi_async.jobs.sql.statements import ANNOUNCED, HOW_MANY, ORPHANS, OUT_OF_LEASE, RETAKE, SEEN, WATCH
@@ -134,7 +134,7 @@ class ServerStore(SQLStore[D], Generic[D]):
 
         own.compared = await self._committer.call(perform)
 
-    async def leave(self, worker: str, ended: Collection[str] = ()) -> None:
+    async def leave(self, worker: str, ended: Collection[Key] = ()) -> None:
         """As `Store.leave()`."""
         await super().leave(worker, ended)
         self._own.pop(worker, None)
@@ -209,8 +209,8 @@ class ServerStore(SQLStore[D], Generic[D]):
         if own is None:
             return await super().reconcile(worker, held)
         written = len(own.written)
-        ids = {claimed.id for claimed in held}
-        forgotten = [settlement for _, settlement in own.written if settlement.id not in ids]
+        keys = {claimed.key for claimed in held}
+        forgotten = [settlement for _, settlement in own.written if settlement.key not in keys]
 
         def perform(dialect: D) -> tuple[Comparison, int]:
             if own.compared != dialect.generation:

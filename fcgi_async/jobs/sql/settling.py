@@ -27,13 +27,9 @@ def settle(dialect: Dialect, worker: str, settlements: Sequence[Settlement]) -> 
     free = dialect.lock_free([settlement.number for settlement in settlements])
     usual = [settlement for settlement in settlements if settlement.number in free]
     changed = dialect.change_each(SETTLE, [_parameters(dialect, worker, settlement) for settlement in usual])
-    written = {
-        (settlement.number, settlement.id) for count, settlement in zip(changed, usual, strict=True) if count == 1
-    }
+    written = {settlement.key for count, settlement in zip(changed, usual, strict=True) if count == 1}
     states = [
-        settlement.state
-        if (settlement.number, settlement.id) in written
-        else _settle_anyway(dialect, worker, settlement)
+        settlement.state if settlement.key in written else _settle_anyway(dialect, worker, settlement)
         for settlement in settlements
     ]
     if any(settlement.state in FINISHED for settlement in settlements):

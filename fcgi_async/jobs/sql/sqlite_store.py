@@ -14,7 +14,7 @@ import anyio.lowlevel
 from fcgi_async.jobs.bell import Listener, ring
 from fcgi_async.jobs.errors import StoreUnavailable
 from fcgi_async.jobs.liveness import WorkerFile, lost_workers
-from fcgi_async.jobs.record import Claimed, Lane
+from fcgi_async.jobs.record import Claimed, Key, Lane
 from fcgi_async.jobs.sql.sqlite import SQLiteDialect
 from fcgi_async.jobs.sql.statements import HOLDERS
 from fcgi_async.jobs.sql.store import DeadWorker, SQLStore
@@ -65,7 +65,7 @@ class SQLiteStore(SQLStore[SQLiteDialect]):
             file.close()
             raise
 
-    async def leave(self, worker: str, ended: Collection[str] = ()) -> None:
+    async def leave(self, worker: str, ended: Collection[Key] = ()) -> None:
         """As `Store.leave()`: removes the worker's file last."""
         await super().leave(worker, ended)
         file = self._files.pop(worker, None)

@@ -11,7 +11,7 @@ import attrs
 
 from fcgi_async.jobs.committer import Committer
 from fcgi_async.jobs.errors import StoreUnavailable
-from fcgi_async.jobs.record import BatchRecord, Claimed, Counts, Lane, NewBatch, NewJob, Query, Record, Settlement
+from fcgi_async.jobs.record import BatchRecord, Claimed, Counts, Key, Lane, NewBatch, NewJob, Query, Record, Settlement
 from fcgi_async.jobs.schedule import Cron
 from fcgi_async.jobs.sql import administration, batches, claiming, putting, schedule, settling, workers
 from fcgi_async.jobs.sql.dialect import Dialect
@@ -156,7 +156,7 @@ class SQLStore(Generic[D]):
         """As `Store.reconcile()`."""
         return await self._committer.call(partial(workers.reconcile, worker=worker, held=tuple(held)))
 
-    async def leave(self, worker: str, ended: Collection[str] = ()) -> None:
+    async def leave(self, worker: str, ended: Collection[Key] = ()) -> None:
         """As `Store.leave()`."""
         await self._committer.call(partial(workers.leave, worker=worker, ended=frozenset(ended)))
 

@@ -10,7 +10,7 @@ from typing import Literal, cast
 import attrs
 
 from fcgi_async.jobs.fate import decide_lost
-from fcgi_async.jobs.record import Claimed, Lane, Settlement
+from fcgi_async.jobs.record import Claimed, Key, Lane, Settlement
 from fcgi_async.jobs.sql.dialect import Dialect
 from fcgi_async.jobs.sql.settling import KEEP, settle
 from fcgi_async.jobs.sql.statements import HAS_JOBS, IN_HAND, LEAVE, MAKE_TASK, OF_WORKER, REGISTER, SET_TASK
@@ -74,33 +74,36 @@ def recover(dialect: Dialect, worker: str, unstarted: Collection[int]) -> Recove
     return Recovered(len(rows), left=bool(dialect.query(HAS_JOBS, {"worker": worker})))
 
 
-def leave(dialect: Dialect, worker: str, ended: Collection[str]) -> None:
+def leave(dialect: Dialect, worker: str, ended: Collection[Key]) -> None:
     """Unregister a worker, and give back its jobs; see `Store.leave()`."""
     found = cast("list[tuple[int, int, str]]", [row[:3] for row in dialect.query(OF_WORKER, {"worker": worker})])
-    _make_ready(dialect, worker, [(number, attempt) for number, attempt, id in found if id not in ended])
+    # what was read in this transaction needs no id, which may be text that cannot be written
+    given = [(number, None, attempt) for number, attempt, id in found if (number, id, attempt) not in ended]
+    _make_ready(dialect, worker, given)
     dialect.change(LEAVE, {"worker": worker})
 
 
 def reconcile(dialect: Dialect, worker: str, held: Collection[Claimed]) -> Comparison:
     """Make jobs ready that a worker does not know it has; see `Store.reconcile()`."""
-    found = set(cast("list[tuple[int, int, str]]", dialect.query(IN_HAND, {"worker": worker})))
-    known = {(claimed.number, claimed.attempt, claimed.id) for claimed in held}
-    unknown = [(number, attempt) for number, attempt, _ in sorted(found - known)]
+    rows = cast("list[tuple[int, int, str]]", dialect.query(IN_HAND, {"worker": worker}))
+    found = [(number, id, attempt) for number, attempt, id in rows]
+    known = {claimed.key for claimed in held}
+    unknown = [(number, None, attempt) for number, id, attempt in found if (number, id, attempt) not in known]
     given_back = _make_ready(dialect, worker, unknown)
     return Comparison(
-        given_back=given_back, lost=frozenset(id for _, _, id in known - found), complete=given_back == len(unknown)
+        given_back=given_back, lost=frozenset(known.difference(found)), complete=given_back == len(unknown)
     )
 
 
 def give_back(dialect: Dialect, worker: str, jobs: Sequence[Claimed]) -> None:
     """Make jobs ready that a worker has claimed and will not start."""
-    _make_ready(dialect, worker, [(job.number, job.attempt) for job in jobs])
+    _make_ready(dialect, worker, [job.key for job in jobs])
 
 
-def _make_ready(dialect: Dialect, worker: str, claims: Sequence[tuple[int, int]]) -> int:
+def _make_ready(dialect: Dialect, worker: str, claims: Sequence[Key]) -> int:
     """Return how many jobs were made ready; jobs that another transaction has locked are not."""
     if not claims:
         return 0
     dialect.will_ring("work")
-    ready = [Settlement(number=number, attempt=attempt, state="ready") for number, attempt in claims]
+    ready = [Settlement(number=number, id=id, attempt=attempt, state="ready") for number, id, attempt in claims]
     return len([settled for settled in settle(dialect, worker, ready) if settled is not None])
