@@ -51,7 +51,7 @@ class JobFuture(Future[Response[Tag]], Generic[Tag]):
         """
         self._wait(timeout)
         try:
-            return super().result(self._no_time())
+            return super().result()
         finally:
             self._retrieve()
 
@@ -59,13 +59,13 @@ class JobFuture(Future[Response[Tag]], Generic[Tag]):
         """Wait for the end of the job and return its error, or None; otherwise raises what `result()` does."""
         self._wait(timeout)
         try:
-            return super().exception(self._no_time())
+            return super().exception()
         finally:
             self._retrieve()
 
     def cancel(self) -> bool:
         """Cancel the job, even if it runs, as cancelling `run()` does. Return whether it is cancelled."""
-        if not self.done():
+        if not self._handle.done():
             if self._thread.is_current:
                 self._handle.cancel()
             else:
@@ -74,9 +74,6 @@ class JobFuture(Future[Response[Tag]], Generic[Tag]):
                     done.result()
         return self.cancelled()
 
-    def _no_time(self) -> float | None:
-        return None if self._handle.done() else 0
-
     def _cancel(self, done: Promise[None]) -> None:
         try:
             self._handle.cancel()
@@ -84,15 +81,14 @@ class JobFuture(Future[Response[Tag]], Generic[Tag]):
             done.set_result(None)
 
     def _wait(self, timeout: float | None) -> None:
-        """Wait for the end; raises nothing if it does not come."""
+        """Wait for the end, or raise TimeoutError."""
         # the lock that done() takes must not be left locked while the loop still needs it
         if self.done() if self._thread.is_current else self._handle.done():
             return
         self._thread.check_here()
-        if timeout is None:
-            self._over.result()
-        else:
-            self._over.wait(timeout)
+        self._over.wait(timeout)
+        if not self._handle.done():
+            raise TimeoutError
 
     def _retrieve(self) -> None:
         if self._handle.done():

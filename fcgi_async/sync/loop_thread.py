@@ -3,8 +3,10 @@
 Theory of operation. The thread is a daemon, so a program that forgets to close the dispatcher still ends;
 `_close_what_is_open()` then closes it. The thread's own task enters and leaves the dispatcher, as trio requires.
 Closing refuses new calls, lets the dispatcher finish its jobs, waits for the calls in the loop, and ends the loop.
-Ctrl-C may interrupt another thread at any step, also while it passes a call to the loop. So the loop is then told to
-cancel or forget the call, whichever it needs; and what both sides lock is taken and given back in one step.
+Ctrl-C may interrupt another thread at any step, also while it passes a call to the loop; the loop is then told to
+cancel or forget the call, whichever it needs. At any step the thread may also run other code that calls or closes the
+dispatcher: a signal handler, or `__del__` of garbage. So no thread locks what the loop, or such code, needs: the loop
+alone decides which calls it takes, and whether it closes.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from enum import StrEnum
 from functools import partial
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from weakref import WeakSet
 
 import anyio
@@ -40,6 +42,7 @@ logger = logging.getLogger("fcgi_async.sync")
 
 # seconds that the end of the program waits for a dispatcher that was not closed
 _LAST_WAIT = 2.0
+_ENDED = "the thread of the dispatcher has ended; make a new one"
 _AWAIT_IT = (
     "a blocking call would stop the event loop that runs in this thread: use fcgi_async.Dispatcher and await it, or "
     "call this in a thread without a loop, with asyncio.to_thread() or anyio.to_thread.run_sync()"
@@ -61,12 +64,10 @@ class Call(Generic[_Result]):
 
     Attributes:
         promise: its result.
-        begun: whether the loop has started it.
     """
 
     _function: Callable[[], Awaitable[_Result]]
     promise: Promise[_Result] = attrs.field(factory=Promise)
-    begun: bool = attrs.field(default=False, init=False)
     _scope: anyio.CancelScope | None = attrs.field(default=None, init=False)
     _cancelled: bool = attrs.field(default=False, init=False)
 
@@ -106,9 +107,10 @@ class LoopThread:
     _name: Literal["asyncio", "trio"]
     state: State = attrs.field(default=State.NEW, init=False)
     _home: Home = attrs.field(factory=Home, init=False)
-    # guards the state and the calls in the loop; never held while waiting
-    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
-    _calls: set[object] = attrs.field(factory=set, init=False)
+    # the calls that were passed to the loop and have not ended; those of them that it has begun; whether it takes more
+    _calls: set[Call[Any]] = attrs.field(factory=set, init=False)
+    _begun: set[Call[Any]] = attrs.field(factory=set, init=False)
+    _over: bool = attrs.field(default=False, init=False)
     _forgotten: anyio.Event | None = attrs.field(default=None, init=False)
     # held while opening
     _opening: threading.Lock = attrs.field(factory=threading.Lock, init=False)
@@ -117,6 +119,8 @@ class LoopThread:
     _stopping: anyio.Event = attrs.field(init=False)
     _ending: anyio.Event = attrs.field(init=False)
     _timeout: Timeout = attrs.field(default=UNSET, init=False)
+    # whether the dispatcher is being left, or has been
+    _leaving: bool = attrs.field(default=False, init=False)
     # done when the dispatcher has been left
     _left: Promise[None] = attrs.field(factory=Promise, init=False)
 
@@ -167,28 +171,24 @@ class LoopThread:
             return
         self.check_here()
         try:
-            with self._lock:
-                first, self.state = self.state is State.OPEN, State.CLOSING
-            if first:
-                self._leave(timeout)
-            elif timeout is not UNSET:
-                self._hasten(timeout)
+            if self.state is State.OPEN:
+                self.state = State.CLOSING
+            self._loop.call_soon_threadsafe(partial(self._leave, timeout))
             self._left.result()
         except BaseException:
-            self._hasten(0)
+            self._loop.call_soon_threadsafe(partial(self._leave, 0))
             raise
         finally:
             self._end()
 
     def _leave(self, timeout: Timeout) -> None:
-        self._timeout = timeout
-        self._loop.call_soon_threadsafe(self._stopping.set)
-
-    def _hasten(self, timeout: Timeout) -> None:
-        hasten = Call(partial(self._dispatcher.aclose, timeout=timeout))
-        self._loop.call_soon_threadsafe(lambda: self._spawn(hasten))
-        # a thread that is leaving may have been interrupted before this
-        self._loop.call_soon_threadsafe(self._stopping.set)
+        """Leave the dispatcher, in the loop; or hasten that."""
+        if not self._leaving:
+            if timeout is not UNSET or not self._stopping.is_set():
+                self._timeout = timeout
+            self._stopping.set()
+        elif timeout is not UNSET and not self._left.done():
+            self._loop.spawn(Call(partial(self._dispatcher.aclose, timeout=timeout)).run)
 
     def _end(self) -> None:
         """End the loop when it has no more calls."""
@@ -201,15 +201,13 @@ class LoopThread:
         """End the jobs because the program ends; wait only a moment."""
         if self._home.forked:
             return
-        with self._lock:
-            self.state = State.CLOSING
-        self._leave(0)
-        self._loop.call_soon_threadsafe(self._ending.set)
+        self.state = State.CLOSING
+        self._loop.call_soon_threadsafe(self._abandon)
         self._thread.join(_LAST_WAIT)
 
     def _abandon(self) -> None:
-        """End the loop, for which nothing waits."""
-        self._stopping.set()
+        """End the jobs and the loop, for which nothing waits."""
+        self._leave(0)
         self._ending.set()
 
     # calls
@@ -277,13 +275,13 @@ class LoopThread:
     def _start(self, call: Call[_Result], *, while_closing: bool = False) -> None:
         """Pass a call to the loop, with this thread's context."""
         self.check_here()
-        with self._lock:
-            if self.state is not State.OPEN and not (while_closing and self.state is State.CLOSING):
-                raise self.refusal()
-            self._calls.add(call)
-            if not self._loop.call_soon_threadsafe(partial(copy_context().run, self._spawn, call)):
-                self._calls.discard(call)
-                raise DispatcherClosed("the thread of the dispatcher has ended; make a new one")
+        if self.state is not State.OPEN and not (while_closing and self.state is State.CLOSING):
+            raise self.refusal()
+        # before it is passed on, since the loop may end without looking at it
+        self._calls.add(call)
+        if not self._loop.call_soon_threadsafe(partial(copy_context().run, self._spawn, call)):
+            self._calls.discard(call)
+            raise DispatcherClosed(_ENDED)
 
     def _cancel(self, call: Call[_Result]) -> None:
         """Cancel a call without waiting for its end; forget one that was not passed on."""
@@ -296,36 +294,37 @@ class LoopThread:
             return False
         return self._loop.call_soon_threadsafe(function)
 
-    def _spawn(self, call: Call[_Result]) -> None:
-        call.begun = True
+    def _spawn(self, call: Call[Any]) -> None:
+        if self._over:
+            # it is ended with the loop
+            return
+        self._begun.add(call)
         self._loop.spawn(partial(self._run, call))
 
-    async def _run(self, call: Call[_Result]) -> None:
+    async def _run(self, call: Call[Any]) -> None:
         try:
             await call.run()
         finally:
             self._forget(call)
 
-    def _withdraw(self, call: Call[_Result]) -> None:
-        if call.begun:
+    def _withdraw(self, call: Call[Any]) -> None:
+        if call in self._begun:
             call.cancel()
         else:
             self._forget(call)
 
-    def _forget(self, call: object) -> None:
+    def _forget(self, call: Call[Any]) -> None:
         self._calls.discard(call)
+        self._begun.discard(call)
         if self._forgotten is not None:
             self._forgotten.set()
 
     async def _finish_calls(self) -> None:
         """Wait for the calls that have begun, and take no more."""
-        while True:
-            with self._lock:
-                if not self._calls:
-                    self.state = State.CLOSED
-                    return
-                self._forgotten = anyio.Event()
+        while self._begun:
+            self._forgotten = anyio.Event()
             await self._forgotten.wait()
+        self._over = True
 
     # the thread
 
@@ -339,6 +338,11 @@ class LoopThread:
                 return
             else:
                 logger.exception("the thread of the dispatcher has failed")
+        finally:
+            # the loop has ended: it takes no more calls, and begins none of these
+            for call in tuple(self._calls):
+                if not call.promise.done():
+                    call.promise.set_exception(DispatcherClosed(_ENDED))
 
     async def _live(self, ready: Promise[None]) -> None:
         self._stopping, self._ending = anyio.Event(), anyio.Event()
@@ -352,6 +356,7 @@ class LoopThread:
                     self._abandon()
                 await self._stopping.wait()
             finally:
+                self._leaving = True
                 try:
                     await self._dispatcher.aclose(timeout=self._timeout)
                 finally:

@@ -2,7 +2,7 @@
 
 An interruption such as Ctrl-C may be raised between any two steps of the main thread's Python code. If it comes just
 after `result()` of a `concurrent.futures.Future` has taken the lock, this stays locked, and the event loop waits for it
-forever. Here waiting takes one step.
+forever. Here each waiter has a lock of its own, which nobody else waits for.
 """
 
 from __future__ import annotations
@@ -33,11 +33,10 @@ class Promise(Generic[_Result]):
     """
 
     _when_done: Callable[[], object] | None = None
-    # locked until it is done
-    _lock: Lock = attrs.field(factory=_locked, init=False)
+    # the locks of those who wait, which are locked until it is done
+    _waiting: list[Lock] = attrs.field(factory=list, init=False)
     _result: _Result | None = attrs.field(default=None, init=False)
     _error: BaseException | None = attrs.field(default=None, init=False)
-
     _done: bool = attrs.field(default=False, init=False)
 
     def done(self) -> bool:
@@ -54,21 +53,26 @@ class Promise(Generic[_Result]):
         self._error = error
         self._end()
 
-    def wait(self, timeout: float) -> None:
+    def wait(self, timeout: float | None = None) -> None:
         """Wait until it is done, or for as many seconds."""
-        if not self._done and self._lock.acquire(timeout=max(timeout, 0)):
-            self._lock.release()
+        lock = _locked()
+        self._waiting.append(lock)
+        # if it was done before that, the lock stays locked
+        if not self._done:
+            lock.acquire(timeout=-1 if timeout is None else max(timeout, 0))
+        self._waiting.remove(lock)
 
     def result(self) -> _Result:
         """Wait for the result and return it, or raise the error."""
-        with self._lock:
-            pass
+        if not self._done:
+            self.wait()
         if self._error is not None:
             raise self._error
         return cast("_Result", self._result)
 
     def _end(self) -> None:
         self._done = True
-        self._lock.release()
+        for lock in tuple(self._waiting):
+            lock.release()
         if self._when_done is not None:
             self._when_done()

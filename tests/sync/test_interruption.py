@@ -1,4 +1,4 @@
-"""An interruption such as Ctrl-C, at each step of a call at which Python can raise it."""
+"""An interruption such as Ctrl-C, or a signal handler, at each step of a call at which Python can run it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import dis
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from fcgi_async import Job
+from fcgi_async import DispatcherClosed, Endpoint, Job
 from fcgi_async.sync import Dispatcher
 from tests.eventually import soon
 from tests.sync.test_dispatcher import gated, said
@@ -24,12 +25,20 @@ def read(php: Dispatcher, job: Job) -> bytes:
         return response.read()
 
 
+def wait_a_moment(php: Dispatcher, job: Job) -> None:
+    """Give up waiting for a job that goes on."""
+    with suppress(TimeoutError):
+        php.submit(job).result(0.01)
+
+
 USES: dict[str, Callable[[Dispatcher, Job], object]] = {
     "run": lambda php, job: php.run(job),
     "run_all": lambda php, job: php.run_all([job]),
     "run_all of an iterator": lambda php, job: php.run_all(iter([job])),
     "map": lambda php, job: list(php.map(iter([job]))),
     "submit": lambda php, job: php.submit(job).result(),
+    "submit, and give up": wait_a_moment,
+    "submit, and cancel": lambda php, job: php.submit(job).cancel(),
     "stream": lambda php, job: read(php, job),
 }
 # the interpreter looks for signals after these
@@ -38,8 +47,13 @@ LOOKS = ("CALL", "RESUME", "JUMP_BACKWARD")
 PLACES = ("/fcgi_async/", "/threading.py", "/concurrent/futures/", "/asyncio/")
 
 
-def interrupt(step: int, call: Callable[[], object]) -> bool:
-    """Raise KeyboardInterrupt at a step of a call; return False if it waits, or ends, before that."""
+def raise_it() -> None:
+    """Do what Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def interrupt(step: int, call: Callable[[], object], handler: Callable[[], object] = raise_it) -> bool:
+    """Call a handler of a signal at a step of a call; return False if the call waits, or ends, before that."""
     seen, before = 0, dict[int, int]()
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
@@ -57,7 +71,7 @@ def interrupt(step: int, call: Callable[[], object]) -> bool:
                 seen += 1
                 if seen == step:
                     sys.settrace(None)
-                    raise KeyboardInterrupt
+                    handler()
         elif event == "call":
             before.pop(id(frame), None)
         return trace
@@ -69,7 +83,7 @@ def interrupt(step: int, call: Callable[[], object]) -> bool:
         return True
     finally:
         sys.settrace(None)
-    return False
+    return seen >= step
 
 
 @pytest.mark.long
@@ -83,7 +97,7 @@ def test_at_each_step(php: Dispatcher, tmp_path: Path, use: str) -> None:
         opened.start()
         interrupted = interrupt(step, lambda gate=gate: USES[use](php, gated(gate)))  # type: ignore[misc]
         opened.cancel()
-        if use == "submit" or not interrupted:
+        if use.startswith("submit") or not interrupted:
             gate.touch()
         assert php.run(said("on")).text == "on"
         soon(lambda: php.statistics().running == php.statistics().queued == 0)
@@ -95,3 +109,39 @@ def test_at_each_step(php: Dispatcher, tmp_path: Path, use: str) -> None:
     closer.start()
     closer.join(20)
     assert php.closed
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_signal_handler_uses_the_dispatcher(
+    endpoint: Endpoint, backend: Literal["asyncio", "trio"], closes: bool
+) -> None:
+    """As `__del__` of garbage may, too. What was interrupted goes on after that, or learns that it is closed."""
+
+    def all_steps() -> None:
+        php = Dispatcher(endpoint, backend=backend).open()
+
+        def run() -> None:
+            with suppress(DispatcherClosed) if closes else nullcontext():
+                assert php.run(said("on")).text == "on"
+
+        def handle() -> None:
+            if closes:
+                php.close(5)
+            else:
+                php.run(said("handled"))
+
+        step = 1
+        while interrupt(step, run, handle):
+            if closes:
+                assert php.closed
+                php = Dispatcher(endpoint, backend=backend).open()
+            step += 1
+        steps.append(step)
+        php.close()
+
+    steps: list[int] = []
+    thread = threading.Thread(target=all_steps, daemon=True)
+    thread.start()
+    thread.join(40)
+    assert steps
+    assert steps[0] > 30
