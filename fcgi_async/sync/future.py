@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import Generic
+from threading import Condition
+from typing import TYPE_CHECKING, Generic
 
 from fcgi_async.dispatch.handle import JobHandle
 from fcgi_async.errors import JobCancelled
@@ -14,6 +15,14 @@ from fcgi_async.sync.loop_thread import LoopThread
 from fcgi_async.sync.promise import Promise
 
 __all__ = ("JobFuture",)
+
+
+class _Condition(Condition):
+    """A condition whose lock `with` takes and gives back in one step each: no interruption leaves it locked."""
+
+    if not TYPE_CHECKING:
+        __enter__ = property(lambda self: self._lock.__enter__)
+        __exit__ = property(lambda self: self._lock.__exit__)
 
 
 class JobFuture(Future[Response[Tag]], Generic[Tag]):
@@ -28,6 +37,8 @@ class JobFuture(Future[Response[Tag]], Generic[Tag]):
 
     def __init__(self, handle: JobHandle[Tag], thread: LoopThread) -> None:
         super().__init__()
+        # the loop needs its lock; done() and others take it in threads that may be interrupted
+        self._condition = _Condition()
         self.job: Job[Tag] = handle.job
         self._handle = handle
         self._thread = thread

@@ -39,6 +39,7 @@ USES: dict[str, Callable[[Dispatcher, Job], object]] = {
     "submit": lambda php, job: php.submit(job).result(),
     "submit, and give up": wait_a_moment,
     "submit, and cancel": lambda php, job: php.submit(job).cancel(),
+    "submit, and look": lambda php, job: php.submit(job).done(),
     "stream": lambda php, job: read(php, job),
 }
 # the interpreter looks for signals after these
@@ -93,7 +94,7 @@ def test_at_each_step(php: Dispatcher, tmp_path: Path, use: str) -> None:
     for step in range(1, 1000):
         gate = tmp_path / f"gate{step}"
         # most steps come before the call waits
-        opened = threading.Timer(0.1, gate.touch)
+        opened = threading.Timer(0.3, gate.touch)
         opened.start()
         interrupted = interrupt(step, lambda gate=gate: USES[use](php, gated(gate)))  # type: ignore[misc]
         opened.cancel()
