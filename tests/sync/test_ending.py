@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import anyio
 import anyio.to_thread
@@ -226,3 +227,22 @@ def test_after_a_fork(fpm: LocalFPM, backend: str, gate: Path) -> None:
     process = start(source, fpm, gate, backend)
     stdout, stderr = process.communicate(timeout=30)
     assert (stdout, stderr) == ("True\n7 ok\n", "")
+
+
+def test_threads_that_close_at_once(
+    endpoint: Endpoint, backend: Literal["asyncio", "trio"], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those that come late find nothing to hasten, and do not disturb the end of the loop."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in range(50):
+            php = Dispatcher(endpoint, backend=backend).open()
+            start = threading.Barrier(THREADS)
+
+            def close(php: Dispatcher = php, start: threading.Barrier = start) -> None:
+                start.wait(20)
+                php.close(0)
+
+            for closing in [pool.submit(close) for _ in range(THREADS)]:
+                closing.result(20)
+            assert php.closed
+    assert not caplog.records
