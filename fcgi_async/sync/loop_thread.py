@@ -207,6 +207,8 @@ class LoopThread:
 
     def _abandon(self) -> None:
         """End the jobs and the loop, for which nothing waits."""
+        # a call may wait for a thread, such as for the next job of its iterable
+        self._over = True
         self._leave(0)
         self._ending.set()
 
@@ -362,7 +364,8 @@ class LoopThread:
                 finally:
                     self._left.set_result(None)
             await self._ending.wait()
-            await self._finish_calls()
+            if not self._over:
+                await self._finish_calls()
         finally:
             await self._loop.aclose()
 

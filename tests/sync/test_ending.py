@@ -7,16 +7,18 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Literal
 
 import anyio
 import anyio.to_thread
 import pytest
 
-from fcgi_async import ConfigurationError, DispatcherClosed, Endpoint, LocalFPM
+from fcgi_async import ConfigurationError, DispatcherClosed, Endpoint, Job, LocalFPM
 from fcgi_async.sync import Dispatcher
 from tests.eventually import soon
 from tests.sync.test_dispatcher import THREADS, USES, gated, said
@@ -246,3 +248,20 @@ def test_threads_that_close_at_once(
                 closing.result(20)
             assert php.closed
     assert not caplog.records
+
+
+def test_the_end_of_the_program_waits_for_no_job_to_come(php: Dispatcher) -> None:
+    """A daemon thread may wait forever for the next job of its queue."""
+    jobs: SimpleQueue[Job | None] = SimpleQueue()
+    jobs.put(said("a"))
+    pool = ThreadPoolExecutor(1)
+    running = pool.submit(lambda: php.run_all(iter(jobs.get, None)))
+    soon(lambda: php.statistics().completed == 1)
+    began = time.monotonic()
+    php._thread.close_at_exit()
+    took = time.monotonic() - began
+    jobs.put(None)
+    assert took < 1.5
+    with pytest.raises(DispatcherClosed):
+        running.result(20)
+    pool.shutdown()
