@@ -136,7 +136,7 @@ async def test_slots_are_kept_for_important_jobs_of_any_client(fpm: LocalFPM, sc
         client = Endpoint(gateway.address, root=str(scripts))
         async with Dispatcher(client) as one, Dispatcher(client) as two:
             handles = [await one.submit(slow) for _ in range(3)]
-            await eventually(lambda: back.statistics().queued == 2)
+            await eventually(lambda: back.statistics().queued == 2 and started(marks) == 1)
             response = await two.run(Job("respond.php", query={"body": "now"}, priority=10))
             assert (response.text, started(marks), ended(marks)) == ("now", 1, 0)
             gate.touch()
