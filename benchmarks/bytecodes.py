@@ -141,7 +141,7 @@ def count(setting: Setting, through: str, backend: str, kind: str) -> Counts:
 
 
 def count_gateway(jobs: int, backend: str) -> Counts:
-    """Count what a gateway does for requests of a client that has eight open, on four workers."""
+    """Count what a gateway does for requests of a client that has sixteen open, on four workers."""
     # what `--before` compares with may have no gateway
     from fcgi_async.gateway import Gateway
 

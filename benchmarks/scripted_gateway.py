@@ -12,7 +12,7 @@ from benchmarks.scripted import END_REQUEST, GET_VALUES, GET_VALUES_RESULT, HEAD
 from fcgi_async.wire.records import encode_pair
 
 BEGIN_REQUEST, PARAMS = 1, 4
-GATEWAY_VALUES = b"\x0f\x01FCGI_MPXS_CONNS1\x0d\x01FCGI_MAX_REQS8\x12\x01FCGI_ASYNC_GATEWAY1"
+GATEWAY_VALUES = b"\x0f\x01FCGI_MPXS_CONNS1\x0d\x02FCGI_MAX_REQS16\x12\x01FCGI_ASYNC_GATEWAY1"
 
 
 class ScriptedClient:
@@ -23,7 +23,7 @@ class ScriptedClient:
         at_once: how many requests are unanswered.
     """
 
-    def __init__(self, path: Path, at_once: int = 8) -> None:
+    def __init__(self, path: Path, at_once: int = 16) -> None:
         self._path, self._at_once = path, at_once
         self._sock: socket.socket | None = None
         self._unread = b""

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--requests",
         metavar="N",
         type=count,
-        help="most requests that each client is told to send at once (default: twice the workers)",
+        help="most requests that each client is told to send at once (default: twice the workers, more for few)",
     )
     parser.add_argument(
         "--queue-timeout", metavar="SECONDS", type=float, help="how long a request may wait for a worker"

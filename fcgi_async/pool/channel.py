@@ -39,13 +39,20 @@ class Channel(Link):
 
     Args:
         peer: the peer, which has reported that it multiplexes.
+        free: called when a request has ended; begins the next one on its slot, and returns whether it did.
         capacity_freed: called when there may be room for waiting jobs, here or on another connection.
         ended: called once, when the connection has ended.
     """
 
-    def __init__(self, peer: Peer, capacity_freed: Callable[[], None], ended: Callable[[Channel], None]) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        free: Callable[[RequestSlot], bool],
+        capacity_freed: Callable[[], None],
+        ended: Callable[[Channel], None],
+    ) -> None:
         super().__init__(peer, ClientConnection(multiplexing=True))
-        self._capacity_freed, self._ended = capacity_freed, ended
+        self._free, self._capacity_freed, self._ended = free, capacity_freed, ended
         self._limit = requests_at_once(peer.values or {}) or MAX_REQUEST_ID
         # whether it gets no more requests, and is closed when no caller waits for the last one
         self._retiring = False
@@ -75,10 +82,11 @@ class Channel(Link):
         It gets none while it has a slow reader, because other requests might have to wait too. It also gets none while
         the peer may have stopped reading and has not answered a probe.
         """
-        client = self._client
-        if self._retiring or self.closed or not client.open or self._slow.behind or self._asked:
-            return False
-        return len(self._slots) + len(self._held) < self._limit
+        return self._is_ready and len(self._slots) + len(self._held) < self._limit
+
+    @property
+    def _is_ready(self) -> bool:
+        return not (self._retiring or self._slow.behind or self._asked or self.closed) and self._client.open
 
     def take(self) -> RequestSlot:
         """Take a slot for a request; there is room."""
@@ -239,15 +247,24 @@ class Channel(Link):
         slot = self._slots[request_id]
         attempt, now = slot.attempt, self.peer.backend.now()
         if attempt is not None and attempt.first_byte is None:
-            self._release_one(slot)
-            # who has waited for it may begin the next one at once; `_left()` follows for the others
+            self._end_one(slot)
+            self._held.add(slot)
             attempt.receive_whole(stdout, now)
+            self._reuse(slot)
             return
         self._receive_output(Stdout(request_id, stdout))
         attempt = slot.attempt
         self._release_one(slot)
         if attempt is not None:
             attempt.receive_end(0, 0)
+
+    def _reuse(self, slot: RequestSlot) -> None:
+        """Begin the next request on the slot of one that has ended, or give the slot back."""
+        peer = self.peer
+        if self._is_ready and not peer.keeps and self.requests < peer.most_requests and self._free(slot):
+            return
+        # `_left()` follows for waiting jobs
+        self.forget(slot)
 
     def _receive_end(self, event: RequestEnded) -> None:
         request_id = event.request_id
@@ -266,20 +283,23 @@ class Channel(Link):
 
     def _release_one(self, slot: RequestSlot) -> None:
         """Give back the slot of a request that has ended."""
+        self._end_one(slot)
+        # a slot that lingered for too long was given back before
+        ledger = self.peer.ledger
+        if slot in ledger.slots:
+            ledger.release(slot)
+
+    def _end_one(self, slot: RequestSlot) -> None:
         slot.attempt = None
-        peer = self.peer
         if self._reading_on.unread:
             self._reading_on.ended(slot)
         del self._slots[slot.request_id]
         if self._slow.behind:
             self.resume(slot)
             self._slow.regulate()
-        if not peer.reachability.proven:
-            peer.reachability.served()
-        # a slot that lingered for too long was given back before
-        ledger = peer.ledger
-        if slot in ledger.slots:
-            ledger.release(slot)
+        reachability = self.peer.reachability
+        if not reachability.proven:
+            reachability.served()
 
     def _receive_values(self) -> None:
         if self._client.probes_outstanding:

@@ -236,7 +236,7 @@ class Pool:
             return None
         # from now on its requests hold the slots
         peer.ledger.release(worker)
-        channel = Channel(peer, self._source.capacity_freed, self._channel_ended)
+        channel = Channel(peer, self._source.assign, self._source.capacity_freed, self._channel_ended)
         channel.attach(sock, connect_time)
         self._channels.append(channel)
         peer.channels = len(self._channels)

@@ -13,6 +13,8 @@ import pytest
 
 from fcgi_async import ConfigurationError, Dispatcher, Endpoint, Job, LocalFPM
 from fcgi_async.gateway import Gateway
+from fcgi_async.net.address import Address
+from fcgi_async.net.values import ask_values, requests_at_once
 from tests.dispatch.settled import settled
 from tests.eventually import eventually
 from tests.fpm.marks import ended, most_at_once, started
@@ -90,6 +92,15 @@ async def test_clients_share_one_share(client: Endpoint, back: Dispatcher, tmp_p
         for handle in handles:
             await handle
     assert back.statistics().completed == 62
+
+
+@pytest.mark.parametrize(("share", "requests"), [(1, 4), (4, 16), (7, 16), (8, 16), (9, 18)])
+async def test_clients_are_told_to_send_enough_for_its_workers(tmp_path: Path, share: int, requests: int) -> None:
+    """A few workers have requests in store though a client is late; many have one more for each."""
+    address = f"unix://{tmp_path}/gateway.sock"
+    async with Dispatcher(Endpoint(f"unix://{tmp_path}/fpm.sock", max_children=share)) as back, Gateway(back, address):
+        values = await ask_values(Address.parse(address), connect_timeout=5.0)
+    assert requests_at_once(values) == requests
 
 
 async def test_priorities_hold_among_clients(fpm: LocalFPM, scripts: Path, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ class Link:
     caller: Caller = attrs.field(factory=Caller, init=False)
     peer: Peer = attrs.field(init=False)
     channel: Channel = attrs.field(init=False)
+    free: Callable[[RequestSlot], bool] = attrs.field(default=lambda slot: False, init=False)
     freed: Callable[[], object] = attrs.field(default=lambda: None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -48,7 +49,7 @@ class Link:
         self.peer.values = {FCGI_MPXS_CONNS: b"1", FCGI_MAX_REQS: b"3"}
         # deadlines are the pool's, whose sweep has a timer
         self.peer.sweep.close()
-        self.channel = Channel(self.peer, self._freed, lambda channel: self.calls.append("ended"))
+        self.channel = Channel(self.peer, self._free, self._freed, lambda channel: self.calls.append("ended"))
         self.channel._transport = cast(Transport, self.wire)
 
     @asynccontextmanager
@@ -59,6 +60,9 @@ class Link:
             yield
         finally:
             await self.peer.backend.aclose()
+
+    def _free(self, slot: RequestSlot) -> bool:
+        return self.free(slot)
 
     def _freed(self) -> None:
         self.calls.append("freed")
@@ -114,6 +118,69 @@ async def test_requests_that_one_read_brings_forth_are_one_write(link: Link, gon
             await eventually(lambda: link.channel.closed)
             assert [may_have_run for _, may_have_run in link.caller.failures] == [False, False, True]
         link.channel.close()
+
+
+async def test_a_slot_goes_to_the_next_request(link: Link) -> None:
+    """The next request begins on the slot of one that has ended, which is then held without a gap."""
+    answered, given = link.begin(), list[RequestSlot]()
+
+    def begin_next(slot: RequestSlot) -> bool:
+        given.append(slot)
+        assert link.peer.ledger.slots == {slot}
+        return slot.start(link.caller.attempt(slot), encode_request(PARAMS, b""))
+
+    link.free = begin_next
+    for _ in range(2):
+        link.wire.server.send_whole(answered.request_id, b"whole")
+        link.respond()
+    assert given == [answered, answered]
+    assert (link.peer.ledger.slots, link.peer.ledger.counts[SlotState.BUSY]) == ({answered}, 1)
+    link.free = lambda slot: False
+    link.wire.server.send_whole(answered.request_id, b"whole")
+    link.respond()
+    assert link.peer.ledger.slots == set()
+    link.channel.close()
+
+
+def _retire(link: Link) -> None:
+    link.channel.retire()
+
+
+def _have_slow_reader(link: Link) -> None:
+    link.begin().pause()
+
+
+def _ask(link: Link) -> None:
+    link.channel.take().ask(lambda answered: None)
+
+
+def _reach_most(link: Link) -> None:
+    link.peer.most_requests = 1
+
+
+def _keep(link: Link) -> None:
+    link.peer.keeps = True
+
+
+@pytest.mark.parametrize("hindrance", [_retire, _have_slow_reader, _ask, _reach_most, _keep])
+async def test_a_slot_is_given_back_if_nothing_may_begin_on_it(link: Link, hindrance: Callable[[Link], None]) -> None:
+    """A connection that gets no request now, or no more at all, does not get the next one in this way either."""
+    answered, free = link.begin(), list[RequestSlot]()
+
+    def offer(slot: RequestSlot) -> bool:
+        free.append(slot)
+        return True
+
+    hindrance(link)
+    link.free = offer
+    # the answer to it alone, and none to the probe
+    link.wire.server.data_to_send()
+    link.wire.server.send_whole(answered.request_id, b"whole")
+    link.respond()
+    assert link.caller.stdout == b"whole"
+    assert free == []
+    assert answered not in link.peer.ledger.slots
+    link.channel.close()
 
 
 async def test_slow_reader_beside_others(link: Link) -> None:
