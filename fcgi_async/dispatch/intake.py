@@ -1,38 +1,29 @@
-"""The methods that submit jobs: what a dispatcher and its views have in common."""
+"""The other ways to submit jobs, besides `run()` and `run_all()`, which a dispatcher and its views have."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable
-from contextvars import Context, copy_context
-from functools import partial
-from typing import Literal, cast, overload
+from typing import Literal
 
 import anyio
 import anyio.lowlevel
 
-from fcgi_async.dispatch.calling import Calling
-from fcgi_async.dispatch.execution import NO_PARAMS, Execution
-from fcgi_async.dispatch.fan_out import Jobs, RunAll, Starter
+from fcgi_async.dispatch.execution import Execution
 from fcgi_async.dispatch.group import JobGroup
 from fcgi_async.dispatch.handle import JobHandle
 from fcgi_async.dispatch.held_slot import HeldSlot
-from fcgi_async.dispatch.jobs_given import not_a_job
-from fcgi_async.dispatch.observer import observe
-from fcgi_async.dispatch.opening import OPEN, Opening, check_seconds
+from fcgi_async.dispatch.jobs_given import Jobs
+from fcgi_async.dispatch.opening import OPEN, check_seconds
 from fcgi_async.dispatch.outcomes import OutcomeStream, check_limit
 from fcgi_async.dispatch.relay import RawRequest, Relay, RelayOutput
 from fcgi_async.dispatch.reservation import Reservation
-from fcgi_async.dispatch.scheduler import Scheduler
+from fcgi_async.dispatch.running import Running
 from fcgi_async.dispatch.stream import StreamManager
-from fcgi_async.dispatch.terms import Terms
-from fcgi_async.dispatch.waiting import response_to
 from fcgi_async.dispatch.watched_relay import watch
-from fcgi_async.errors import ConfigurationError, FastCGIError, InvalidJob, QueueFull, QueueTimeout
+from fcgi_async.errors import ConfigurationError, FastCGIError
 from fcgi_async.job.job import Job
 from fcgi_async.job.numbers import is_whole
-from fcgi_async.job.response import Response
-from fcgi_async.job.settings import UNSET, Timeout, Timeouts
+from fcgi_async.job.settings import UNSET, Timeout
 from fcgi_async.job.success_mark import BodyEnd
 from fcgi_async.job.tag import Tag
 from fcgi_async.net.backend import Backend
@@ -41,52 +32,8 @@ from fcgi_async.pool.sink import StreamingSink
 __all__ = ("Intake",)
 
 
-class Intake(Calling):
-    """Takes jobs, with defaults for what a job does not set itself.
-
-    Args:
-        opening: the dispatcher's state; a dispatcher and its views share it.
-        timeouts: deadlines for jobs that set none.
-        priority: priority of jobs that have none, which is 0.
-    """
-
-    def __init__(self, opening: Opening, timeouts: Timeouts, priority: int = 0) -> None:
-        super().__init__(opening)
-        self._timeouts = timeouts
-        self._priority = priority
-        self._terms: Terms[Execution] | None = None
-
-    @property
-    def _scheduler(self) -> Scheduler | None:
-        return self._opening.scheduler
-
-    @abstractmethod
-    def _terms_at(self, scheduler: Scheduler) -> Terms[Execution]:
-        """Return the terms of the jobs that are submitted here."""
-
-    async def run(self, job: Job[Tag], *, timeout: Timeout = UNSET) -> Response[Tag]:
-        """Run one job and return PHP's response, whatever its status.
-
-        Args:
-            job: the job to run.
-            timeout: seconds from now to the response; overrides the job's and the dispatcher's.
-
-        Raises:
-            InvalidJob: the job can never be sent.
-            QueueFull: the queue is full, and `overflow` is "reject".
-            QueueTimeout: the deadline passed before a worker took the job.
-            JobTimeout: the deadline passed after that.
-            ConnectError: no endpoint can be reached.
-            ConnectionLost: the connection ended before the response did.
-            RemoteProtocolError: the answer was not FastCGI, or not a CGI response.
-            ResponseTooLarge: the response is longer than `Limits` allow.
-            DispatcherClosed: the dispatcher is, or was meanwhile, closed.
-
-        Cancelling takes a queued job out of the queue; it never runs. A running job is left to finish: its output is
-        discarded, within the endpoint's `drain_timeout` and `drain_bytes`, and its slot stays taken until then. With
-        `on_cancel="close"` its output is refused instead, which ends a script at its next write.
-        """
-        return await response_to(job, self._backend_for, partial(self._start, job, timeout=timeout))
+class Intake(Running):
+    """Takes jobs, with defaults for what a job does not set itself."""
 
     def stream(self, job: Job, *, timeout: Timeout = UNSET) -> StreamManager:
         """Run one job and read its response while PHP writes it: `async with php.stream(job) as response:`.
@@ -96,32 +43,6 @@ class Intake(Calling):
         """
 
         return self._stream(job, lambda sink: self._start(job, _nothing, stream=sink, timeout=timeout))
-
-    @overload
-    async def run_all(self, jobs: Jobs[Tag], *, return_exceptions: Literal[False] = False) -> list[Response[Tag]]: ...
-
-    @overload
-    async def run_all(self, jobs: Jobs[Tag], *, return_exceptions: bool) -> list[Response[Tag] | FastCGIError]: ...
-
-    async def run_all(
-        self, jobs: Jobs[Tag], *, return_exceptions: bool = False
-    ) -> list[Response[Tag]] | list[Response[Tag] | FastCGIError]:
-        """Run jobs, any number of them, and return the responses in the order of the jobs.
-
-        Args:
-            jobs: an iterable or async iterable; read lazily, as workers become free.
-            return_exceptions: whether errors are returned in place of responses.
-
-        Raises:
-            FastCGIError: without `return_exceptions`: the first error, after the other jobs were cancelled.
-            Exception: whatever `jobs` raised.
-
-        `jobs` is read by the task that calls this, with its context variables. Cancelling cancels the jobs that run;
-        the others never run.
-        """
-        scheduler = self._opening.require()
-        fan = RunAll(self._starter(), scheduler.backend, self._window(), return_exceptions)
-        return cast("list[Response[Tag] | FastCGIError]", await fan.run(jobs))
 
     def map(self, jobs: Jobs[Tag], *, ordered: bool = True, limit: int | None = None) -> OutcomeStream[Tag]:
         """Run jobs and iterate over their outcomes as they come.
@@ -266,66 +187,6 @@ class Intake(Calling):
 
     # shared by the methods above
 
-    def _starter(self) -> Starter:
-        if not self._opening.observers:
-            return partial(self._start, may_reject=False)
-        # jobs start later, in any task
-        context = copy_context()
-        return lambda job, on_done: self._start(job, on_done, may_reject=False, context=context)
-
-    def _start(
-        self,
-        job: Job,
-        on_done: Callable[[Execution], None],
-        *,
-        stream: StreamingSink | None = None,
-        timeout: Timeout = UNSET,
-        may_reject: bool = True,
-        context: Context | None = None,
-        held: Reservation | None = None,
-    ) -> Execution:
-        opening = self._opening
-        scheduler = opening.scheduler
-        if scheduler is None or opening.state is not OPEN:
-            raise opening.refusal(job)
-        if not isinstance(job, Job):
-            raise not_a_job(job)
-        terms = self._terms or self._set_terms(scheduler)
-        if not job.plain or job.script not in terms.known:
-            self._check(terms, job)
-        if may_reject and opening.overflow == "reject":
-            self._require_room(scheduler, job)
-        timeouts = self._timeouts
-        if timeout is not UNSET or job.timed:
-            timeouts = self._timeouts_of(job, timeout)
-        if timeouts.total == 0:
-            raise QueueTimeout("the job's deadline had passed before it was queued", job=job)
-        extra = NO_PARAMS
-        if opening.observers:
-            observed = observe(terms, opening.observers, job, context)
-            on_done, extra = observed.before(on_done), observed.params
-        priority = job.priority or self._priority if held is None else held.priority
-        execution = Execution(job, terms, timeouts, on_done, priority, stream, extra)
-        if held is None:
-            scheduler.submit(execution, follows=not may_reject)
-        else:
-            scheduler.begin_held(execution, held)
-        return execution
-
-    def _check(self, terms: Terms[Execution], job: Job) -> None:
-        try:
-            terms.check(job)
-        except InvalidJob as error:
-            error.job = job
-            raise
-
-    def _backend_for(self, job: Job) -> Backend:
-        return self._opening.require(job).backend
-
-    def _set_terms(self, scheduler: Scheduler) -> Terms[Execution]:
-        self._terms = terms = self._terms_at(scheduler)
-        return terms
-
     def _start_held(
         self,
         job: Job,
@@ -354,14 +215,6 @@ class Intake(Calling):
             self._require_room(scheduler, None)
         return scheduler.reserve(priority, seconds)
 
-    def _require_room(self, scheduler: Scheduler, job: Job | None) -> None:
-        if scheduler.queue.full:
-            scheduler.tally.rejected += 1
-            raise QueueFull(
-                f"the queue is full: {scheduler.queue.size} jobs wait for a worker; try later, or raise max_queued",
-                job=job,
-            )
-
     async def _submit(self, job: Job[Tag], on_unretrieved: Callable[[FastCGIError], None] | None) -> JobHandle[Tag]:
         backend = self._opening.require(job).backend
         handle = JobHandle(job, backend, on_unretrieved)
@@ -371,27 +224,6 @@ class Intake(Calling):
             await handle._wait_inside(execution)
         return handle
 
-    def _timeouts_of(self, job: Job, timeout: Timeout) -> Timeouts:
-        if timeout is not UNSET:
-            check_seconds("timeout", timeout)
-        defaults = self._timeouts
-        return Timeouts(
-            _first(timeout, job.timeout, defaults.total),
-            _first(job.queue_timeout, UNSET, defaults.queue),
-            _first(job.run_timeout, UNSET, defaults.run),
-        )
-
-    def _window(self) -> int:
-        # enough to keep every worker busy, and to have the next job ready for each
-        return 2 * sum(endpoint.share for endpoint in self._opening.endpoints) + 2
-
 
 def _nothing(execution: Execution) -> None:
     """Do nothing: the sink tells the reader of a stream about its end."""
-
-
-def _first(first: Timeout, second: Timeout, default: float | None) -> float | None:
-    for value in (first, second):
-        if value is not UNSET:
-            return value
-    return default

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterable, Iterable, Iterator
 
 from fcgi_async.errors import InvalidJob
 from fcgi_async.job.job import Job
 from fcgi_async.job.tag import Tag
 
-__all__ = ("iterate", "not_a_job")
+__all__ = ("Jobs", "iterate", "not_a_job")
+
+Jobs = Iterable[Job[Tag]] | AsyncIterable[Job[Tag]]
 
 
 def not_a_job(given: object) -> InvalidJob:

@@ -17,9 +17,9 @@ import anyio
 import attrs
 
 from fcgi_async.dispatch.execution import Execution
-from fcgi_async.dispatch.fan_out import Jobs, Starter
 from fcgi_async.dispatch.handle import Outcome
-from fcgi_async.dispatch.jobs_given import iterate
+from fcgi_async.dispatch.jobs_given import Jobs, iterate
+from fcgi_async.dispatch.running import Starter
 from fcgi_async.errors import ConfigurationError, DispatcherClosed, FastCGIError, JobCancelled
 from fcgi_async.job.closing import close_iterator
 from fcgi_async.job.job import Job
