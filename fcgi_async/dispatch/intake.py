@@ -66,8 +66,8 @@ class Intake(Running):
             ConfigurationError: `limit` is less than 1.
             DispatcherClosed: the dispatcher is closed.
         """
-        scheduler = self._opening.require()
-        return OutcomeStream(self._starter(), scheduler.backend, jobs, ordered, self._window(), limit)
+        require = self._opening.require
+        return OutcomeStream(self._starter(), require, require().backend, jobs, ordered, self._window(), limit)
 
     def group(self, *, limit: int | None = None, on_error: Literal["cancel", "collect"] = "cancel") -> JobGroup:
         """Return a group of jobs: `async with php.group() as group: handle = await group.submit(job)`.

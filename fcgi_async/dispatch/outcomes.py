@@ -9,7 +9,7 @@ bounds of their own, in number and in bytes: one slow job neither holds up the w
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterator
 from types import TracebackType
 from typing import Generic, cast
 
@@ -44,6 +44,7 @@ class OutcomeStream(Generic[Tag]):
 
     Args:
         start: starts a job.
+        require: raises an error if the dispatcher takes no jobs here and now.
         backend: the event loop.
         jobs: the source of the jobs.
         ordered: whether outcomes come in the order of the jobs, or as jobs finish.
@@ -52,6 +53,7 @@ class OutcomeStream(Generic[Tag]):
     """
 
     start: Starter
+    require: Callable[[], object]
     backend: Backend
     jobs: Jobs[Tag]
     ordered: bool
@@ -84,14 +86,17 @@ class OutcomeStream(Generic[Tag]):
 
         Raises:
             ConfigurationError: this was entered before, or this is not the dispatcher's event loop.
+            DispatcherClosed: the dispatcher is closed.
         """
-        self.backend.check_here()
+        self.require()
         if self._entered:
             raise ConfigurationError(
                 "what map() returns can be entered only once; call map() again, with the jobs to run"
             )
         self._entered = True
         await self.backend.checkpoint()
+        # it may have been closed meanwhile, and then it starts no task
+        self.require()
         if isinstance(self.jobs, AsyncIterable):
             self._feeder = self.backend.spawn(self._feed)
         else:

@@ -235,6 +235,17 @@ async def test_nobody_there(address: str) -> None:
 # map
 
 
+@pytest.mark.parametrize("kind", ["list", "async generator"])
+async def test_entered_after_the_end(address: str, kind: str) -> None:
+    """A map() that is entered when the dispatcher is closed says so, whatever its jobs come from."""
+    jobs = numbered(0, 1)
+    async with Dispatcher(address, max_children=1) as php:
+        outcomes = php.map(jobs if kind == "list" else one_by_one(jobs))
+    with pytest.raises(DispatcherClosed, match="the dispatcher is closed"):
+        async with outcomes:
+            pass
+
+
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_map_in_order(address: str, kind: str) -> None:
     """Outcomes come in the order of the jobs, failed ones in their places."""
