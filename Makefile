@@ -21,8 +21,9 @@ demo-jobs: $(READY)  ## put 1,000 durable jobs, kill their worker in the middle,
 	$(VENV)/bin/python docs/examples/killed_worker/demo.py
 
 # each with a PHP-FPM of its own; a file's tests stay together, and so do the fixtures that they share. 0: all in one.
+# By default files with few tests come last, and these are the slowest: one process would be left with one of them.
 PROCESSES := 3
-SUITE := $(VENV)/bin/python -m pytest -n $(PROCESSES) --dist=loadfile
+SUITE := $(VENV)/bin/python -m pytest -n $(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
 test: $(OTHERS)  ## run the test suite against a real PHP-FPM, and servers and clients of others: eight minutes
 	$(SUITE) --loops=asyncio -m "not long and not soak and not apps and not cluster"

@@ -45,6 +45,8 @@ if sys.version_info >= (3, 12):
 
 # what is tested there keeps books, or a peer: it looks the same to it whichever event loop moves the bytes
 ONE_LOOP_WILL_DO = {"asgi", "cli", "dispatch", "gateway", "interop", "jobs", "telemetry", "testing"}
+# what is tested there is what PHP-FPM does, or becomes of a worker
+ONE_LOOP_WILL_DO_IN_FPM = ("test_fault_", "test_lingering", "test_local", "test_pool_status")
 TESTS = Path(__file__).parent
 
 
@@ -73,7 +75,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def needed_on_its_loop(item: pytest.Item) -> bool:
     """Whether a test proves something on this event loop that it does not prove on asyncio."""
     folder = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
-    if folder not in ONE_LOOP_WILL_DO or item.get_closest_marker("every_loop"):
+    one_will_do = folder in ONE_LOOP_WILL_DO or (folder == "fpm" and item.path.name.startswith(ONE_LOOP_WILL_DO_IN_FPM))
+    if not one_will_do or item.get_closest_marker("every_loop"):
         return True
     callspec: Any = getattr(item, "callspec", None)
     loop: Any = callspec.params.get("anyio_backend", "asyncio") if callspec else "asyncio"

@@ -102,6 +102,7 @@ def pages() -> list[Any]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", pages())
 def test_a_page(page: Path, machine: Machine, tmp_path: Path) -> None:
     """Its commands succeed and print what it shows."""

@@ -34,11 +34,13 @@ AHEAD = 1
 MakeStore = Callable[[], Store]
 
 
-ON_EACH = pytest.mark.parametrize("jobs_url", ["sqlite", "postgres", "mariadb", "galera"], indirect=True)
+# its statements are MariaDB's: what only a cluster does is in test_galera.py
+GALERA = pytest.param("galera", marks=pytest.mark.long)
+ON_EACH = pytest.mark.parametrize("jobs_url", ["sqlite", "postgres", "mariadb", GALERA], indirect=True)
 ON_SQLITE = pytest.mark.parametrize("jobs_url", ["sqlite"], indirect=True)
-ON_SERVERS = pytest.mark.parametrize("jobs_url", ["postgres", "mariadb", "galera"], indirect=True)
+ON_SERVERS = pytest.mark.parametrize("jobs_url", ["postgres", "mariadb", GALERA], indirect=True)
 ON_POSTGRES = pytest.mark.parametrize("jobs_url", ["postgres"], indirect=True)
-ON_MARIADB = pytest.mark.parametrize("jobs_url", ["mariadb", "galera"], indirect=True)
+ON_MARIADB = pytest.mark.parametrize("jobs_url", ["mariadb", GALERA], indirect=True)
 
 
 # starts a worker's process: idempotent or not, on which event loop, with how many PHP workers of which FPM

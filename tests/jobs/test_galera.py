@@ -99,7 +99,7 @@ async def test_a_node_that_is_not_ready_is_skipped(
 
 
 @ON_GALERA
-@pytest.mark.parametrize("fault", [TcpProxy.end, TcpProxy.silence])
+@pytest.mark.parametrize("fault", [TcpProxy.end, pytest.param(TcpProxy.silence, marks=pytest.mark.long)])
 async def test_a_worker_goes_on_with_another_address(
     jobs_url: str,
     addresses: list[TcpProxy],
@@ -129,7 +129,7 @@ async def test_a_worker_goes_on_with_another_address(
 
 
 @ON_ONE_LOOP
-@pytest.mark.parametrize("fault", ["stopped", "left"])
+@pytest.mark.parametrize("fault", [pytest.param("stopped", marks=pytest.mark.long), "left"])
 async def test_a_worker_goes_on_when_its_node_is_back(
     own_galera: Galera, fpm: LocalFPM, tmp_path: Path, fault: str
 ) -> None:
