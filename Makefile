@@ -25,7 +25,7 @@ demo-jobs: $(READY)  ## put 1,000 durable jobs, kill their worker in the middle,
 PROCESSES := 3
 SUITE := $(VENV)/bin/python -m pytest -n $(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
-test: $(OTHERS)  ## run the test suite against a real PHP-FPM, and servers and clients of others: eight minutes
+test: $(OTHERS)  ## run the test suite against a real PHP-FPM, and servers and clients of others: six minutes
 	$(SUITE) --loops=asyncio -m "not long and not soak and not apps and not cluster"
 
 test-all: $(OTHERS)  ## the same with what takes long, and on every event loop where the loop matters: 13 to 25 minutes

@@ -20,7 +20,6 @@ from tests.eventually import eventually
 from tests.jobs.commit_proxy import CommitProxy
 from tests.jobs.conftest import (
     AHEAD,
-    GALERA,
     LEASE,
     ON_POSTGRES,
     ON_SERVERS,
@@ -44,7 +43,7 @@ MOST_IN_HAND = SHARE + AHEAD + 2 * SHARE + AHEAD
 SERVERS: dict[str, type[Server]] = {"postgres": Postgres, "mariadb": MariaDB, "galera": Galera}
 
 
-@pytest.fixture(params=["postgres", "mariadb", GALERA])
+@pytest.fixture(params=SERVERS)
 def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server of the test's own, which writes to disk what it acknowledges."""
     with SERVERS[request.param](durable=True) as server:
