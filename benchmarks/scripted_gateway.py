@@ -20,7 +20,7 @@ class ScriptedClient:
 
     Args:
         path: of the gateway's socket.
-        at_once: how many requests are unanswered.
+        at_once: how many requests are unanswered; with fewer the queue of the gateway would run empty, in step with it.
     """
 
     def __init__(self, path: Path, at_once: int = 16) -> None:

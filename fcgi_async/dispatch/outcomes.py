@@ -95,8 +95,12 @@ class OutcomeStream(Generic[Tag]):
             )
         self._entered = True
         await self.backend.checkpoint()
-        # it may have been closed meanwhile, and then it starts no task
-        self.require()
+        try:
+            # it may have been closed meanwhile, and then it starts no task
+            self.require()
+        except FastCGIError:
+            self._exhausted = True
+            raise
         if isinstance(self.jobs, AsyncIterable):
             self._feeder = self.backend.spawn(self._feed)
         else:

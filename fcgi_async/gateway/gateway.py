@@ -31,7 +31,7 @@ logger = logging.getLogger("fcgi_async.gateway")
 _MIB = 1024 * 1024
 _MODE = 0o660
 # requests of one client that keep a few workers busy however late the client comes
-_MANY_REQUESTS = 16
+_MANY_REQUESTS = 12
 # seconds for a client to read the rest of its responses after all have come
 _FLUSH_SECONDS = 5.0
 
@@ -59,12 +59,12 @@ class GatewayStatistics:
     left: int
 
 
-def _requests_for(share: int) -> int:
+def _requests_for(share: int, most_queued: int) -> int:
     """Return how many requests a client may have at once.
 
     With only twice a small share, the queue is empty each time a client is late, and each answer is sent by itself.
     """
-    return min(max(2 * share, min(4 * share, _MANY_REQUESTS)), MAX_REQUEST_ID)
+    return min(max(2 * share, min(3 * share, _MANY_REQUESTS)), share + most_queued, MAX_REQUEST_ID)
 
 
 class Gateway:
@@ -87,10 +87,10 @@ class Gateway:
         listen: `unix:///path.sock`, `unix://@name`, `tcp://127.0.0.1:9000`, or a socket that already listens. A socket
             file without a listener is replaced.
         mode: the permissions of a unix socket's file.
-        requests: most requests that each client is told to send at once; None for four times the share up to 16, and
-            at least twice the share. With a higher number, more requests wait in the gateway's queue, ordered by its
-            priorities, and more go with each system call; with a lower number, more wait in the clients' own queues,
-            where they have certainly not run.
+        requests: most requests that each client is told to send at once; None for three times the share up to 12, and
+            at least twice the share, if the queue has room for them. With a higher number, more requests wait in the
+            gateway's queue, ordered by its priorities, and more go with each system call; with a lower number, more
+            wait in the clients' own queues, where they have certainly not run.
         max_connections: most clients that are served; more wait in the backlog.
         max_body: most bytes of a request's body.
         body_buffer: bytes of a body that are kept in memory before it goes to a temporary file.
@@ -159,7 +159,8 @@ class Gateway:
             bodies=BodySettings(self._max_body, self._body_buffer, SpoolRoom(self._max_spooled), backend),
             values={
                 FCGI_MPXS_CONNS: b"1",
-                FCGI_MAX_REQS: b"%d" % (_requests_for(share) if self._requests is None else self._requests),
+                FCGI_MAX_REQS: b"%d"
+                % (_requests_for(share, most_queued) if self._requests is None else self._requests),
                 FCGI_MAX_CONNS: b"%d" % self._max_connections,
                 GATEWAY_VALUE: b"1",
             },

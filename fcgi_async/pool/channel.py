@@ -247,8 +247,9 @@ class Channel(Link):
         slot = self._slots[request_id]
         attempt, now = slot.attempt, self.peer.backend.now()
         if attempt is not None and attempt.first_byte is None:
-            self._end_one(slot)
+            # before its end can wake others, which must not take its place
             self._held.add(slot)
+            self._end_one(slot)
             attempt.receive_whole(stdout, now)
             self._reuse(slot)
             return

@@ -246,6 +246,22 @@ async def test_entered_after_the_end(address: str, kind: str) -> None:
             pass
 
 
+async def test_closed_while_it_is_entered(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A map() whose dispatcher closes at that moment cannot be entered, and has no outcomes."""
+    async with Dispatcher(address, max_children=1) as php:
+        outcomes = php.map(one_by_one(numbered(0, 1)))
+        answers = iter([None])
+
+        def require() -> None:
+            if next(answers, php) is php:
+                raise DispatcherClosed("the dispatcher is closing")
+
+        monkeypatch.setattr(outcomes, "require", require)
+        with pytest.raises(DispatcherClosed):
+            await outcomes.__aenter__()
+        assert [outcome async for outcome in outcomes] == []
+
+
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_map_in_order(address: str, kind: str) -> None:
     """Outcomes come in the order of the jobs, failed ones in their places."""

@@ -1,4 +1,4 @@
-"""The way of a job through the house is as short as docs/architecture.md says."""
+"""The way of a job through the house is as long as docs/architecture.md says."""
 
 from __future__ import annotations
 
@@ -11,62 +11,90 @@ from types import FrameType
 import pytest
 
 import fcgi_async
-from fcgi_async import Dispatcher, Job
-from fcgi_async.testing import Responder
+from fcgi_async import Dispatcher, Job, LocalFPM
 from tests.dispatch.settled import settled
-from tests.handlers import ok
 
 pytestmark = pytest.mark.anyio
 
 PACKAGE = Path(fcgi_async.__file__).parent
 ARCHITECTURE = PACKAGE.parent / "docs" / "architecture.md"
+# what decides something about the job
 WAY = {
-    "Running.run_all": "dispatch/running.py",
-    "RunAll._add": "dispatch/running.py",
-    "Running._start": "dispatch/running.py",
-    "Scheduler.submit": "dispatch/scheduler.py",
-    "Scheduler.assign": "dispatch/scheduler.py",
-    "Execution.begin": "dispatch/execution.py",
-    "Worker.start": "pool/worker.py",
-    "Worker.data_received": "pool/worker.py",
-    "Execution.attempt_over": "dispatch/execution.py",
-    "RunAll._done": "dispatch/running.py",
+    "Running.run_all": "running",
+    "RunAll._add": "running",
+    "Running._start": "running",
+    "Scheduler.submit": "scheduler",
+    "Scheduler.assign": "scheduler",
+    "Execution.begin": "execution",
+    "Worker.start": "worker",
+    "Worker.data_received": "worker",
+    "Execution.attempt_over": "execution",
+    "RunAll._done": "running",
 }
+# what stands between, and passes it on
+BETWEEN = {
+    "RunAll.run": "running",
+    "RunAll._draw": "running",
+    "RunAll._take_from": "running",
+    "Scheduler._offer": "scheduler",
+    "Scheduler._offer_all": "scheduler",
+    "Pool.offer": "pool",
+    "Transport._readable": "transport",
+    "Worker._receive_whole": "worker",
+    "Attempt.receive_whole": "attempt",
+    "Execution._settle": "execution",
+}
+# where the job's bytes leave, and where its response arrives
+ENDS = ("Worker.start", "RunAll._done")
+
+
+def stack(frame: FrameType | None) -> Iterator[tuple[str, str]]:
+    """Yield the package's functions on the stack with their files, the innermost first, up to where a job came in."""
+    while frame is not None:
+        code = frame.f_code
+        if Path(code.co_filename).is_relative_to(PACKAGE):
+            yield code.co_qualname, Path(code.co_filename).stem
+        if code.co_qualname in ("Running.run_all", "Transport._readable"):
+            return
+        frame = frame.f_back
 
 
 @contextmanager
-def calls_of(names: set[str]) -> Iterator[dict[str, str]]:
-    """Yield the functions of these names in the order of their first calls, each with its file."""
-    seen: dict[str, str] = {}
+def stacks_of(names: tuple[str, ...]) -> Iterator[list[tuple[str, str]]]:
+    """Yield the stacks of the first calls of these functions, one after the other."""
+    seen: dict[str, list[tuple[str, str]]] = {}
+    found: list[tuple[str, str]] = []
 
     def note(frame: FrameType, event: str, argument: object) -> None:
-        if event == "call" and frame.f_code.co_qualname in names:
-            file = Path(frame.f_code.co_filename)
-            if file.is_relative_to(PACKAGE):
-                seen.setdefault(frame.f_code.co_qualname, str(file.relative_to(PACKAGE)))
+        name = frame.f_code.co_qualname
+        if event == "call" and name in names and name not in seen:
+            seen[name] = [*stack(frame)][::-1]
+            found.extend(seen[name])
 
     sys.setprofile(note)
     try:
-        yield seen
+        yield found
     finally:
         sys.setprofile(None)
 
 
-async def test_run_all_goes_this_way(address: str) -> None:
-    """From the call to the response: ten functions in four files, one after the other."""
-    async with Responder(ok, address), Dispatcher(address, max_children=1) as php:
+@pytest.mark.every_loop
+async def test_run_all_goes_this_way(fpm: LocalFPM, scripts: Path) -> None:
+    """From the call to the socket, and from there to the response: ten functions in four files, ten between them."""
+    job = Job(scripts / "echo.php")
+    async with Dispatcher(fpm.address, max_children=1) as php:
         # with a worker that waits
-        await php.run(Job("/first.php"))
+        await php.run(job)
         await settled(php)
-        with calls_of(set(WAY)) as seen:
-            await php.run_all([Job("/second.php")])
-    assert list(seen.items()) == list(WAY.items())
+        with stacks_of(ENDS) as found:
+            await php.run_all([job])
+    assert [step for step in found if step[0] in WAY] == [*WAY.items()]
+    assert [step for step in found if step[0] not in WAY] == [*BETWEEN.items()]
     assert (len(WAY), len(set(WAY.values()))) == (10, 4)
 
 
 def test_the_way_is_told() -> None:
-    """The architecture names these functions and files, in one paragraph."""
+    """The architecture names all of these functions, in one paragraph."""
     (told,) = (text for text in ARCHITECTURE.read_text().split("\n\n") if text.startswith("With `run_all()`"))
-    for name, file in WAY.items():
+    for name in (*WAY, *BETWEEN):
         assert f"{name.rpartition('.')[2]}()`" in told
-        assert Path(file).stem in told or name.partition(".")[0] in told

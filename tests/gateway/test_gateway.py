@@ -94,11 +94,17 @@ async def test_clients_share_one_share(client: Endpoint, back: Dispatcher, tmp_p
     assert back.statistics().completed == 62
 
 
-@pytest.mark.parametrize(("share", "requests"), [(1, 4), (4, 16), (7, 16), (8, 16), (9, 18)])
-async def test_clients_are_told_to_send_enough_for_its_workers(tmp_path: Path, share: int, requests: int) -> None:
-    """A few workers have requests in store though a client is late; many have one more for each."""
+@pytest.mark.parametrize(
+    ("share", "max_queued", "requests"),
+    [(1, 10, 3), (4, 10, 12), (5, 10, 12), (6, 10, 12), (7, 10, 14), (4, 7, 11), (4, 1, 5)],
+)
+async def test_clients_are_told_to_send_enough_for_its_workers(
+    tmp_path: Path, share: int, max_queued: int, requests: int
+) -> None:
+    """A few workers have requests in store though a client is late; one client alone never overfills the queue."""
     address = f"unix://{tmp_path}/gateway.sock"
-    async with Dispatcher(Endpoint(f"unix://{tmp_path}/fpm.sock", max_children=share)) as back, Gateway(back, address):
+    pool = Endpoint(f"unix://{tmp_path}/fpm.sock", max_children=share)
+    async with Dispatcher(pool, max_queued=max_queued) as back, Gateway(back, address):
         values = await ask_values(Address.parse(address), connect_timeout=5.0)
     assert requests_at_once(values) == requests
 

@@ -142,6 +142,45 @@ async def test_a_slot_goes_to_the_next_request(link: Link) -> None:
     link.channel.close()
 
 
+async def test_the_place_of_an_ended_slow_reader_is_taken_once(link: Link) -> None:
+    """A response ends the last slow reader, which makes room; its slot and its place do not become two requests."""
+    slow = link.begin()
+    for _ in range(2):
+        link.begin()
+    slow.pause()
+    most: list[int] = []
+
+    def begin_next(slot: RequestSlot) -> bool:
+        begun = slot.start(link.caller.attempt(slot), encode_request(PARAMS, b""))
+        most.append(len(link.peer.ledger.slots))
+        return begun
+
+    def take_more() -> None:
+        while link.channel.has_room:
+            begin_next(link.channel.take())
+
+    link.free, link.freed = begin_next, take_more
+    link.wire.server.send_whole(slow.request_id, b"whole")
+    link.respond()
+    link.freed = lambda: None
+    assert most == [3]
+    link.channel.close()
+
+
+async def test_a_body_stops_when_the_peer_took_no_more(link: Link) -> None:
+    """A peer that has closed before another request is not the fault of a body that is being sent."""
+    async with link.timed():
+        slot = link.channel.take()
+        assert slot.start(link.caller.attempt(slot), encode_request(PARAMS, None))
+        link.wire.peer_gone = True
+        other = link.channel.take()
+        assert not other.start(link.caller.attempt(other), encode_request(PARAMS, b""))
+        assert not await slot.send(b"part")
+        slot.end_body()
+        await eventually(lambda: link.channel.closed)
+        assert [type(error) for error, _ in link.caller.failures] == [ConnectionLost]
+
+
 def _retire(link: Link) -> None:
     link.channel.retire()
 
