@@ -86,7 +86,8 @@ class Front:
         return False
 
     def eof_received(self) -> None:
-        """Called when the client has closed; `connection_lost` follows."""
+        """Called when the client has closed, or reading was ended; `connection_lost` follows."""
+        self._flush()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Called when the connection has ended."""
@@ -251,6 +252,9 @@ class Front:
         if self._transport.unsent:
             backend = self._serving.backend
             backend.call_at(backend.now() + _LOOK_SECONDS, self._close_when_sent)
+        elif self._serving.draining:
+            # what was on its way is refused, and what is written later does not arrive: neither has run
+            self._transport.end_reading()
         else:
             self.close()
 

@@ -171,6 +171,14 @@ class Transport:
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_RD)
 
+    def end_reading(self) -> None:
+        """Refuse what the peer writes from now on; what it has written is still delivered, and then its end.
+
+        On a unix socket the peer's next write fails.
+        """
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RD)
+
     def abort(self) -> None:
         """Close now, losing unsent bytes; the peer sees it before this returns. Nothing more is delivered."""
         if self._fd >= 0:

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable
 
 from fcgi_async.errors import RemoteProtocolError
-from fcgi_async.net.backend import Timer
 from fcgi_async.net.bodies import Bodies
 from fcgi_async.net.values import ASK_AGAIN, requests_at_once
 from fcgi_async.pool.attempt import Attempt
+from fcgi_async.pool.idling import Idling
 from fcgi_async.pool.link import Link
 from fcgi_async.pool.peer import Peer
 from fcgi_async.pool.proof import Ending
@@ -29,6 +29,8 @@ logger = logging.getLogger("fcgi_async.pool")
 
 # how many request ids may be lost to aborted requests before a connection is given up
 _ABORTED_MAX = 1000
+# seconds for a peer that takes no more to answer what it has taken, and to close
+_LAST_ANSWERS = 1.0
 _UNKNOWN_ROLE = int(ProtocolStatus.UNKNOWN_ROLE)
 _CONNECTING, _BUSY = SlotState.CONNECTING, SlotState.BUSY
 _DRAINING, _LINGERING = SlotState.DRAINING, SlotState.LINGERING
@@ -64,9 +66,7 @@ class Channel(Link):
         self._held: set[RequestSlot] = set()
         self._slow: SlowReaders[RequestSlot] = SlowReaders(self._slots, self._open_transport)
         self._told: list[Callable[[bool], None]] = []
-        # when to check again whether it has been idle for long enough
-        self._expiry: Timer | None = None
-        self._idle_since = 0.0
+        self._idling = Idling(peer.backend, peer.endpoint.keepalive.idle, self._is_idle, self.close)
         patience = peer.endpoint.drain_timeout
         self._reading_on: ReadingOn[RequestSlot] = ReadingOn(peer.backend, patience, self._give_up, self._lose)
 
@@ -340,26 +340,26 @@ class Channel(Link):
         self.close_where_retired()
         if not self.peer.closed:
             self._capacity_freed()
-        if not self._slots and not self._held and not self.closed:
-            self._idle_since = self.peer.backend.now()
-            if self._expiry is None:
-                self._expire()
+        if self._is_idle():
+            self._idling.begin()
 
-    def _expire(self) -> None:
-        """Close it when it has been without a request for long enough."""
-        self._expiry = None
-        if self._slots or self._held or self.closed:
-            return
-        when = self._idle_since + self.peer.endpoint.keepalive.idle
-        if when <= self.peer.backend.now():
-            self.close()
-        else:
-            self._expiry = self.peer.backend.call_at(when, self._expire)
+    def _is_idle(self) -> bool:
+        return not (self._slots or self._held or self.closed)
 
     def _tail(self) -> None:
         self._client.get_values(ASK_AGAIN)
 
     # the end
+
+    def _refuse(self) -> None:
+        """Write nothing more, but read the answers to what was written: a leaving gateway refuses what came late."""
+        if any(slot.attempt is not None for slot in self._slots.values()):
+            self._bodies.drop()
+            self._retiring = True
+            backend = self.peer.backend
+            backend.call_at(backend.now() + _LAST_ANSWERS, super()._refuse)
+        else:
+            super()._refuse()
 
     def _terminate(self, ending: Ending, cause: Exception | None = None) -> None:
         if self.closed:
@@ -367,8 +367,7 @@ class Channel(Link):
         self.closed, self.close_cause = True, cause
         self._client.close()
         self._reading_on.close()
-        if self._expiry is not None:
-            self._expiry.cancel()
+        self._idling.stop()
         written = self._written
         if self._transport is not None:
             self._transport.abort()

@@ -25,6 +25,9 @@ from fcgi_async import (
     Timeouts,
 )
 from fcgi_async.gateway import Gateway
+from fcgi_async.wire.records import BEGIN_BODY, END_BODY, encode_pair
+from fcgi_async.wire.records import encode_record as record
+from fcgi_async.wire.spec import KEEP_CONN, ProtocolStatus, RecordType, Role
 from tests.conftest import StartFPM
 from tests.eventually import eventually
 from tests.fpm.marks import started
@@ -244,6 +247,26 @@ async def test_leaving_finishes_what_it_has(fpm: LocalFPM, scripts: Path, tmp_pa
                     assert (await handle).ok
         async with Gateway(back, address):
             assert (await late).text == "late"
+
+
+async def test_what_comes_at_the_last_moment_is_refused(back: Dispatcher, tmp_path: Path) -> None:
+    """A request that a gateway has not read when it closes is refused, and none can be written after that."""
+    address = f"unix://{tmp_path}/gateway.sock"
+    params = record(RecordType.PARAMS, 1, encode_pair(b"SCRIPT_FILENAME", b"/a.php"))
+    begin = record(RecordType.BEGIN_REQUEST, 1, BEGIN_BODY.pack(Role.RESPONDER, KEEP_CONN))
+    request = begin + params + record(RecordType.PARAMS, 1) + record(RecordType.STDIN, 1)
+    async with Gateway(back, address) as gateway, await anyio.connect_unix(f"{tmp_path}/gateway.sock") as stream:
+        await stream.send(record(RecordType.GET_VALUES, 0))
+        assert await stream.receive()
+        sock = stream.extra(anyio.abc.SocketAttribute.raw_socket)
+        sock.send(request)
+        await gateway.aclose()
+        with pytest.raises(BrokenPipeError):
+            sock.send(request)
+        assert await stream.receive() == record(RecordType.END_REQUEST, 1, END_BODY.pack(0, ProtocolStatus.OVERLOADED))
+        with pytest.raises(anyio.EndOfStream):
+            await stream.receive()
+    assert back.statistics().completed == 0
 
 
 async def test_a_reloaded_pool_is_waited_for(start_fpm: StartFPM, scripts: Path, tmp_path: Path) -> None:

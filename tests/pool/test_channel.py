@@ -181,6 +181,27 @@ async def test_a_body_stops_when_the_peer_took_no_more(link: Link) -> None:
         assert [type(error) for error, _ in link.caller.failures] == [ConnectionLost]
 
 
+@pytest.mark.parametrize("answered", [True, False])
+async def test_answers_still_come_when_nothing_can_be_written(
+    link: Link, monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
+    """A gateway that leaves reads no more, and answers what it has read; if it does not, that is lost in a second."""
+    monkeypatch.setattr("fcgi_async.pool.channel._LAST_ANSWERS", 0.05)
+    async with link.timed():
+        written, late = link.begin(), link.channel.take()
+        link.wire.peer_gone = True
+        assert not late.start(link.caller.attempt(late), encode_request(PARAMS, b""))
+        late.give_back()
+        assert {link.channel.closed, link.channel.has_room} == {False}
+        if answered:
+            link.wire.server.send_whole(written.request_id, b"whole")
+            link.respond()
+        await eventually(lambda: link.channel.closed)
+    assert link.caller.stdout == (b"whole" if answered else b"")
+    assert [(type(error), ran) for error, ran in link.caller.failures] == [(ConnectionLost, True)] * (not answered)
+    assert link.peer.ledger.slots == set()
+
+
 def _retire(link: Link) -> None:
     link.channel.retire()
 
