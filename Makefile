@@ -28,7 +28,7 @@ SUITE := $(VENV)/bin/python -m pytest -n $(PROCESSES) --dist=loadfile --no-loads
 test: $(OTHERS)  ## run the test suite against a real PHP-FPM, and servers and clients of others: six minutes
 	$(SUITE) --loops=asyncio -m "not long and not soak and not apps and not cluster"
 
-test-all: $(OTHERS)  ## the same with what takes long, and on every event loop where the loop matters: 13 to 25 minutes
+test-all: $(OTHERS)  ## the same with what takes long, and on every event loop where the loop matters: 11 to 25 minutes
 	$(SUITE) -m "not soak and not apps and not cluster"
 
 test-apps: $(OTHERS) $(APPS)  ## serve WordPress, MediaWiki and others, and compare each answer with nginx's

@@ -81,7 +81,7 @@ class Bodies:
         for start in range(0, len(data), MAX_CONTENT):
             while self.paused and not self.closed:
                 await self._ready.wait()
-            if request_id not in self._parts or not self.client.open:
+            if request_id not in self._parts:
                 return False
             self.client.send_stdin(request_id, memoryview(data)[start : start + MAX_CONTENT])
             if not self.flush():
@@ -91,7 +91,7 @@ class Bodies:
     def end(self, request_id: int, *, short: bool = False) -> None:
         """End a body that came through `send()`; `short` if a part of it is missing."""
         tail = self._parts.pop(request_id, None)
-        if tail is None or not self.client.open:
+        if tail is None:
             return
         if short:
             self.client.end_stdin_short(request_id, spare=not tail)
@@ -118,7 +118,7 @@ class Bodies:
 
     def pump(self) -> None:
         """Write as much as the socket takes."""
-        while self._outgoing and not self.paused and not self.closed and self.client.open:
+        while self._outgoing and not self.paused and not self.closed:
             # one record of each in turn, so that a large body does not hold up other requests
             body = self._outgoing.popleft()
             self._write_record(body)

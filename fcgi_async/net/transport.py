@@ -168,8 +168,7 @@ class Transport:
         """
         self._shut = True
         self.pause_reading()
-        with suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RD)
+        self.end_reading()
 
     def end_reading(self) -> None:
         """Refuse what the peer writes from now on; what it has written is still delivered, and then its end.

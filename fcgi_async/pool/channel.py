@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from fcgi_async.errors import RemoteProtocolError
@@ -24,8 +23,6 @@ from fcgi_async.wire.spec import MAX_REQUEST_ID, ProtocolStatus
 from fcgi_async.wire.states import RequestState
 
 __all__ = ("Channel",)
-
-logger = logging.getLogger("fcgi_async.pool")
 
 # how many request ids may be lost to aborted requests before a connection is given up
 _ABORTED_MAX = 1000
@@ -357,9 +354,13 @@ class Channel(Link):
             self._bodies.drop()
             self._retiring = True
             backend = self.peer.backend
-            backend.call_at(backend.now() + _LAST_ANSWERS, super()._refuse)
+            backend.call_at(backend.now() + _LAST_ANSWERS, self._lose_rest)
         else:
             super()._refuse()
+
+    def _lose_rest(self) -> None:
+        self.worker_left = True
+        self.close()
 
     def _terminate(self, ending: Ending, cause: Exception | None = None) -> None:
         if self.closed:

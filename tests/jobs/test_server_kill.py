@@ -18,17 +18,7 @@ from fcgi_async.jobs.record import Query
 from tests.conftest import StartFPM
 from tests.eventually import eventually
 from tests.jobs.commit_proxy import CommitProxy
-from tests.jobs.conftest import (
-    AHEAD,
-    LEASE,
-    ON_POSTGRES,
-    ON_SERVERS,
-    SHARE,
-    Execute,
-    OpenJobs,
-    StartWorker,
-    begun,
-)
+from tests.jobs.conftest import AHEAD, LEASE, ON_POSTGRES, ON_SERVERS, SHARE, Execute, OpenJobs, StartWorker, begun
 from tests.jobs.polling import until
 from tests.jobs.records import job
 from tests.jobs.servers import Galera, MariaDB, Postgres, Server
