@@ -161,7 +161,7 @@ class Execution(Timed, KeepsStderr):
             return
         error = ConnectionLost("the worker had left before the job was written")
         if not self.terms.try_again(self, error, False):
-            self._settle(None, error)
+            self._fail(error)
 
     def cancel(self) -> bool:
         """End it now as cancelled. Return False if it has ended already."""
@@ -178,10 +178,10 @@ class Execution(Timed, KeepsStderr):
             return False
         attempt = None if self.waiting else self.attempt
         if attempt is None:
-            self._settle(None, error)
+            self._fail(error)
             return True
         slot, begun = attempt.slot, attempt.may_have_run
-        self._settle(None, error, may_have_run=begun, body_truncated=begun and slot.body_awaited)
+        self._fail(error, may_have_run=begun, body_truncated=begun and slot.body_awaited)
         if begun:
             slot.leave(patience)
         else:
@@ -191,7 +191,7 @@ class Execution(Timed, KeepsStderr):
     def refuse(self, error: FastCGIError, *, may_have_run: bool = False) -> None:
         """End it as it is about to start; nothing was written unless the error says `may_have_run`."""
         self.attempt = None
-        self._settle(None, error, may_have_run=may_have_run)
+        self._fail(error, may_have_run=may_have_run)
 
     @property
     def idempotent(self) -> bool:
@@ -210,7 +210,7 @@ class Execution(Timed, KeepsStderr):
         if self.done:
             return
         if attempt.error is not None or attempt.protocol_status:
-            self._failed(attempt)
+            self._attempt_failed(attempt)
             return
         if self._upload is not None and attempt.slot.body_awaited:
             # the caller has its answer, and the request cannot be completed without the rest of the caller's body
@@ -220,11 +220,14 @@ class Execution(Timed, KeepsStderr):
         except FastCGIError as fault:
             told = attempt.app_status and attempt.slot.peer.is_gateway
             if not (told and attempt.may_have_run and self._tried_again(fault, True)):
-                self._settle(None, fault, may_have_run=attempt.may_have_run)
-        else:
-            self._settle(response, None)
+                self._fail(fault, may_have_run=attempt.may_have_run)
+            return
+        self._close()
+        self.response = response
+        self.terms.settled(self, False)
+        self._on_done(self)
 
-    def _failed(self, attempt: Attempt) -> None:
+    def _attempt_failed(self, attempt: Attempt) -> None:
         if attempt.error is None:
             self._rejected(attempt)
         elif attempt.ending is None:
@@ -239,7 +242,7 @@ class Execution(Timed, KeepsStderr):
         self._trusted_eof = True
         self._may_have_run = self._may_have_run or may_have_run
         if not self._tried_again(error, may_have_run):
-            self._settle(None, error, may_have_run=may_have_run, body_truncated=truncated)
+            self._fail(error, may_have_run=may_have_run, body_truncated=truncated)
 
     def _rejected(self, attempt: Attempt) -> None:
         status, slot = attempt.protocol_status, attempt.slot
@@ -251,7 +254,7 @@ class Execution(Timed, KeepsStderr):
             slot.give_up_body(refused=True)
         self._may_have_run = self._may_have_run or attempt.may_have_run
         if not self._tried_again(error, attempt.may_have_run):
-            self._settle(None, error, may_have_run=attempt.may_have_run)
+            self._fail(error, may_have_run=attempt.may_have_run)
 
     def _tried_again(self, error: FastCGIError, may_have_run: bool) -> bool:
         repeatable = self._upload is None or self._upload.repeatable
@@ -295,31 +298,25 @@ class Execution(Timed, KeepsStderr):
 
     # the end of the job
 
-    def _settle(
-        self,
-        response: Response | None,
-        error: FastCGIError | None,
-        *,
-        may_have_run: bool = False,
-        body_truncated: bool = False,
-    ) -> None:
-        terms, attempt, waited = self.terms, self.attempt, self.waiting
+    def _fail(self, error: FastCGIError, *, may_have_run: bool = False, body_truncated: bool = False) -> None:
+        waited = self.waiting
+        self._close()
+        self.error = error
+        self._tell_error(error, may_have_run or self._may_have_run, body_truncated)
+        self.terms.settled(self, waited)
+        self._on_done(self)
+
+    def _close(self) -> None:
         self.waiting, self.done = False, True
-        if attempt is not None:
+        if self.attempt is not None:
             # leave no reference cycle, so that a dropped handle is collected at once
-            attempt.owner = None
-        terms.deadlines.pending.pop(self, None)
+            self.attempt.owner = None
+        self.terms.deadlines.pending.pop(self, None)
         if self._deadline is not None:
             self._cancel_deadline()
         if self._upload is not None:
             self._upload.stop()
             self._upload = None
-        self.response = response
-        if error is not None:
-            self.error = error
-            self._tell_error(error, may_have_run or self._may_have_run, body_truncated)
-        terms.settled(self, waited)
-        self._on_done(self)
 
     def _tell_error(self, error: FastCGIError, may_have_run: bool, body_truncated: bool) -> None:
         endpoint = error.endpoint if self.attempt is None else self.attempt.slot.peer.name

@@ -94,11 +94,6 @@ class _Passing(Attempt):
         # what that of an attempt does, without a call: each request comes this way
         self.slot, self.limits, self.accepted, self.owner = slot, relay.terms.limits, accepted, relay
 
-    def receive_whole(self, content: bytes, now: float) -> None:
-        self.first_byte, self.whole = now, content
-        if self.owner is not None:
-            self.owner.answered(self, content)
-
     def receive_stdout(self, data: bytes, now: float) -> None:
         self.first_byte = now
         if self.owner is not None:
@@ -235,7 +230,10 @@ class Relay(Timed):
             if self._upload is not None and attempt.slot.body_awaited:
                 attempt.slot.give_up_body()
             self._settle(None)
-            self.output.ended(attempt.app_status)
+            if attempt.whole is None:
+                self.output.ended(attempt.app_status)
+            else:
+                self.output.whole(attempt.whole)
             return
         may_have_run = attempt.may_have_run
         if attempt.ending is not None:
@@ -243,15 +241,6 @@ class Relay(Timed):
             may_have_run = may_have_run or self._trusted_eof
             self._trusted_eof = True
         self._fail(error, may_have_run=may_have_run)
-
-    def answered(self, attempt: Attempt, content: bytes) -> None:
-        """Called in place of `attempt_over()` for a response that came in one."""
-        if self.done:
-            return
-        if self._upload is not None and attempt.slot.body_awaited:
-            attempt.slot.give_up_body()
-        self._settle(None)
-        self.output.whole(content)
 
     def _rejected(self, attempt: Attempt) -> FastCGIError:
         slot, status = attempt.slot, ProtocolStatus(attempt.protocol_status)

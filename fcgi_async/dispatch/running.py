@@ -114,7 +114,14 @@ class Running(Calling):
         """
         scheduler = self._opening.require()
         fan = RunAll(self._starter(), scheduler.backend, self._window(), return_exceptions)
-        return cast("list[Response[Tag] | FastCGIError]", await fan.run(jobs))
+        try:
+            if isinstance(jobs, AsyncIterable):
+                await fan.feed(jobs)
+            else:
+                await fan.draw(iterate(jobs))
+            return cast("list[Response[Tag] | FastCGIError]", await fan.results())
+        finally:
+            fan.cancel()
 
     # shared with the other ways to submit jobs
 
@@ -221,94 +228,81 @@ class RunAll:
     return_exceptions: bool
     _results: list[Response | FastCGIError | None] = attrs.field(factory=list, init=False)
     _outstanding: dict[Execution, int] = attrs.field(factory=dict, init=False)
-    _source: Iterator[Job] | None = attrs.field(default=None, init=False)
-    _failure: BaseException | None = attrs.field(default=None, init=False)
+    # the first is raised, and ends everything
+    _failures: list[BaseException] = attrs.field(factory=list, init=False)
     _waiter: Waiter | None = attrs.field(default=None, init=False)
     # wake the task at this number of outstanding jobs, while the iterable has more
     _wake_at: int = attrs.field(default=0, init=False)
     # around reading an async iterable, so that a failed job interrupts it
     _scope: anyio.CancelScope | None = attrs.field(default=None, init=False)
 
-    async def run(self, jobs: Jobs) -> list[Response | FastCGIError]:
-        """Return the results in the order of the jobs; cancelling cancels them all."""
-        try:
-            if isinstance(jobs, AsyncIterable):
-                await self._feed(jobs)
-            else:
-                await self._draw(iterate(jobs))
-            while self._failure is None and self._outstanding:
-                await self._wait(0)
-            if self._waiter is None:
+    async def draw(self, source: Iterator[Job]) -> None:
+        """Start the jobs of an iterator, reading them as workers become free."""
+        results, outstanding = self._results, self._outstanding
+        more = True
+        while more and not self._failures:
+            room = min(self.window - len(outstanding), _TAKEN_AT_ONCE)
+            if room <= 0:
+                # several at a time, and before a free worker would find no job
+                await self._wait(self.window - max(self.window // 4, min(2, self.window - 1)))
+                continue
+            end = len(results) + room
+            try:
+                for job in islice(source, room):
+                    index = len(results)
+                    results.append(None)
+                    try:
+                        execution = self.start(job, self._done)
+                    except FastCGIError as error:
+                        self._take(index, error)
+                    else:
+                        outstanding[execution] = index
+                        if execution.done:
+                            self._done(execution)
+                    if self._failures:
+                        break
+            except Exception as error:
+                # the caller's iterable failed
+                self._fail(error)
+            more = len(results) == end
+            if more and len(outstanding) < self.window:
                 await self.backend.checkpoint()
-        finally:
-            for execution in tuple(self._outstanding):
-                execution.cancel()
-        if self._failure is not None:
-            raise self._failure
-        results = [result for result in self._results if result is not None]
-        assert len(results) == len(self._results), "a job ended without a result"
-        return results
 
-    async def _feed(self, jobs: AsyncIterable[Job]) -> None:
+    async def feed(self, jobs: AsyncIterable[Job]) -> None:
+        """Start the jobs of an async iterable, reading them as workers become free."""
         source = aiter(jobs)
-        taken = 0
         with anyio.CancelScope() as self._scope:
             try:
                 async for job in source:
-                    while len(self._outstanding) >= self.window and self._failure is None:
-                        await self._wait(self.window - 1)
-                        taken = 0
-                    if self._failure is not None:
+                    await self.draw(iter((job,)))
+                    if self._failures:
                         break
-                    self._add(job)
-                    taken += 1
-                    if taken >= _TAKEN_AT_ONCE:
+                    if len(self._results) % _TAKEN_AT_ONCE == 0:
                         await self.backend.checkpoint()
-                        taken = 0
             finally:
                 await close_iterator(source)
         self._scope = None
 
-    async def _draw(self, source: Iterator[Job]) -> None:
-        # several at a time, and before a free worker would find no job
-        wake_at = self.window - max(self.window // 4, min(2, self.window - 1))
-        while self._failure is None:
-            room = min(self.window - len(self._outstanding), _TAKEN_AT_ONCE)
-            if room <= 0:
-                await self._wait(wake_at)
-            elif not self._take_from(source, room):
-                break
-            elif len(self._outstanding) < self.window:
-                await self.backend.checkpoint()
+    async def results(self) -> list[Response | FastCGIError]:
+        """Wait for all jobs, and return the results in their order.
 
-    def _take_from(self, source: Iterator[Job], count: int) -> bool:
-        """Submit at most `count` jobs. Return False if there are no more, or one has failed."""
-        taken = 0
-        try:
-            for job in islice(source, count):
-                self._add(job)
-                taken += 1
-                if self._failure is not None:
-                    break
-        except Exception as error:
-            # the caller's iterable failed
-            self._fail(error)
-        return taken == count
+        Raises:
+            BaseException: a job or the caller's iterable has failed.
+        """
+        while self._outstanding and not self._failures:
+            await self._wait(0)
+        if self._waiter is None:
+            await self.backend.checkpoint()
+        if self._failures:
+            raise self._failures[0]
+        results = [result for result in self._results if result is not None]
+        assert len(results) == len(self._results), "a job ended without a result"
+        return results
 
-    def _add(self, job: Job) -> None:
-        index = len(self._results)
-        self._results.append(None)
-        try:
-            execution = self.start(job, self._done)
-        except FastCGIError as error:
-            self._take(index, error)
-            return
-        if not execution.done:
-            self._outstanding[execution] = index
-        elif execution.error is None:
-            self._results[index] = execution.response
-        else:
-            self._take(index, execution.error)
+    def cancel(self) -> None:
+        """Cancel the jobs that have not ended."""
+        for execution in tuple(self._outstanding):
+            execution.cancel()
 
     def _done(self, execution: Execution) -> None:
         index = self._outstanding.pop(execution, None)
@@ -328,11 +322,10 @@ class RunAll:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        if self._failure is None:
-            self._failure = error
-            if self._scope is not None:
-                self._scope.cancel()
-            self._wake()
+        self._failures.append(error)
+        if self._scope is not None:
+            self._scope.cancel()
+        self._wake()
 
     async def _wait(self, until: int) -> None:
         """Wait until at most `until` jobs are outstanding, or one has failed."""

@@ -88,6 +88,8 @@ class Scheduler:
         self._when_idle = Bell(backend)
         self._offering = False
         self._verdict = Verdict(backend, self._offer)
+        # takes a free slot that the next job may have, or opens a connection for it and returns None
+        self._free_slot = self.pools[0].take if len(self.pools) == 1 else self._least_loaded
 
     def terms(
         self,
@@ -117,7 +119,8 @@ class Scheduler:
             execution.outside = True
         if follows and self._verdict.error is not None:
             self._verdict.add(execution)
-        else:
+        elif (slot := self._free_slot()) is not None and not self.assign(slot):
+            slot.give_back()
             self._offer()
 
     def relay(self, relay: Relay) -> None:
@@ -312,7 +315,10 @@ class Scheduler:
         if self.pings.waiting:
             self.pings.ask(slot)
             return True
-        while (execution := self._next_of(slot.peer)) is not None:
+        while not self.paused:
+            execution = self._next_of(slot.peer) if slot.peer.keeps else self.queue.pop()
+            if execution is None:
+                break
             self.running.add(execution)
             try:
                 if execution.begin(slot):
@@ -335,11 +341,7 @@ class Scheduler:
         return False
 
     def _next_of(self, peer: Peer) -> Entry | None:
-        """Take the next job, unless no job may start, or the pool's free slots are kept for higher priorities."""
-        if self.paused:
-            return None
-        if not peer.keeps:
-            return self.queue.pop()
+        """Take the next job, unless the peer's free slots are kept for higher priorities."""
         first = self.queue.first()
         return self.queue.pop() if first is not None and peer.ledger.entering(first.priority) else None
 
@@ -359,34 +361,33 @@ class Scheduler:
             self._verdict.spread(error, chain(self.queue, self._backing_off))
 
     def _offer(self) -> None:
-        # the loop that offers jobs also takes what becomes free meanwhile
+        """Start every job that may start now."""
+        # the loop that offers slots also offers what becomes free meanwhile
         if self._offering:
             return
-        for pool in self.pools:
-            if not pool.saturated:
-                self._offering = True
-                try:
-                    self._offer_all()
-                finally:
-                    self._offering = False
-                return
+        self._offering = True
+        try:
+            while (slot := self._free_slot()) is not None:
+                if not self.assign(slot):
+                    slot.give_back()
+        finally:
+            self._offering = False
 
-    def _offer_all(self) -> None:
-        if len(self.pools) == 1:
-            while self.waiting() and self.pools[0].offer():
-                pass
-            return
+    def _least_loaded(self) -> JobSlot | None:
+        """Do what `Pool.take()` does, for several pools."""
+        pools = self.pools
+        if all(pool.saturated for pool in pools) or not self.waiting():
+            return None
         now = self.backend.now()
-        pools = [pool for pool in self.pools if pool.peer.reachability.retry_at <= now] or list(self.pools)
-        while self.waiting():
-            # the least loaded first; a pool that cannot start a job now may still open a connection for it
-            pools.sort(key=_load)
-            if not any(pool.offer() for pool in pools):
-                break
-        if self.waiting():
-            for pool in self.pools:
-                if pool not in pools:
-                    pool.offer_later()
+        ready = [pool for pool in pools if pool.peer.reachability.retry_at <= now] or pools
+        # a pool that cannot start a job now may still open a connection for it
+        for pool in sorted(ready, key=_load):
+            if (slot := pool.take()) is not None:
+                return slot
+        for pool in pools:
+            if pool not in ready:
+                pool.offer_later()
+        return None
 
 
 def _closed() -> DispatcherClosed:

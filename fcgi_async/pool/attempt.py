@@ -72,12 +72,6 @@ class Attempt:
         self.slot, self.limits, self.accepted = slot, limits, accepted
         self.owner: AttemptOwner | None = owner
 
-    def receive_whole(self, content: bytes, now: float) -> None:
-        """Take a response that came in one piece."""
-        self.first_byte, self.whole = now, content
-        if self.owner is not None:
-            self.owner.attempt_over(self)
-
     def receive_stdout(self, data: bytes, now: float) -> None:
         """Take a part of the response; the attempt ends if it is malformed or exceeds a limit."""
         if self.first_byte is None:
@@ -86,7 +80,7 @@ class Attempt:
             self.collect().feed(data)
         except (RemoteProtocolError, ResponseTooLarge) as error:
             self.error = error
-            self._end()
+            self.end()
 
     def receive_stderr(self, data: bytes, *, more: bool = True) -> None:
         """Take a part of STDERR; without `more` it is the last one."""
@@ -102,7 +96,7 @@ class Attempt:
         if protocol_status:
             # a job that has answered has run, whatever the peer reports afterwards
             self.may_have_run = self.first_byte is not None
-        self._end()
+        self.end()
 
     def worker_left(self, *, answered: bool) -> None:
         """Called when the worker has left the script of a complete response, or its connection has ended before."""
@@ -110,7 +104,7 @@ class Attempt:
             self.error = ConnectionLost(
                 "the response is complete, but the worker did not report in time that it had left the script"
             )
-        self._end()
+        self.end()
 
     def lose(self, ending: Ending, cause: Exception | None, *, eof: bool, written: bool, leaves_unread: bool) -> None:
         """Called when the connection has ended before the response.
@@ -125,15 +119,16 @@ class Attempt:
         responded = self.first_byte is not None or self.stderr is not None
         self.may_have_run = may_have_run(ending, written=written, responded=responded, leaves_unread=leaves_unread)
         self.ending, self.error = ending, _failure(ending, cause, eof=eof)
-        self._end()
+        self.end()
 
     def refuse(self) -> None:
         """Called when the peer had closed before it took one byte of the request."""
         self.may_have_run, self.ending = False, Ending.EOF
         self.error = ConnectionLost("the peer had closed before the request was written")
-        self._end()
+        self.end()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End it, and tell its owner, unless the caller has left."""
         if self.owner is not None:
             self.owner.attempt_over(self)
 

@@ -144,7 +144,6 @@ class Channel(Link):
 
     def abandon(self, slot: RequestSlot) -> None:
         """Ask the peer to end a request whose caller has left."""
-        slot.attempt = None
         if slot.state is _BUSY and not self.closed:
             self.peer.ledger.move(slot, _DRAINING, self.peer.sweep.due(self.peer.endpoint.drain_timeout))
         self.abort(slot)
@@ -247,7 +246,8 @@ class Channel(Link):
             # before its end can wake others, which must not take its place
             self._held.add(slot)
             self._end_one(slot)
-            attempt.receive_whole(stdout, now)
+            attempt.first_byte, attempt.whole = now, stdout
+            attempt.end()
             self._reuse(slot)
             return
         self._receive_output(Stdout(request_id, stdout))

@@ -104,38 +104,26 @@ class Pool:
 
     # work
 
-    def offer(self) -> bool:
-        """Give a waiting job to a free slot, or open one. Return whether a job was started."""
-        if self.peer.closed or self.saturated:
-            return False
-        if self._channels and self._offer_channel():
-            return True
-        while self._idle:
-            worker, _ = self._idle.popitem()
-            if self._source.assign(worker):
-                return True
-            if not worker.over:
-                self._idle[worker] = None
-                return False
+    def take(self) -> JobSlot | None:
+        """Take a free slot for the next job, or open a connection for it and return None."""
+        peer, ledger = self.peer, self.peer.ledger
+        if ledger.full and not (self._idle or ledger.counts[_LINGERING]):
+            return None
+        if peer.closed or not self._source.waiting() or (peer.keeps and not self._source.waiting_for(peer)):
+            return None
+        if self._channels and ledger.free:
+            for channel in self._channels:
+                if channel.has_room:
+                    return channel.take()
+        if self._idle:
+            return self._idle.popitem()[0]
         self._grow()
-        return False
+        return None
 
     def offer_later(self) -> None:
         """Offer waiting jobs again when the peer may be tried again."""
         if self._retry is None and not self.peer.closed:
             self._retry = self.backend.call_at(self.peer.reachability.retry_at, self._try_again)
-
-    def _offer_channel(self) -> bool:
-        if not self.peer.ledger.free:
-            return False
-        for channel in self._channels:
-            if channel.has_room:
-                slot = channel.take()
-                begun = self._source.assign(slot)
-                if not begun:
-                    channel.forget(slot)
-                return begun
-        return False
 
     def _free(self, worker: Worker) -> None:
         """Give a job to a free worker, or keep its connection, or close it."""
@@ -146,10 +134,11 @@ class Pool:
             or worker.requests >= peer.most_requests
             or (peer.reachability.headless_until and peer.reachability.closes_after_values(self.backend.now()))
         ):
-            peer.ledger.move(worker, _IDLE)
+            if worker.state is not _IDLE:
+                peer.ledger.move(worker, _IDLE)
             worker.close()
             return
-        if peer.keeps:
+        if peer.keeps and worker.state is not _IDLE:
             # the priority that the slot was taken for no longer counts when the next job asks for a slot
             peer.ledger.move(worker, _IDLE)
         if self._source.assign(worker):

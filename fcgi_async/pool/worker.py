@@ -122,41 +122,46 @@ class Worker(Exclusive):
         """Take what the peer wrote; return whether more will come in a moment."""
         try:
             attempt = self.attempt
-            if not self._plain or type(data) is not bytes:
+            if attempt is None or not self._plain or type(data) is not bytes:
+                self._receive_otherwise(data)
+            elif (whole := self._client.receive_whole(data)) is None:
                 self._receive(data)
-            elif attempt is None:
-                if not self._receive_answer(data):
-                    self._receive(data)
-            elif (whole := self._client.receive_whole(data)) is not None:
-                self._receive_whole(attempt, *whole)
             else:
-                self._receive(data)
+                # an answer that came in one piece, as most do, perhaps with the answer to the tail probe
+                stdout, stderr, answered = whole
+                peer = self.peer
+                if self._shows_manner:
+                    self._look_at_manner()
+                self.attempt, self._unanswered = None, False
+                if not peer.reachability.proven:
+                    peer.reachability.served()
+                if stderr:
+                    attempt.receive_stderr(stderr, more=False)
+                if not answered:
+                    self._finish()
+                attempt.first_byte, attempt.whole = peer.backend.now(), stdout
+                if attempt.owner is not None:
+                    attempt.owner.attempt_over(attempt)
+                # callbacks at its end may have closed it
+                if answered and not self.closed:
+                    self._worker_answered()
         except Exception as error:
             self._faulty(error)
         # FPM answers the tail some microseconds after the response: read on without waiting for the loop's next turn
         return not (self._unanswered or self.closed) and self._client.probes_outstanding > 0
 
-    def _receive_whole(self, attempt: Attempt, stdout: bytes, stderr: bytes, answered: bool) -> None:
-        """Take an answer that came in one piece, as most do, perhaps with the answer to the tail probe."""
+    def _receive_otherwise(self, data: bytes | memoryview) -> None:
+        """Take what is no whole answer to a plain request: the answer to a tail probe, most often."""
+        if self.attempt is not None or not self._plain or type(data) is not bytes or not self._receive_answer(data):
+            self._receive(data)
+
+    def _finish(self) -> None:
+        """Wait for the answer to the tail probe."""
         peer = self.peer
-        if self._shows_manner:
-            self._look_at_manner()
-        self.attempt, self._unanswered = None, False
-        if not peer.reachability.proven:
-            peer.reachability.served()
-        if stderr:
-            attempt.receive_stderr(stderr, more=False)
-        if not answered:
-            peer.ledger.move(self, _FINISHING, peer.sweep.due(peer.endpoint.drain_timeout))
-            if peer.manner is not _FPM:
-                self._probe.expect()
-        attempt.receive_whole(stdout, peer.backend.now())
-        # callbacks at its end may have closed it
-        if self.closed:
-            return
-        if answered:
-            self._worker_answered()
-        elif not peer.is_unix:
+        peer.ledger.move(self, _FINISHING, peer.sweep.due(peer.endpoint.drain_timeout))
+        if peer.manner is not _FPM:
+            self._probe.expect()
+        if not peer.is_unix:
             self._acknowledge()
 
     def _receive_answer(self, data: bytes) -> bool:
@@ -306,7 +311,7 @@ class Worker(Exclusive):
         self._flush()
 
     def give_back(self) -> None:
-        if not self.closed:
+        if not self.over:
             self.is_free()
 
     def ask(self, told: Callable[[bool], None]) -> None:

@@ -250,20 +250,25 @@ async def test_fault_of_ours_is_not_called_the_jobs(
         await settled(php)
 
 
-async def test_job_that_cannot_be_encoded(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What fails while it is encoded makes the job invalid, and leaves the connection to the next one."""
+@pytest.mark.parametrize("kept", [{}, {10: 1}], ids=["none kept", "one kept"])
+async def test_job_that_cannot_be_encoded(address: str, monkeypatch: pytest.MonkeyPatch, kept: dict[int, int]) -> None:
+    """What fails while it is encoded makes the job invalid, and leaves the connection, new or kept, to the next one."""
 
     def encode(self: RequestEncoder, job: Job, script: object) -> None:
         monkeypatch.undo()
         raise LookupError("odd")
 
-    async with Responder(ok, address) as responder, Dispatcher(address, max_children=1) as php:
-        monkeypatch.setattr(RequestEncoder, "_encode_own", encode)
-        with pytest.raises(InvalidJob, match=r"could not be encoded: LookupError\('odd'\)") as caught:
-            await php.run(Job("/a.php", query={"a": 1}))
-        assert not caught.value.may_have_run
-        assert (await php.run(Job("/b.php"))).text == "ok"
+    endpoint = Endpoint(address, max_children=2, kept=kept)
+    async with Responder(ok, address) as responder, Dispatcher(endpoint) as php:
+        for _ in range(2):
+            monkeypatch.setattr(RequestEncoder, "_encode_own", encode)
+            with pytest.raises(InvalidJob, match=r"could not be encoded: LookupError\('odd'\)") as caught:
+                await php.run(Job("/a.php", query={"a": 1}))
+            assert not caught.value.may_have_run
+            assert (await php.run(Job("/b.php"))).text == "ok"
+            await settled(php)
         assert len(responder.connections) == 1
+        assert php.statistics().idle == 1
 
 
 # after the response
