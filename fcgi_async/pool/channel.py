@@ -30,7 +30,7 @@ _ABORTED_MAX = 1000
 _LAST_ANSWERS = 1.0
 _UNKNOWN_ROLE = int(ProtocolStatus.UNKNOWN_ROLE)
 _CONNECTING, _BUSY = SlotState.CONNECTING, SlotState.BUSY
-_DRAINING, _LINGERING = SlotState.DRAINING, SlotState.LINGERING
+_DRAINING = SlotState.DRAINING
 
 
 class Channel(Link):
@@ -70,7 +70,8 @@ class Channel(Link):
     @property
     def helps(self) -> bool:
         """Whether it should be filled before another connection is opened."""
-        return not (self._retiring or self._slow.behind)
+        begin = self.requests + len(self._held)
+        return not (self._retiring or self._slow.behind) and begin < self.peer.most_requests
 
     @property
     def has_room(self) -> bool:
@@ -79,7 +80,10 @@ class Channel(Link):
         It gets none while it has a slow reader, because other requests might have to wait too. It also gets none while
         the peer may have stopped reading and has not answered a probe.
         """
-        return self._is_ready and len(self._slots) + len(self._held) < self._limit
+        # requests may yet begin on the slots that are held
+        held = len(self._held)
+        most = self.peer.most_requests
+        return self._is_ready and len(self._slots) + held < self._limit and self.requests + held < most
 
     @property
     def _is_ready(self) -> bool:
@@ -259,7 +263,9 @@ class Channel(Link):
     def _reuse(self, slot: RequestSlot) -> None:
         """Begin the next request on the slot of one that has ended, or give the slot back."""
         peer = self.peer
-        if self._is_ready and not peer.keeps and self.requests < peer.most_requests and self._free(slot):
+        # its own slot is among those that are held
+        begin = self.requests + len(self._held)
+        if self._is_ready and not peer.keeps and begin <= peer.most_requests and self._free(slot):
             return
         # `_left()` follows for waiting jobs
         self.forget(slot)
@@ -282,10 +288,7 @@ class Channel(Link):
     def _release_one(self, slot: RequestSlot) -> None:
         """Give back the slot of a request that has ended."""
         self._end_one(slot)
-        # a slot that lingered for too long was given back before
-        ledger = self.peer.ledger
-        if slot in ledger.slots:
-            ledger.release(slot)
+        slot.request_ended()
 
     def _end_one(self, slot: RequestSlot) -> None:
         slot.attempt = None
@@ -387,14 +390,8 @@ class Channel(Link):
 
     def _release(self) -> None:
         """Give back its slots, except those whose scripts may run on."""
-        ledger = self.peer.ledger
         for slot in self._held:
-            ledger.release(slot)
+            self.peer.ledger.release(slot)
         self._held.clear()
         for begun in self._slots.values():
-            if begun not in ledger.slots or begun.state is _LINGERING:
-                continue
-            if self.worker_left or self.peer.closed:
-                ledger.release(begun)
-            else:
-                ledger.move(begun, _LINGERING, self.peer.linger_until())
+            begun.connection_ended(may_run_on=not (self.worker_left or self.peer.closed))

@@ -83,6 +83,21 @@ class RequestSlot(JobSlot):
         self.peer.ledger.move(self, _LINGERING, self.peer.linger_until())
         self._channel.retire()
 
+    def request_ended(self) -> None:
+        """Give it back, unless that was done because it lingered for too long."""
+        if self in self.peer.ledger.slots:
+            self.peer.ledger.release(self)
+
+    def connection_ended(self, *, may_run_on: bool) -> None:
+        """Give it back, or let it linger if its script may run on."""
+        ledger = self.peer.ledger
+        if self not in ledger.slots or self.state is _LINGERING:
+            return
+        if may_run_on:
+            ledger.move(self, _LINGERING, self.peer.linger_until())
+        else:
+            ledger.release(self)
+
     def multiplexing_refused(self) -> None:
         self.peer.multiplexing_refused = True
         logger.warning("%s reports that it multiplexes, but refuses to; it gets one request at a time", self.peer.name)

@@ -443,6 +443,22 @@ async def test_connection_that_is_worn_out() -> None:
             assert serving(responder) > 3
 
 
+async def test_connection_that_is_worn_out_by_requests_at_once() -> None:
+    """KeepAlive.max_requests bounds those that run together too: the others go to further connections."""
+    gate = Gate()
+    async with Responder(gate, multiplex=True) as responder:
+        keepalive = KeepAlive(max_requests=4)
+        async with Dispatcher(Endpoint(responder.address, max_children=10, keepalive=keepalive)) as php:
+            handles = [await php.submit(job) for job in jobs(30)]
+            await eventually(lambda: responder.running == 10)
+            assert serving(responder) == 3
+            gate.opened.set()
+            for handle in handles:
+                await handle
+            assert max(len(connection.requests) for connection in responder.connections) == 4
+            assert slots(await settled(php)) == 0
+
+
 async def test_peer_that_goes_away() -> None:
     """When the connection is lost every request on it may have run, and each caller is told."""
     gate = Gate()

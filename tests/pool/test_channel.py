@@ -142,6 +142,28 @@ async def test_a_slot_goes_to_the_next_request(link: Link) -> None:
     link.channel.close()
 
 
+async def test_no_more_requests_than_a_connection_serves(link: Link) -> None:
+    """KeepAlive.max_requests counts what has begun, however much of it at once, and what may begin on a held slot."""
+    link.peer.most_requests = 3
+    ended, running = link.begin(), link.begin()
+    held = link.channel.take()
+    assert {link.channel.has_room, link.channel.helps} == {False}
+    link.free = lambda slot: slot.start(link.caller.attempt(slot), encode_request(PARAMS, b""))
+    link.wire.server.send_whole(ended.request_id, b"whole")
+    link.respond()
+    assert (link.channel.requests, link.channel.has_room) == (2, False)
+    held.give_back()
+    assert {link.channel.has_room, link.channel.helps} == {True}
+    last = link.begin()
+    link.wire.server.send_whole(running.request_id, b"whole")
+    link.respond()
+    assert (link.channel.requests, link.channel.has_room, link.channel.closed) == (3, False, False)
+    link.wire.server.send_whole(last.request_id, b"whole")
+    link.respond()
+    assert link.channel.closed
+    assert link.caller.failures == []
+
+
 async def test_the_place_of_an_ended_slow_reader_is_taken_once(link: Link) -> None:
     """A response ends the last slow reader, which makes room; its slot and its place do not become two requests."""
     slow = link.begin()
