@@ -53,7 +53,7 @@ class Channel(Link):
         super().__init__(peer, ClientConnection(multiplexing=True))
         self._free, self._capacity_freed, self._ended = free, capacity_freed, ended
         self._limit = requests_at_once(peer.values or {}) or MAX_REQUEST_ID
-        # whether it gets no more requests, and is closed when no caller waits for the last one
+        # whether it gets no more requests, and is closed when those that it has have ended
         self._retiring = False
         # by id, until END_REQUEST
         self._slots: dict[int, RequestSlot] = {}
@@ -180,16 +180,18 @@ class Channel(Link):
             self._probe()
 
     def retire(self) -> None:
-        """Give it no more requests, and close it when no caller waits for a request on it."""
+        """Give it no more requests, and close it when those that it has have ended."""
         self._retiring = True
         self.close_where_retired()
 
     def close_where_retired(self) -> None:
-        """Close it if it gets no more requests and no caller waits for a request on it."""
+        """Close it if it gets no more requests, and the end of none is awaited."""
         if self.requests >= self.peer.most_requests or self._client.aborted >= _ABORTED_MAX:
             self._retiring = True
-        if self._retiring and not self.closed and not any(slot.attempt is not None for slot in self._slots.values()):
-            self.close()
+        if self._retiring and not self.closed:
+            reads_on = not self._reading_on.late
+            if not any(slot.is_awaited(reads_on=reads_on) for slot in self._slots.values()):
+                self.close()
 
     def pause(self, slot: RequestSlot) -> None:
         """Stop reading, unless this slow reader must not hold up the others yet: it first has 16 MiB of its own."""

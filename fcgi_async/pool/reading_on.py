@@ -26,6 +26,7 @@ class ReadingOn(Generic[Request]):
 
     Attributes:
         unread: the requests that have a part after an unanswered probe.
+        late: whether a probe was not answered in time, and still is not.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class ReadingOn(Generic[Request]):
         self._backend, self._patience, self._late, self._lost = backend, patience, late, lost
         self._timer: Timer | None = None
         self.unread: set[Request] = set()
+        self.late = False
 
     def asked(self, incomplete: Iterable[Request]) -> None:
         """Called when a probe was written; `incomplete` requests have a part after it."""
@@ -52,6 +54,7 @@ class ReadingOn(Generic[Request]):
     def close(self) -> None:
         """Stop waiting: every probe is answered, or the connection has ended."""
         self.unread.clear()
+        self.late = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -60,12 +63,13 @@ class ReadingOn(Generic[Request]):
         self._timer = self._backend.call_at(self._backend.now() + seconds, function)
 
     def _be_late(self) -> None:
+        self.late = True
         # the callback may close a connection without requests
         self._look(self._patience, self._give_up)
         self._late()
 
     def _give_up(self) -> None:
-        unread = tuple(self.unread)
-        self.close()
+        unread, self._timer = tuple(self.unread), None
+        self.unread.clear()
         if unread:
             self._lost(unread)

@@ -18,7 +18,8 @@ __all__ = ("RequestSlot", "SharedConnection")
 logger = logging.getLogger("fcgi_async.pool")
 
 # plain names: on Python 3.11, looking up a member of an enum costs more than using it
-_CONNECTING, _LINGERING = SlotState.CONNECTING, SlotState.LINGERING
+_CONNECTING = SlotState.CONNECTING
+_DRAINING, _LINGERING = SlotState.DRAINING, SlotState.LINGERING
 
 
 class SharedConnection(Protocol):
@@ -77,6 +78,15 @@ class RequestSlot(JobSlot):
 
     def leave(self, patience: float | None = None) -> None:
         self._channel.abandon(self)
+
+    def is_awaited(self, *, reads_on: bool) -> bool:
+        """Whether its end is awaited: by its caller, or within `drain_timeout` and `drain_bytes` after that has left.
+
+        A peer that does not read on is not told that it should end it.
+        """
+        if self.attempt is not None:
+            return True
+        return reads_on and self.state is _DRAINING and self.dropped <= self.peer.endpoint.drain_bytes
 
     def overdue(self) -> None:
         """Called if its end is late: its id stays taken, other requests continue, new ones go elsewhere."""

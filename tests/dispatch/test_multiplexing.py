@@ -459,6 +459,21 @@ async def test_connection_that_is_worn_out_by_requests_at_once() -> None:
             assert slots(await settled(php)) == 0
 
 
+async def test_worn_out_connection_whose_last_caller_leaves() -> None:
+    """A cancelled request keeps its slot until it ends on a connection that gets no more too, and does not linger."""
+    gate = Gate()
+    async with Responder(gate, multiplex=True) as responder:
+        endpoint = Endpoint(responder.address, max_children=2, keepalive=KeepAlive(max_requests=1), linger=1000.0)
+        async with Dispatcher(endpoint) as php:
+            handle = await php.submit(JOB)
+            await eventually(lambda: responder.running == 1)
+            handle.cancel()
+            assert (php.statistics().draining, php.statistics().lingering) == (1, 0)
+            gate.opened.set()
+            assert slots(await settled(php)) == 0
+            await eventually(lambda: responder.open_connections == 0)
+
+
 async def test_peer_that_goes_away() -> None:
     """When the connection is lost every request on it may have run, and each caller is told."""
     gate = Gate()

@@ -347,6 +347,54 @@ async def test_what_lingers_when_we_close(link: Link) -> None:
     assert held not in link.peer.ledger.slots
 
 
+async def test_a_connection_that_retires_awaits_what_was_left(link: Link) -> None:
+    """It gets no more requests, and is closed when the one that its last caller has left has ended: nothing lingers."""
+    left = link.begin()
+    link.channel.retire()
+    link.channel.abandon(left)
+    assert (link.channel.closed, left.state) == (False, SlotState.DRAINING)
+    link.wire.server.end_request(left.request_id)
+    link.respond()
+    assert link.channel.closed
+    assert link.peer.ledger.slots == set()
+
+
+def _be_overdue(link: Link, left: RequestSlot) -> None:
+    left.overdue()
+
+
+def _drop_too_much(link: Link, left: RequestSlot) -> None:
+    for size in (1, link.peer.endpoint.drain_bytes):
+        assert not link.channel.closed
+        link.wire.server.send_stdout(left.request_id, bytes(size))
+        link.respond()
+
+
+@pytest.mark.parametrize("exceed", [_be_overdue, _drop_too_much])
+async def test_a_connection_that_retires_has_the_patience_of_others(
+    link: Link, exceed: Callable[[Link, RequestSlot], None]
+) -> None:
+    """What was left is awaited within `drain_timeout` and `drain_bytes`; then the connection is closed under it."""
+    left = link.begin()
+    link.channel.retire()
+    link.channel.abandon(left)
+    assert not link.channel.closed
+    exceed(link, left)
+    assert (link.channel.closed, left.state) == (True, SlotState.LINGERING)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_connection_that_retires_does_not_await_a_peer_that_does_not_read(link: Link) -> None:
+    """What was left does not end if ABORT_REQUEST is not read: that is known when the probe is not answered."""
+    async with link.timed():
+        left = link.begin()
+        link.channel.retire()
+        link.channel.abandon(left)
+        assert not link.channel.closed
+        await eventually(lambda: link.channel.closed)
+        assert left.state is SlotState.LINGERING
+
+
 @pytest.mark.usefixtures("impatient")
 async def test_a_peer_that_stops_reading(link: Link) -> None:
     """After an abort that the peer does not read, a request is lost if a part of it comes later; the others run on."""
