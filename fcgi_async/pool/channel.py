@@ -57,6 +57,7 @@ class Channel(Link):
         self._retiring = False
         # by id, until END_REQUEST
         self._slots: dict[int, RequestSlot] = {}
+        self._client.reuse_ended(self._slots)
         # probes that are not answered
         self._asked = self._client.asked
         # taken for requests that have not begun: their body has not, or their job is not known yet
@@ -166,6 +167,7 @@ class Channel(Link):
         # the unwritten part of its body is not needed any more
         self._bodies.forget(request_id)
         self._client.abort_request(request_id)
+        self._limit = min(self._limit, MAX_REQUEST_ID - self._client.aborted)
         self._probe()
 
     def ask(self, slot: RequestSlot, told: Callable[[bool], None]) -> None:
@@ -378,7 +380,11 @@ class Channel(Link):
         if self._transport is not None:
             self._transport.abort()
         slots = tuple(self._slots.values())
-        self._release()
+        for held in self._held:
+            self.peer.ledger.release(held)
+        self._held.clear()
+        for slot in slots:
+            slot.connection_ended(may_run_on=not (self.worker_left or self.peer.closed))
         # the caller asks another connection before the pool looks for waiting jobs
         self._tell(answered=False)
         self._ended(self)
@@ -389,11 +395,3 @@ class Channel(Link):
                 # a peer that reads several requests at once leaves none of them unread
                 attempt.lose(ending, cause, eof=self._eof, written=whole, leaves_unread=False)
         self._bodies.close()
-
-    def _release(self) -> None:
-        """Give back its slots, except those whose scripts may run on."""
-        for slot in self._held:
-            self.peer.ledger.release(slot)
-        self._held.clear()
-        for begun in self._slots.values():
-            begun.connection_ended(may_run_on=not (self.worker_left or self.peer.closed))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from fcgi_async.errors import LocalProtocolError
 from fcgi_async.wire.spec import MAX_REQUEST_ID
@@ -15,7 +15,8 @@ class RequestIds:
 
     For a peer that serves one request at a time, ids follow each other, so that late output of a finished script is
     recognised as a stray. For a peer that multiplexes, the smallest free id is used. An id is free after the events
-    that ended its request have been processed. An aborted id stays taken: Go's net/http/fcgi answers ABORT_REQUEST at
+    that ended its request have been processed: when more is received, or earlier if all others are taken and the caller
+    tells which events it has not processed. An aborted id stays taken: Go's net/http/fcgi answers ABORT_REQUEST at
     once, and its handler continues to write under that id, up to a second END_REQUEST.
 
     Attributes:
@@ -23,14 +24,17 @@ class RequestIds:
         highest: the highest id given by the second rule, or before the first rule started again at 1.
         aborted: ids under which the peer may still write after their END_REQUEST.
         just_ended: ids whose END_REQUEST is among the latest events.
+        unprocessed: the ids among them whose events the caller has not processed, and perhaps others; None if the
+            caller does not tell.
     """
 
-    __slots__ = ("_lowest_free", "aborted", "highest", "just_ended", "last")
+    __slots__ = ("_lowest_free", "aborted", "highest", "just_ended", "last", "unprocessed")
 
     def __init__(self) -> None:
         self.last = self.highest = 0
         self.aborted: set[int] = set()
         self.just_ended: set[int] = set()
+        self.unprocessed: Container[int] | None = None
         # by the second rule: all ids below it are taken
         self._lowest_free = 1
 
@@ -51,12 +55,21 @@ class RequestIds:
         while request_id in taken or request_id in self.just_ended or request_id in self.aborted:
             request_id += 1
         if request_id > MAX_REQUEST_ID:
-            raise LocalProtocolError(f"all {MAX_REQUEST_ID} request ids are taken")
+            return self._just_ended_one()
         self._lowest_free = request_id + 1
         if request_id > self.highest:
             self.highest = request_id
         self.last = self.highest
         return request_id
+
+    def _just_ended_one(self) -> int:
+        unprocessed = self.just_ended if self.unprocessed is None else self.unprocessed
+        for request_id in self.just_ended:
+            if request_id not in unprocessed:
+                self.just_ended.remove(request_id)
+                self._lowest_free = MAX_REQUEST_ID + 1
+                return request_id
+        raise LocalProtocolError(f"all {MAX_REQUEST_ID} request ids are taken")
 
     def ended(self, request_id: int, *, multiplexing: bool) -> None:
         """Called at the end of a request."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Container, Iterable, Sequence, Sized
 from struct import Struct
 
 import attrs
@@ -317,6 +317,15 @@ class Sender:
     def asked(self) -> Sized:
         """The GET_VALUES that are sent and not answered, of a connection that multiplexes: always the same object."""
         return self._probes.asked
+
+    def reuse_ended(self, unprocessed: Container[int]) -> None:
+        """If all other ids are taken, give an id again whose end is among the latest events.
+
+        Args:
+            unprocessed: the ids that stay taken, because the caller has not processed their end; the caller keeps it
+                up to date.
+        """
+        self._ids.unprocessed = unprocessed
 
     # bookkeeping
 

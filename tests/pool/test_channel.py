@@ -189,6 +189,56 @@ async def test_the_place_of_an_ended_slow_reader_is_taken_once(link: Link) -> No
     link.channel.close()
 
 
+@pytest.fixture
+def three_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection has three request ids instead of 65,535."""
+    for module in ("fcgi_async.wire.ids", "fcgi_async.pool.channel"):
+        monkeypatch.setattr(f"{module}.MAX_REQUEST_ID", 3)
+
+
+@pytest.mark.usefixtures("three_ids")
+@pytest.mark.parametrize("whole", [True, False])
+async def test_ids_that_end_in_one_read_when_all_are_taken(link: Link, whole: bool) -> None:
+    """A request that such an end makes room for gets its id, and not one whose end is still to be looked at."""
+    for _ in range(3):
+        link.begin()
+    begun: list[int] = []
+
+    def begin_next(slot: RequestSlot) -> bool:
+        assert slot.start(link.caller.attempt(slot), encode_request(PARAMS, b""))
+        begun.append(slot.request_id)
+        return True
+
+    link.free, link.freed = begin_next, lambda: link.channel.has_room and begin_next(link.channel.take())
+    for request_id in (3, 1):
+        if whole:
+            link.wire.server.send_whole(request_id, b"whole")
+        else:
+            link.wire.server.end_request(request_id)
+    link.respond()
+    assert begun == [3, 1]
+    assert (link.caller.failures, link.channel.closed) == ([], False)
+    link.freed = lambda: None
+    link.channel.close()
+
+
+@pytest.mark.usefixtures("three_ids")
+async def test_there_is_no_room_without_an_id(link: Link) -> None:
+    """The id of an aborted request stays taken when it has ended."""
+    slots = [link.begin() for _ in range(3)]
+    link.channel.abandon(slots[0])
+    link.wire.server.send_values({FCGI_MPXS_CONNS: b"1"})
+    link.wire.server.end_request(slots[0].request_id)
+    link.respond()
+    assert not link.channel.has_room
+    link.wire.server.end_request(slots[1].request_id)
+    link.respond()
+    assert link.channel.has_room
+    link.begin()
+    assert not link.channel.has_room
+    link.channel.close()
+
+
 async def test_a_body_stops_when_the_peer_took_no_more(link: Link) -> None:
     """A peer that has closed before another request is not the fault of a body that is being sent."""
     async with link.timed():

@@ -310,6 +310,24 @@ def test_all_ids_taken() -> None:
     assert client.begin_request() == 40_000
 
 
+def test_an_id_that_has_just_ended() -> None:
+    """If all others are taken it is given again, unless the caller has yet to look at its end."""
+    client = ClientConnection(multiplexing=True)
+    unprocessed = {40_000, 40_001}
+    client.reuse_ended(unprocessed)
+    for _ in range(65_535):
+        client.begin_request()
+    client.receive_data(frames.end(40_000) + frames.end(40_001))
+    with pytest.raises(LocalProtocolError, match="all 65535 request ids are taken"):
+        client.begin_request()
+    unprocessed.remove(40_000)
+    assert client.begin_request() == 40_000
+    with pytest.raises(LocalProtocolError, match="all 65535 request ids are taken"):
+        client.begin_request()
+    client.receive_data(b"")
+    assert client.begin_request() == 40_001
+
+
 def test_multiplexing_switched_off_and_on() -> None:
     """Small finished ids are not reused while the peer does not multiplex, and no id is ever taken twice."""
     client = ClientConnection(multiplexing=True)
