@@ -92,6 +92,8 @@ class ServedConnection:
     _closing: bool = attrs.field(default=False, init=False, repr=False)
     _changed: anyio.Event = attrs.field(factory=anyio.Event, init=False, repr=False)
     _writing: anyio.Lock = attrs.field(factory=anyio.Lock, init=False, repr=False)
+    # the fault after which nothing is sent
+    _struck: Fault | None = attrs.field(default=None, init=False, repr=False)
     _scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope, init=False, repr=False)
 
     async def serve(self) -> None:
@@ -183,7 +185,8 @@ class ServedConnection:
             await self.wait_closed()
             raise ClientGone("a Stall has struck")
         async with self._writing:
-            await self._strike(fault, self.wait_closed)
+            await self._strike(fault)
+        await self._end_struck(self.wait_closed)
 
     async def wait_closed(self) -> None:
         """Wait until the client has closed."""
@@ -274,9 +277,10 @@ class ServedConnection:
     async def _answer_values(self, names: list[bytes]) -> None:
         values = await self._application.values(self)
         if isinstance(values, Interruption):
-            # the task that reads also answers
             async with self._writing:
-                await self._strike(values, self._discard_input)
+                await self._strike(values)
+            # the task that reads also answers
+            await self._end_struck(self._discard_input)
         else:
             known = {name.encode(): value.encode() for name, value in values.items()}
             self._machine.send_values({name: known[name] for name in names if name in known})
@@ -327,9 +331,13 @@ class ServedConnection:
             cut = request.interruption
             if cut is not None and request.sent + len(data) >= cut.after:
                 await self._write(data[: cut.after - request.sent], request.drip)
-                await self._strike(cut, self.wait_closed)
-            await self._write(data, request.drip)
-            request.sent += len(data)
+                await self._strike(cut)
+            else:
+                await self._write(data, request.drip)
+                request.sent += len(data)
+        # without the lock: the task that reads up to the end also writes
+        if self._struck is not None:
+            await self._end_struck(self.wait_closed)
 
     async def _send(self, data: bytes) -> None:
         if data:
@@ -339,6 +347,8 @@ class ServedConnection:
     async def _write(self, data: bytes, drip: Drip | None) -> None:
         if not self.is_open:
             raise ClientGone("the connection is over")
+        if self._struck is not None:
+            return
         size = len(data) if drip is None else drip.size
         for start in range(0, len(data), size or 1):
             await self._write_piece(memoryview(data)[start : start + size])
@@ -354,17 +364,19 @@ class ServedConnection:
             except OSError as error:
                 raise ClientGone("the client has gone") from error
 
-    async def _strike(self, fault: Fault, wait_closed: Callable[[], Awaitable[None]]) -> None:
+    async def _strike(self, fault: Fault) -> None:
         if isinstance(fault, Reset):
             await self._reset()
-        elif isinstance(fault, Close):
+            raise ClientGone(f"{fault!r} has struck")
+        if isinstance(fault, Close):
             self._shut_down()
-            await wait_closed()
-        else:
-            if isinstance(fault, Garbage):
-                await self._write(fault.data, None)
-            await wait_closed()
-        raise ClientGone(f"{fault!r} has struck")
+        elif isinstance(fault, Garbage):
+            await self._write(fault.data, None)
+        self._struck = fault
+
+    async def _end_struck(self, wait_closed: Callable[[], Awaitable[None]]) -> NoReturn:
+        await wait_closed()
+        raise ClientGone(f"{self._struck!r} has struck")
 
     async def _reset(self) -> None:
         if self._sock.family is not socket.AF_UNIX:

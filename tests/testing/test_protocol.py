@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+
 import anyio
 import pytest
 
-from fcgi_async.testing import Request, Responder
+from fcgi_async.testing import Close, Garbage, Interruption, Request, Responder, Stall
 from tests.eventually import eventually
 from tests.testing.wire_client import STDOUT, UNKNOWN, VALUES, connected, request
 from tests.wire import frames
@@ -252,3 +254,24 @@ async def test_client_that_leaves_in_its_body(multiplex: bool) -> None:
             await other.send(request())
             assert await other.answer() == (HEAD, COMPLETE)
     assert responder.errors == []
+
+
+@pytest.mark.parametrize("fault", [Close(), Close(after=20), Garbage(), Garbage(after=20), Stall(after=20)])
+@pytest.mark.parametrize("multiplex", [False, True])
+async def test_what_follows_a_fault_is_not_answered(multiplex: bool, fault: Interruption) -> None:
+    """GET_VALUES and another request do not keep the connection from ending when the client has closed it."""
+    async with Responder(echo, multiplex=multiplex, workers=1, fault={1: fault}) as responder:
+        client = await connected(responder.address)
+        with client.sock:
+            await client.send(request(1))
+            await client.receive(fault.after + (len(fault.data) if isinstance(fault, Garbage) else 0))
+            if isinstance(fault, Close):
+                with pytest.raises(EOFError):
+                    await client.receive(1)
+            await client.send(frames.get_values(*NAMES), request(2))
+            client.sock.shutdown(socket.SHUT_WR)
+            with anyio.fail_after(20), pytest.raises(EOFError):
+                await client.receive(1)
+            with anyio.fail_after(20):
+                await eventually(lambda: responder.open_connections == 0)
+        assert responder.errors == []
