@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from itertools import chain
 
+from fcgi_async.dispatch.choice import goes_elsewhere, load
 from fcgi_async.dispatch.entry import Entry, names_of
 from fcgi_async.dispatch.execution import Execution
 from fcgi_async.dispatch.fail_begun import fail_begun
@@ -315,6 +316,8 @@ class Scheduler:
         if self.pings.waiting:
             self.pings.ask(slot)
             return True
+        if slot.peer.reachability.retry_at and goes_elsewhere(self.queue.first(), slot.peer, self.pools):
+            return False
         while not self.paused:
             execution = self._next_of(slot.peer) if slot.peer.keeps else self.queue.pop()
             if execution is None:
@@ -381,7 +384,7 @@ class Scheduler:
         now = self.backend.now()
         ready = [pool for pool in pools if pool.peer.reachability.retry_at <= now] or pools
         # a pool that cannot start a job now may still open a connection for it
-        for pool in sorted(ready, key=_load):
+        for pool in sorted(ready, key=load):
             if (slot := pool.take()) is not None:
                 return slot
         for pool in pools:
@@ -392,7 +395,3 @@ class Scheduler:
 
 def _closed() -> DispatcherClosed:
     return DispatcherClosed("the dispatcher was closed before a worker took the job")
-
-
-def _load(pool: Pool) -> tuple[bool, float]:
-    return pool.peer.reachability.away, pool.peer.ledger.load

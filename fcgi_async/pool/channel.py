@@ -285,9 +285,10 @@ class Channel(Link):
             # gevent-fastcgi reads nothing more
             self._probe()
         self._release_one(slot)
-        self._left()
         if attempt is not None:
             attempt.receive_end(event.app_status, event.protocol_status)
+        # after a refusal, which tells that jobs should go elsewhere, was seen
+        self._left()
 
     def _release_one(self, slot: RequestSlot) -> None:
         """Give back the slot of a request that has ended."""

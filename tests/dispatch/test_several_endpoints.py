@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from fcgi_async import ConfigurationError, Dispatcher, Endpoint, Job
-from fcgi_async.testing import ProtocolStatus, Request, Reset, Responder
+from fcgi_async.testing import ProtocolStatus, Reject, Request, Reset, Responder, ServedConnection, Stall
 from tests.dispatch.settled import settled
 from tests.eventually import eventually
 from tests.handlers import Held, ok
@@ -94,6 +94,65 @@ async def test_job_that_did_not_run_goes_elsewhere(address: str) -> None:
             assert response.endpoint == address + "2"
             assert response.attempts >= 2
         await first
+
+
+@on_every_loop
+@pytest.mark.parametrize("multiplex", [False, True])
+async def test_overloaded_endpoint_leaves_jobs_to_another(
+    address: str, monkeypatch: pytest.MonkeyPatch, multiplex: bool
+) -> None:
+    """Its own slot that becomes free takes no job that the other can take, even if that has yet to connect."""
+    monkeypatch.setattr("fcgi_async.pool.reachability._RETRY_MIN", 1000.0)
+    connects = anyio.Event()
+
+    async def values(connection: ServedConnection) -> dict[str, str]:
+        await connects.wait()
+        return {"FCGI_MPXS_CONNS": "0"}
+
+    endpoints = [Endpoint(address + str(n), max_children=1) for n in (1, 2)]
+    fault = Reject(ProtocolStatus.OVERLOADED)
+    one = Responder(ok, address + "1", fault=fault, multiplex=multiplex)
+    async with one, Responder(ok, address + "2", values=values), Dispatcher(endpoints) as php:
+        handles = [await php.submit(JOB) for _ in range(3)]
+        await eventually(lambda: one.requests and not php.statistics().busy)
+        connects.set()
+        assert {(await handle).endpoint for handle in handles} == {address + "2"}
+        assert len(one.requests) == 1
+
+
+@on_every_loop
+@pytest.mark.parametrize("multiplex", [False, True])
+async def test_overloaded_endpoint_gets_jobs_again(address: str, multiplex: bool) -> None:
+    """After a moment its slots take jobs again, though the other one, which does not answer, might take them."""
+    endpoints = [Endpoint(address + str(n), max_children=1) for n in (1, 2)]
+    fault = {1: Reject(ProtocolStatus.OVERLOADED)}
+    one = Responder(ok, address + "1", fault=fault, multiplex=multiplex)
+    async with one, Responder(ok, address + "2", values=Stall()), Dispatcher(endpoints) as php:
+        with anyio.fail_after(20):
+            responses = await php.run_all([JOB] * 3)
+        assert {response.endpoint for response in responses} == {address + "1"}
+
+
+@on_every_loop
+async def test_overloaded_endpoint_beside_a_full_one(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the other has no room, jobs do not wait for it: workers that become free take them."""
+    monkeypatch.setattr("fcgi_async.pool.reachability._RETRY_MIN", 1000.0)
+    full, held = Held(), Held()
+    # the second one that comes to it
+    fault = {2: Reject(ProtocolStatus.OVERLOADED)}
+    endpoints = [Endpoint(address + str(n), max_children=n) for n in (1, 2)]
+    one, two = Responder(full, address + "1"), Responder(held, address + "2", fault=fault)
+    async with one, two, Dispatcher(endpoints) as php:
+        running = [await php.submit(JOB) for _ in range(2)]
+        await eventually(lambda: full.running and held.running)
+        waiting = [await php.submit(JOB) for _ in range(3)]
+        await eventually(lambda: php.statistics().retried)
+        held.release()
+        with anyio.fail_after(20):
+            assert {(await handle).endpoint for handle in waiting} == {address + "2"}
+        full.release()
+        for handle in running:
+            await handle
 
 
 @pytest.mark.parametrize(
