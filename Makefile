@@ -23,6 +23,8 @@ demo-jobs: $(READY)  ## put 1,000 durable jobs, kill their worker in the middle,
 # each with a PHP-FPM of its own; a file's tests stay together, and so do the fixtures that they share. 0: all in one.
 # By default files with few tests come last, and these are the slowest: one process would be left with one of them.
 PROCESSES := 3
+# tests start commands some hundred times; without this each would compile what it imports anew
+unexport PYTHONDONTWRITEBYTECODE
 SUITE := $(VENV)/bin/python -m pytest -n $(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
 test: $(OTHERS)  ## run the test suite against a real PHP-FPM, and servers and clients of others: six minutes

@@ -32,8 +32,10 @@ logger = logging.getLogger("fcgi_async.jobs")
 Seen = Literal["running", "ended"]
 
 _ID = re.compile(r"[?&]fcgi_job=((?:[A-Za-z0-9_.:~-]|%[0-9A-F]{2}){1,600})(?=&|$)")
-# seconds for which a page is used, until a missing page is asked for again, and that a request may take
-_FRESH, _AWAY, _TIMEOUT = 0.2, 60.0, 2.0
+# seconds for which a page is used, and that a request for it may take
+_FRESH, _TIMEOUT = 0.2, 2.0
+# seconds until a missing page is asked for again: one that was never there, and one that was
+_AWAY, _AGAIN = 60.0, 1.0
 # seconds until a job is retried if its orphan is still running
 _HOLD = 1.0
 _MOST: Final = 100
@@ -69,6 +71,9 @@ class Doubt:
     _seen: Mapping[str, Seen] = attrs.field(factory=dict, init=False)
     _read: float = attrs.field(default=-_AWAY, init=False)
     _away_until: dict[str, float] = attrs.field(factory=dict, init=False)
+    # the pages that were read once, and whether one of them is missing now
+    _known: set[str] = attrs.field(factory=set, init=False)
+    _missing: bool = attrs.field(default=False, init=False)
     # whether some of the jobs in doubt are still running
     _watching: bool = attrs.field(default=True, init=False)
 
@@ -114,21 +119,26 @@ class Doubt:
             what = {"running": _AT_WORK, "ended": _AT_END}.get(seen.get(id, ""))
             if what is not None and what != error:
                 await self._store.note(id, what)
-            self._watching |= what == _AT_WORK or (error == _AT_WORK and what is None and bool(seen))
+            unknown = what is None and (self._missing or bool(seen))
+            self._watching |= what == _AT_WORK or (error == _AT_WORK and unknown)
 
     async def _look(self) -> Mapping[str, Seen]:
         now = time.monotonic()
         if now - self._read < _FRESH:
             return self._seen
         seen: dict[str, Seen] = {}
+        missing = False
         for endpoint in self._php.endpoints:
             name = str(endpoint.address)
             if now < self._away_until.get(name, 0.0):
+                missing |= name in self._known
                 continue
             try:
                 seen.update(read_ids(await self._php.status(_TIMEOUT, endpoint=endpoint)))
+                self._known.add(name)
             except StatusUnavailable as error:
                 logger.debug("orphans of %s cannot be seen: %s", name, error)
-                self._away_until[name] = time.monotonic() + _AWAY
-        self._seen, self._read = seen, time.monotonic()
+                missing |= name in self._known
+                self._away_until[name] = time.monotonic() + (_AGAIN if name in self._known else _AWAY)
+        self._seen, self._read, self._missing = seen, time.monotonic(), missing
         return seen

@@ -13,7 +13,7 @@ import anyio
 import attrs
 import pytest
 
-from fcgi_async import Dispatcher, Endpoint, LocalFPM
+from fcgi_async import Dispatcher, Endpoint, LocalFPM, StatusUnavailable
 from fcgi_async.fpm.status import PoolStatus, ProcessState, ProcessStatus
 from fcgi_async.jobs import Jobs, Worker
 from fcgi_async.jobs.doubt import read_ids
@@ -149,6 +149,33 @@ async def test_a_job_in_doubt_says_what_became_of_it(
         gate.open()
         await until(lambda: _says(jobs, id, "ran it to its end"))
     assert ((await jobs.get(id)).state, begun(marks)[id]) == ("in_doubt", 1)
+
+
+async def test_a_page_that_is_missing_for_a_moment(
+    endpoint: Endpoint,
+    open_jobs: OpenJobs,
+    start_worker: StartWorker,
+    tmp_path: Path,
+    gate: Gate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is asked for again soon, because it was read before, and tells what it would have told."""
+    jobs, marks = await open_jobs(), tmp_path / "marks"
+    id = await killed(jobs, start_worker, gate, marks, idempotent=False)
+    async with Dispatcher(endpoint) as php, running(Worker(php, jobs, [make_task(idempotent=False)])):
+        await until(lambda: _says(jobs, id, "still running it"))
+        missed = anyio.Event()
+
+        async def status(*_: object, **__: object) -> PoolStatus:
+            monkeypatch.undo()
+            missed.set()
+            raise StatusUnavailable("no page")
+
+        monkeypatch.setattr(php, "status", status)
+        with anyio.fail_after(30):
+            await missed.wait()
+        gate.open()
+        await until(lambda: _says(jobs, id, "ran it to its end"), within=30)
 
 
 async def test_without_a_page_it_is_started_again(
