@@ -27,7 +27,9 @@ PROCESSES := 3
 unexport PYTHONDONTWRITEBYTECODE
 SUITE := $(VENV)/bin/python -m pytest -n $(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
-test: $(OTHERS)  ## run the test suite against a real PHP-FPM, and servers and clients of others: six minutes
+# more than there are cores, because many of its tests wait
+test: PROCESSES := 5
+test: $(OTHERS)  ## run the test suite against a real PHP-FPM, and servers and clients of others: five to seven minutes
 	$(SUITE) --loops=asyncio -m "not long and not soak and not apps and not cluster"
 
 test-all: $(OTHERS)  ## the same with what takes long, and on every event loop where the loop matters: 11 to 25 minutes

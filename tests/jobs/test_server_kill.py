@@ -42,7 +42,7 @@ def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
-@pytest.mark.parametrize(("workers", "idempotent"), [(1, True), (2, False)])
+@pytest.mark.parametrize(("workers", "idempotent"), [(1, True), pytest.param(2, False, marks=pytest.mark.long)])
 async def test_nothing_is_lost_when_the_server_is_killed_three_times(
     own_server: Server,
     start_worker: StartWorker,
