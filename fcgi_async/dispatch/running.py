@@ -271,16 +271,20 @@ class RunAll:
     async def feed(self, jobs: AsyncIterable[Job]) -> None:
         """Start the jobs of an async iterable, reading them as workers become free."""
         source = aiter(jobs)
-        with anyio.CancelScope() as self._scope:
-            try:
-                async for job in source:
-                    await self.draw(iter((job,)))
-                    if self._failures:
-                        break
-                    if len(self._results) % _TAKEN_AT_ONCE == 0:
-                        await self.backend.checkpoint()
-            finally:
-                await close_iterator(source)
+        try:
+            with anyio.CancelScope() as self._scope:
+                try:
+                    async for job in source:
+                        await self.draw(iter((job,)))
+                        if self._failures:
+                            break
+                        if len(self._results) % _TAKEN_AT_ONCE == 0:
+                            await self.backend.checkpoint()
+                finally:
+                    await close_iterator(source)
+        except Exception as error:
+            # of several errors the first is raised
+            self._failures.append(error)
         self._scope = None
 
     async def results(self) -> list[Response | FastCGIError]:

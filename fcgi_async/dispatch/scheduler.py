@@ -120,9 +120,12 @@ class Scheduler:
             execution.outside = True
         if follows and self._verdict.error is not None:
             self._verdict.add(execution)
-        elif (slot := self._free_slot()) is not None and not self.assign(slot):
-            slot.give_back()
-            self._offer()
+        elif (slot := self._free_slot()) is not None:
+            if not self.assign(slot):
+                slot.give_back()
+            # a ping took the slot, or its connection was closed
+            if execution.waiting:
+                self._offer()
 
     def relay(self, relay: Relay) -> None:
         """Queue a request of another client, and start it if a worker is free."""

@@ -119,8 +119,8 @@ class Doubt:
             what = {"running": _AT_WORK, "ended": _AT_END}.get(seen.get(id, ""))
             if what is not None and what != error:
                 await self._store.note(id, what)
-            unknown = what is None and (self._missing or bool(seen))
-            self._watching |= what == _AT_WORK or (error == _AT_WORK and unknown)
+            unknown = what is None and (self._missing or (error == _AT_WORK and bool(seen)))
+            self._watching |= what == _AT_WORK or unknown
 
     async def _look(self) -> Mapping[str, Seen]:
         now = time.monotonic()

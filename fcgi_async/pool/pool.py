@@ -375,3 +375,5 @@ class Pool:
             worker.close()
         else:
             worker.overdue()
+            # a ping that it did not answer needs another worker
+            self._source.capacity_freed()

@@ -191,6 +191,21 @@ async def test_endless_async_iterable_is_interrupted(address: str) -> None:
         assert closed == [True]
 
 
+async def test_cleanup_that_fails_does_not_hide_the_jobs_error(address: str) -> None:
+    """Of the two errors the first is raised."""
+
+    async def jobs() -> AsyncIterator[Job]:
+        try:
+            yield numbered(1)[0]
+            await anyio.sleep_forever()
+        finally:
+            raise ValueError("the cleanup")
+
+    async with Responder(picky, address), Dispatcher(address, max_children=1) as php:
+        with pytest.raises(ConnectionLost):
+            await php.run_all(jobs())
+
+
 async def test_cancelled_run_all(address: str) -> None:
     """Cancelling cancels what runs and what waits; what was not begun never runs, and the next job does."""
     held = Held()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from fcgi_async import ConnectError, Dispatcher, Endpoint, Job
+from fcgi_async import ConnectError, Dispatcher, Endpoint, Job, KeepAlive
 from tests.eventually import eventually
 from tests.fpm.marks import ended, most_at_once, started
 from tests.fpm.raw_client import raw_connect
@@ -92,6 +94,27 @@ def fill_backlog(address: str, blockers: list[socket.socket]) -> None:
             blocker.connect(address.removeprefix("unix://"))
         except BlockingIOError:
             return
+
+
+async def test_ping_that_is_not_answered_asks_another_worker(start_fpm: Any, tmp_path: Path) -> None:
+    """A kept worker that does not answer within drain_timeout is given up, and the next one is asked."""
+    script, pids = tmp_path / "pid.php", set[int]()
+    script.write_text("<?php usleep(20000); echo getmypid();")
+    fpm = await start_fpm(max_children=2)
+    endpoint = Endpoint(fpm.address, max_children=2, drain_timeout=0.3, keepalive=KeepAlive(idle=60))
+    async with Dispatcher(endpoint) as php:
+        while len(pids) < 2:
+            pids = {int(response.text) for response in await php.run_all([Job(script)] * 4)}
+        await eventually(lambda: php.statistics().idle == 2)
+        # the one that was used last is asked first
+        stopped = int((await php.run(Job(script))).text)
+        await eventually(lambda: php.statistics().idle == 2)
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            assert await php.ping(timeout=30) > 0
+            assert php.statistics().leaving == 1
+        finally:
+            os.kill(stopped, signal.SIGCONT)
 
 
 async def test_ping_goes_ahead_of_jobs(start_fpm: Any, scripts: Path, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import pytest
 from fcgi_async import Dispatcher, Endpoint, LocalFPM, StatusUnavailable
 from fcgi_async.fpm.status import PoolStatus, ProcessState, ProcessStatus
 from fcgi_async.jobs import Jobs, Worker
-from fcgi_async.jobs.doubt import read_ids
+from fcgi_async.jobs.doubt import Doubt, read_ids
+from fcgi_async.jobs.fate import LOST
 from fcgi_async.jobs.record import Query
 from fcgi_async.jobs.store import Store
 from tests.eventually import eventually
@@ -176,6 +177,34 @@ async def test_a_page_that_is_missing_for_a_moment(
             await missed.wait()
         gate.open()
         await until(lambda: _says(jobs, id, "ran it to its end"), within=30)
+
+
+async def test_a_page_that_is_missing_as_a_job_is_lost(
+    endpoint: Endpoint, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job is watched until the page is back, because it was read before."""
+    new, pages = job(), 0
+    await store.put([new])
+
+    async def status(*_: object, **__: object) -> PoolStatus:
+        nonlocal pages
+        pages += 1
+        if pages == 2:
+            raise StatusUnavailable("no page")
+        return page(process(ProcessState.RUNNING, f"/job.php?fcgi_job={new.id if pages > 2 else 'other'}"))
+
+    async with Dispatcher(endpoint) as php:
+        monkeypatch.setattr(php, "status", status)
+        monkeypatch.setattr("fcgi_async.jobs.doubt._FRESH", 0.0)
+        monkeypatch.setattr("fcgi_async.jobs.doubt._AGAIN", 0.0)
+        doubt = Doubt(php, store)
+        await settle(store, await one(store), "in_doubt", error=LOST)
+        await doubt.explain()
+        doubt.watch()
+        await doubt.explain()
+        assert (await the(store, new.id)).error == LOST
+        await doubt.explain()
+        assert "still running it" in str((await the(store, new.id)).error)
 
 
 async def test_without_a_page_it_is_started_again(
