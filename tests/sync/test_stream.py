@@ -105,12 +105,16 @@ def test_closing_it_in_another_thread(php: Dispatcher, gate: Path) -> None:
 
 def test_closing_the_dispatcher_waits_for_its_reader(php: Dispatcher, gate: Path) -> None:
     """As for every job that was handed in: it is read to its end meanwhile."""
-    with php.stream(gated(gate)) as response, ThreadPoolExecutor(1) as pool:
+    with php.stream(gated(gate)) as response, ThreadPoolExecutor(3) as pool:
         next(response)
+        readers = [pool.submit(response.read) for _ in range(2)]
+        # one is refused, because the other one reads
+        soon(lambda: any(reader.done() for reader in readers))
         closing = pool.submit(php.close)
         soon(lambda: "closing" in repr(php))
         gate.touch()
-        assert response.read() == b"done\n"
+        [reader] = [reader for reader in readers if not isinstance(reader.exception(20), StreamBusy)]
+        assert reader.result() == b"done\n"
         closing.result(20)
     assert php.closed
 
