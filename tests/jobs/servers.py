@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -102,8 +102,11 @@ class Server(ABC):
 
     def _signal(self, number: int) -> None:
         # whoever starts processes first, so that there are no new ones
-        for pid in (self.pid, *_children(self.pid)):
-            os.kill(pid, number)
+        os.kill(self.pid, number)
+        for pid in _children(self.pid):
+            # one whose client has left may end meanwhile
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     @abstractmethod
     def empty(self, name: str) -> str:
